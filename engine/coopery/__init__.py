@@ -1,0 +1,3 @@
+"""Coopery: Make for container tasks."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,68 @@
+"""What a sub-command is, for plugins that add one."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from coopery.options import Settings
+    from coopery.plugins import Plugins
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What a command gets: its parsed arguments, the plugins, and the settings."""
+
+    arguments: argparse.Namespace
+    plugins: Plugins
+    settings: Settings
+
+    def answer(self, document: Any, text: str) -> None:
+        """Print the answer on stdout: `document` as JSON under `--json`, else `text`."""
+        if getattr(self.arguments, "json", False):
+            print(json.dumps(document, indent=2, sort_keys=False, default=str))
+        elif text:
+            print(text)
+
+    @staticmethod
+    def tell(text: str) -> None:
+        """Print a part of the story on stderr."""
+        print(text, file=sys.stderr)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """A sub-command. `configure` adds its arguments; `run` returns the exit code.
+
+    With `recipe`, it takes `-f/--file`; with `json`, it takes `--json`. `options` are the option
+    dataclasses whose flags it takes.
+    """
+
+    name: str
+    help: str
+    run: Callable[[Context], int]
+    configure: Callable[[argparse.ArgumentParser], None] = lambda parser: None
+    json: bool = False
+    recipe: bool = True
+    options: tuple[type, ...] = ()
+    epilog: str = ""
+
+
+def table(rows: list[tuple[str, ...]], header: tuple[str, ...] | None = None) -> str:
+    """Rows as aligned columns, two spaces apart."""
+    lines = [header, *rows] if header else rows
+    if not lines:
+        return ""
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+__all__ = ["Command", "Context", "Mapping", "table"]

@@ -1,0 +1,186 @@
+"""What images are made of: requirements before resolution, pins after it, layers to build from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from coopery.errors import Place
+from coopery.steps import Need, Step
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Requirement:
+    """One line that asks for a package: a PEP 508 `line` and where it stands.
+
+    `constraint` lines (pip's `-c`) only restrict. `local` names a distribution that a plugin
+    brings itself (a project, a wheel file): the resolver sees its metadata's requirements, given
+    as further lines whose `origin` is that name, and never looks it up.
+    """
+
+    line: str
+    place: Place
+    constraint: bool = False
+    hashes: tuple[str, ...] = ()
+    origin: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LocalDistribution:
+    """A distribution that comes from a project or a wheel file, never from an index.
+
+    `requires` are its metadata's requirement lines, with the place of the metadata.
+    """
+
+    name: str
+    version: str
+    requires: tuple[Requirement, ...]
+    place: Place
+    extras: tuple[str, ...] = ()
+    requires_python: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IndexOptions:
+    """Index options written in requirements files, in pip's terms (`--index-url`, …)."""
+
+    index_url: str | None = None
+    extra_index_urls: tuple[str, ...] = ()
+    find_links: tuple[str, ...] = ()
+    no_index: bool = False
+    pre: bool = False
+    prefer_binary: bool = False
+    no_binary: tuple[str, ...] = ()
+    only_binary: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contribution:
+    """What one plugin adds to an image's dependency set."""
+
+    requirements: tuple[Requirement, ...] = ()
+    locals: tuple[LocalDistribution, ...] = ()
+    index: IndexOptions = IndexOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DependencySet:
+    """Everything one image asks for, merged; what the lock resolves. Equal sets share an entry."""
+
+    image: str
+    python: str
+    requirements: tuple[Requirement, ...]
+    locals: tuple[LocalDistribution, ...]
+    index: IndexOptions
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pin:
+    """A package at one version. `hashes` are `sha256:…`; `url` for direct references.
+
+    `requirement` is the line an installer takes (`numpy==2.1.0`, `pkg @ https://…`).
+    """
+
+    name: str
+    version: str
+    hashes: tuple[str, ...]
+    url: str | None = None
+
+    @property
+    def requirement(self) -> str:
+        """The requirement an installer takes for it."""
+        return f"{self.name} @ {self.url}" if self.url else f"{self.name}=={self.version}"
+
+
+class LockPolicy(StrEnum):
+    """What may happen to the lock file."""
+
+    RENEW = "renew"
+    """Entries that no longer hold are resolved again and written."""
+    LOCKED = "locked"
+    """An entry that does not hold is an error (`lock-outdated`)."""
+    PREVIEW = "preview"
+    """Resolved where needed, never written."""
+    UPGRADE = "upgrade"
+    """Everything is resolved afresh."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lock:
+    """Resolved dependency sets, by image name."""
+
+    pins: Mapping[str, tuple[Pin, ...]] = field(default_factory=dict)
+    index: Mapping[str, IndexOptions] = field(default_factory=dict)
+    changed: tuple[str, ...] = ()
+    """What was resolved anew, in words: for the story on stderr."""
+
+
+class Stage(StrEnum):
+    """Where in an image a layer belongs; earlier stages change less often."""
+
+    SYSTEM = "1-system"
+    DEPENDENCIES = "2-dependencies"
+    WHEELS = "3-wheels"
+    SOURCES = "4-sources"
+    SETTINGS = "5-settings"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """What one plugin puts into an image, of kinds that every runtime understands.
+
+    - `pins`: packages installed from indexes;
+    - `wheels`: needs whose bytes are folders of wheel files, installed without dependencies;
+    - `files`: needs laid under the task's working folder, by relative path;
+    - `env`: variables;
+    - `system`: Debian packages (`assumed` ones are taken for granted by a runtime without them).
+
+    `steps` are those that make the needs.
+    """
+
+    name: str
+    stage: Stage
+    pins: tuple[Pin, ...] = ()
+    wheels: tuple[Need, ...] = ()
+    files: tuple[tuple[str, Need], ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    system: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
+    steps: tuple[Step, ...] = ()
+    index: IndexOptions = IndexOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImagePlan:
+    """How an image becomes real: steps, and the need by which a task depends on it.
+
+    `files` and `env` are what the runtime leaves to each task: sources under the working folder.
+    """
+
+    steps: tuple[Step, ...]
+    need: Need | None
+    files: tuple[tuple[str, Need], ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Aux:
+    """A small file put beside a task's command; `keyed` stands for it in the key."""
+
+    name: str
+    content: bytes
+    keyed: str | None
+    """What of it enters the key; None for what is the same for every task of one coopery."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Invocation:
+    """What a task runs, before paths are known: items with placeholders for `inputs.NAME`,
+    `outputs.NAME` and `aux.NAME`; all other placeholders are filled in. `shown` is for people.
+    """
+
+    command: tuple[str, ...]
+    shown: str
+    aux: tuple[Aux, ...] = ()

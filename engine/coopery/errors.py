@@ -1,0 +1,108 @@
+"""What can go wrong and how it is said: problems are values, errors carry them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+KeyPath = tuple[str | int, ...]
+"""Where a value stands in a recipe: `("task", "fit", "inputs", "table")`."""
+
+
+def show_key(key: KeyPath) -> str:
+    """The key path as a person writes it: `task.fit.inputs.table`, `image.a.packages[0]`."""
+    text = ""
+    for part in key:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """A position a user can go to. `line` counts from 1; any part may be unknown."""
+
+    file: str | None = None
+    line: int | None = None
+    key: KeyPath = ()
+
+    def __str__(self) -> str:
+        spot = self.file or ""
+        if self.file and self.line is not None:
+            spot += f":{self.line}"
+        key = show_key(self.key)
+        return f"{spot} ({key})" if spot and key else spot or key
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Problem:
+    """One thing that is wrong: what, where, and how to mend it.
+
+    `slug` is stable and is explained under that name in docs/reference/errors.md.
+    """
+
+    slug: str
+    message: str
+    place: Place = Place()
+    hint: str | None = None
+
+    def __str__(self) -> str:
+        where = f"{self.place}: " if str(self.place) else ""
+        text = f"{where}{self.message} [{self.slug}]"
+        return f"{text}\n  hint: {self.hint}" if self.hint else text
+
+
+class CooperyError(Exception):
+    """A declared error: one or more problems, and the exit code they amount to."""
+
+    exit_code = 2
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+    def located(self, place: Place) -> CooperyError:
+        """The same error, with `place` where a problem had none."""
+        bare = Place()
+        return type(self)(
+            *(replace(p, place=place) if p.place == bare else p for p in self.problems)
+        )
+
+
+class RecipeError(CooperyError):
+    """The recipe or the command line is wrong (exit code 2)."""
+
+
+class MachineError(CooperyError):
+    """The machine lacks something: an engine, an index, an interpreter, disk (exit code 3)."""
+
+    exit_code = 3
+
+
+class StepError(CooperyError):
+    """A step's work failed (exit code 1). `facts` go into its outcome, e.g. `exit_code`."""
+
+    exit_code = 1
+
+    def __init__(self, *problems: Problem, facts: dict[str, object] | None = None) -> None:
+        super().__init__(*problems)
+        self.facts = facts or {}
+
+
+def problem(
+    slug: str, message: str, *, key: KeyPath = (), hint: str | None = None, file: str | None = None
+) -> Problem:
+    """A problem at a recipe's key; the reader of the recipe adds file and line."""
+    return Problem(slug=slug, message=message, place=Place(file=file, key=key), hint=hint)
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """A hint that offers the nearest known name, or lists what there is; None if nothing is."""
+    names = sorted(set(known))
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    if not names:
+        return None
+    shown = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
+    return f"there is: {shown}"

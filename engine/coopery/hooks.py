@@ -1,0 +1,237 @@
+"""The verbs: every hook a plugin may answer, in the order a run calls them.
+
+*First* hooks stop at the first answer that is not None; *all* hooks collect every answer.
+Builtin answers to *first* hooks are `trylast`, so that any third party's wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from coopery.commands import Command
+    from coopery.dependencies import (
+        Contribution,
+        DependencySet,
+        ImagePlan,
+        Invocation,
+        Layer,
+        Lock,
+        LockPolicy,
+    )
+    from coopery.errors import Problem
+    from coopery.model import Image, Instance, Recipe
+    from coopery.options import Settings
+    from coopery.recipes import Document, Facet
+    from coopery.steps import Event, Execution, Made, Step, Store, Workspace
+
+PROJECT = "coopery"
+"""pluggy's project name, and the entry-point group that plugins enter through."""
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+"""Marks a function of a plugin as the answer to the hook of the same name."""
+
+
+@hookspec
+def declare_options() -> Sequence[type]:  # type: ignore[empty-body]
+    """All: option dataclasses; see `coopery.options.option` for their fields.
+
+        @dataclass(frozen=True)
+        class Shout:
+            loud: bool = option(False, help="print in capitals")
+
+        @hookimpl
+        def declare_options():
+            return [Shout]
+    """
+
+
+@hookspec
+def add_commands() -> Sequence[Command]:  # type: ignore[empty-body]
+    """All: sub-commands of `coopery`.
+
+        @hookimpl
+        def add_commands():
+            return [Command("greet", "say hello", lambda context: print("hello") or 0)]
+    """
+
+
+@hookspec
+def declare_facets() -> Sequence[Facet]:  # type: ignore[empty-body]
+    """All: keys that images or tasks of a recipe may have beyond the engine's own.
+
+        @dataclass(frozen=True)
+        class Motd:
+            text: Annotated[str, shorthand]
+
+        @hookimpl
+        def declare_facets():
+            return [Facet(noun="image", key="motd", type=Motd)]
+    """
+
+
+@hookspec(firstresult=True)
+def load_recipe(path: Path) -> Document | None:
+    """First: the raw contents of this recipe file, if it is of a kind this plugin reads.
+
+        @hookimpl
+        def load_recipe(path):
+            if path.suffix == ".json":
+                return Document(data=json.loads(path.read_text()), locate=nowhere)
+    """
+
+
+@hookspec
+def recipe_names() -> Sequence[str]:  # type: ignore[empty-body]
+    """All: file names under which a recipe is found in a folder.
+
+        @hookimpl
+        def recipe_names():
+            return ["recipe.json"]
+    """
+
+
+@hookspec
+def check(recipe: Recipe, runtime: str) -> Iterable[Problem]:  # type: ignore[empty-body]
+    """All: what is wrong with a recipe under a runtime, found before anything runs.
+
+        @hookimpl
+        def check(recipe, runtime):
+            for name, image in recipe.images.items():
+                if image.facet(Motd) and runtime == "local":
+                    yield problem("no-motd", "…", key=("image", name, "motd"))
+    """
+
+
+@hookspec
+def collect_requirements(recipe: Recipe, image: Image) -> Contribution | None:
+    """All: what this image asks for of one kind: packages, projects, wheel files.
+
+        @hookimpl
+        def collect_requirements(recipe, image):
+            place = recipe.locate(("image", image.name))
+            return Contribution(requirements=(Requirement(line="rich", place=place),))
+    """
+
+
+@hookspec(firstresult=True)
+def resolve(
+    recipe: Recipe,
+    sets: Sequence[DependencySet],
+    policy: LockPolicy,
+    home: Path,
+    settings: Settings,
+) -> Lock | None:
+    """First: pins for all these dependency sets, through the recipe's lock file.
+
+        @hookimpl
+        def resolve(recipe, sets, policy, home, settings):
+            return Lock(pins={s.image: () for s in sets})
+    """
+
+
+@hookspec
+def add_layers(recipe: Recipe, image: Image, lock: Lock) -> Iterable[Layer]:  # type: ignore[empty-body]
+    """All: what goes into this image, each with the stage it belongs to.
+
+        @hookimpl
+        def add_layers(recipe, image, lock):
+            if motd := image.facet(Motd):
+                yield Layer(name="motd", stage=Stage.SETTINGS, env={"MOTD": motd.text})
+    """
+
+
+@hookspec(firstresult=True)
+def plan_image(
+    recipe: Recipe, image: Image, layers: Sequence[Layer], runtime: str
+) -> ImagePlan | None:
+    """First: how this image becomes real under the chosen runtime.
+
+        @hookimpl
+        def plan_image(recipe, image, layers, runtime):
+            if runtime == "bare":
+                return ImagePlan(steps=(), need=None)
+    """
+
+
+@hookspec
+def runtime_names() -> Sequence[str]:  # type: ignore[empty-body]
+    """All: the names of the runtimes this plugin brings.
+
+        @hookimpl
+        def runtime_names():
+            return ["bare"]
+    """
+
+
+@hookspec(firstresult=True)
+def plan_task(recipe: Recipe, instance: Instance) -> Invocation | None:
+    """First: what this task instance runs.
+
+        @hookimpl
+        def plan_task(recipe, instance):
+            if say := instance.task.facet(Say):
+                return Invocation(command=("echo", say.text), shown=f"say {say.text}")
+    """
+
+
+@hookspec(firstresult=True)
+def open_store(home: Path, settings: Settings) -> Store | None:
+    """First: the memory and the objects in this home folder.
+
+        @hookimpl
+        def open_store(home, settings):
+            return MyStore(home)
+    """
+
+
+@hookspec(firstresult=True)
+def schedule(execution: Execution) -> bool | None:
+    """First: drive the plan to its end, starting each step once its needs have succeeded.
+
+        @hookimpl
+        def schedule(execution):
+            for name in execution.needs:
+                if not execution.decide([name])[name] and not execution.perform(name):
+                    return True
+            return True
+    """
+
+
+@hookspec
+def authorize(step: Step) -> Iterable[Problem]:  # type: ignore[empty-body]
+    """All: reasons why this step may not run here; asked just before it is performed.
+
+        @hookimpl
+        def authorize(step):
+            if step.subject == "forbidden":
+                yield problem("not-allowed", f"{step.name} may not run here")
+    """
+
+
+@hookspec(firstresult=True)
+def perform(step: Step, workspace: Workspace) -> Made | None:
+    """First: do this step's work in the workspace; raise StepError when it fails.
+
+        @hookimpl
+        def perform(step, workspace):
+            if isinstance(step.work, Greeting):
+                (workspace.folder / "out").write_text(step.work.text)
+                return Made(outputs={"out": workspace.folder / "out"})
+    """
+
+
+@hookspec
+def observe(events: Sequence[Event], settings: Settings) -> None:
+    """All: events of a run, in order and in batches; changes nothing.
+
+        @hookimpl
+        def observe(events, settings):
+            for event in events:
+                print(event.kind, event.step)
+    """

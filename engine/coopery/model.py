@@ -1,0 +1,173 @@
+"""The nouns of a recipe: frozen values, with the same names as in recipe files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, cast
+from urllib.parse import quote
+
+from coopery.errors import KeyPath, Place
+from coopery.quantities import Duration, Quantity
+from coopery.shapes import Name, named, shorthand, unkeyed
+
+Scalar = str | int | float | bool
+"""What a matrix axis holds and a parameter mostly is."""
+
+F = TypeVar("F")
+
+Amount = Annotated[float, Quantity]
+"""A Kubernetes quantity: `0.5`, `500m`, `2Gi`; in cores or in bytes."""
+Seconds = Annotated[float, Duration]
+"""A duration: a number of seconds, or `90s`, `10m`, `1h30m`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """A named channel a task reads: a file or folder of the project, or another task's output.
+
+    A plain string is short for `path`. `origin` (`from` in a recipe) is `TASK.OUTPUT`; `at`
+    picks one matrix instance of it. `mount` fixes the absolute path at which the task sees it.
+    """
+
+    path: Annotated[str | None, shorthand] = None
+    origin: Annotated[str | None, named("from")] = None
+    at: Mapping[str, Scalar] | None = None
+    mount: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """A named channel a task writes: one file or folder.
+
+    A plain string is short for `path`, the destination in the project; without one the output
+    stays in the store. A trailing `/` means a folder, made before the task starts. `name` is the
+    base name the task sees. A `transient` output is dropped once all its readers have ended.
+    """
+
+    path: Annotated[str | None, shorthand] = None
+    name: str | None = None
+    transient: bool = False
+    mount: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What a task asks of the machine: `cpu` in cores, `memory` and `shm` in bytes, `gpu` cards."""
+
+    cpu: Amount | None = None
+    memory: Amount | None = None
+    gpu: int = 0
+    shm: Amount | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Faceted:
+    """A noun that plugins extend with frozen values of their own."""
+
+    facets: tuple[object, ...] = ()
+
+    def facet(self, kind: type[F]) -> F | None:
+        """The facet of this type, or None."""
+        for facet in self.facets:
+            if isinstance(facet, kind):
+                return facet
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image(Faceted):
+    """What tasks run in. `python` is X.Y; None means that of the interpreter that plans."""
+
+    name: Name = ""
+    python: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    description: Annotated[str | None, unkeyed] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(Faceted):
+    """One unit of work with named inputs and outputs; what it runs is a facet (a command, …)."""
+
+    name: Name = ""
+    image: str | None = None
+    inputs: Mapping[str, Input] = field(default_factory=dict)
+    outputs: Mapping[str, Output] = field(default_factory=dict)
+    matrix: Mapping[str, tuple[Scalar, ...]] = field(default_factory=dict)
+    params: Mapping[str, Any] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+    pass_env: tuple[str, ...] = ()
+    always: bool = False
+    description: str | None = None
+    resources: Resources = field(default_factory=Resources)
+    retries: int = 0
+    timeout: Seconds | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Defaults:
+    """Recipe-wide defaults: each holds for every task that does not say otherwise."""
+
+    image: str | None = None
+    runtime: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    pass_env: tuple[str, ...] = ()
+    resources: Resources | None = None
+    retries: int | None = None
+    timeout: Seconds | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(Faceted):
+    """A recipe file as read and checked. `root` is the folder its paths are relative to."""
+
+    file: Path
+    root: Path
+    images: Mapping[str, Image]
+    tasks: Mapping[str, Task]
+    defaults: Defaults = field(default_factory=Defaults)
+    locate: Callable[[KeyPath], Place] = field(
+        default=lambda key: Place(key=key), compare=False, repr=False
+    )
+
+    @property
+    def lock_file(self) -> Path:
+        """`recipe.lock` beside `recipe.toml`: the recipe's stem with `.lock`."""
+        return self.file.with_suffix(".lock")
+
+
+def coordinate(value: Scalar) -> str:
+    """A matrix value as it stands in names and folders: percent-encoded, booleans as in TOML."""
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    encoded = quote(text, safe="").replace("~", "%7E")
+    return {".": "%2E", "..": "%2E%2E"}.get(encoded, encoded)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instance:
+    """A task at one point of its matrix (`coords`, sorted by axis; empty without matrix)."""
+
+    task: Task
+    coords: tuple[tuple[str, Scalar], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """`fit` or `fit@depth=3,fold=0` (semantics 13)."""
+        if not self.coords:
+            return self.task.name
+        return f"{self.task.name}@{','.join(f'{a}={coordinate(v)}' for a, v in self.coords)}"
+
+    @property
+    def folder(self) -> str:
+        """Where this instance stands among all of its task: `depth=3/fold=0` (semantics 14)."""
+        return "/".join(f"{axis}={coordinate(value)}" for axis, value in self.coords)
+
+
+def iterate_matrix(matrix: Mapping[str, tuple[Scalar, ...]]) -> Iterator[tuple[tuple[str, Scalar], ...]]:
+    """Every point of a matrix, axes sorted, values in the order given."""
+    import itertools
+
+    axes = sorted(matrix)
+    for values in itertools.product(*(matrix[axis] for axis in axes)):
+        yield tuple(zip(axes, cast("tuple[Scalar, ...]", values), strict=True))

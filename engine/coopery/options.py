@@ -1,0 +1,215 @@
+"""Options: declared once as dataclass fields; each value knows where it came from.
+
+A value is the flag's, else the environment variable's (`COOPERY_` and the field's name), else that
+of `[tool.coopery]` in the pyproject.toml beside the recipe or above it, else the default.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from coopery import shapes
+from coopery.errors import Place, Problem, RecipeError, nearest
+
+T = TypeVar("T")
+
+
+def option(
+    default: Any,
+    *,
+    help: str,
+    short: str | None = None,
+    metavar: str | None = None,
+    flag: bool = True,
+) -> Any:
+    """A field of an option dataclass. With `flag=False` the command line does not offer it."""
+    meta = {"help": help, "short": short, "metavar": metavar, "flag": flag}
+    return dataclasses.field(default=default, metadata=meta)
+
+
+@dataclass(frozen=True)
+class CoreOptions:
+    """What the engine itself wants to know."""
+
+    home: str = option("~/.coopery", help="the home folder", metavar="DIR")
+    runtime: str | None = option(
+        None, short="-r", help="where tasks run (default: local)", metavar="NAME"
+    )
+    jobs: int = option(
+        0, short="-j", help="steps at a time (default: the number of cores)", metavar="N"
+    )
+
+
+@dataclass(frozen=True)
+class Sourced:
+    """An option's value and its source: `flag`, `environment`, `pyproject` or `default`."""
+
+    value: Any
+    source: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All options' values; ask by type: `settings.get(CoreOptions).jobs`."""
+
+    values: Mapping[type, Mapping[str, Sourced]]
+
+    def get(self, kind: type[T]) -> T:
+        """The options of this dataclass."""
+        known = self.values.get(kind)
+        if known is None:
+            return kind()
+        return kind(**{name: sourced.value for name, sourced in known.items()})
+
+    def source(self, kind: type, name: str) -> str:
+        """Where an option's value came from."""
+        return self.values[kind][name].source if kind in self.values else "default"
+
+    @property
+    def home(self) -> Path:
+        """The home folder, absolute."""
+        return Path(self.get(CoreOptions).home).expanduser().absolute()
+
+    @property
+    def jobs(self) -> int:
+        """How many steps may run at a time."""
+        return self.get(CoreOptions).jobs or len(os.sched_getaffinity(0))
+
+
+def add_flags(parser: argparse.ArgumentParser, kinds: tuple[type, ...]) -> None:
+    """Give `parser` a flag for every option of these dataclasses."""
+    for kind in kinds:
+        hints = typing.get_type_hints(kind)
+        for item in dataclasses.fields(kind):
+            meta = item.metadata
+            if not meta.get("flag", True):
+                continue
+            names = [n for n in (meta.get("short"), f"--{item.name.replace('_', '-')}") if n]
+            hint = _bare(hints[item.name])
+            shared: dict[str, Any] = {"dest": f"{kind.__name__}.{item.name}", "help": meta["help"]}
+            if hint is bool:
+                parser.add_argument(
+                    *names, action=argparse.BooleanOptionalAction, default=None, **shared
+                )
+            elif typing.get_origin(hint) is tuple:
+                parser.add_argument(
+                    *names, action="append", default=None, metavar=meta["metavar"], **shared
+                )
+            else:
+                parser.add_argument(
+                    *names, type=hint, default=None, metavar=meta["metavar"], **shared
+                )
+
+
+def _bare(hint: Any) -> Any:
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return next(arg for arg in typing.get_args(hint) if arg is not type(None))
+    return hint
+
+
+def read_settings(
+    kinds: tuple[type, ...],
+    arguments: argparse.Namespace | None = None,
+    start: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Settings:
+    """The settings from all sources. Raises RecipeError with every bad value at once."""
+    environ = os.environ if environ is None else environ
+    file, table = _pyproject(start or Path.cwd())
+    problems: list[Problem] = []
+    values: dict[type, dict[str, Sourced]] = {}
+    known: set[str] = set()
+    for kind in kinds:
+        hints = typing.get_type_hints(kind)
+        values[kind] = {}
+        for item in dataclasses.fields(kind):
+            name = item.name.replace("_", "-")
+            known |= {item.name, name}
+            flag = getattr(arguments, f"{kind.__name__}.{item.name}", None)
+            variable = f"COOPERY_{item.name.upper()}"
+            sourced = Sourced(item.default, "default")
+            if flag is not None:
+                sourced = Sourced(tuple(flag) if isinstance(flag, list) else flag, "flag")
+            elif variable in environ and environ[variable] != "":
+                parsed = _from_text(
+                    environ[variable], _bare(hints[item.name]), variable, problems
+                )
+                sourced = Sourced(parsed, "environment")
+            elif item.name in table or name in table:
+                raw = table.get(name, table.get(item.name))
+                found: list[Problem] = []
+                value = shapes.convert(raw, hints[item.name], ("tool", "coopery", name), found)
+                problems += [
+                    dataclasses.replace(p, place=Place(file=str(file), key=p.place.key))
+                    for p in found
+                ]
+                sourced = Sourced(value, "pyproject")
+            if kind is CoreOptions and item.name == "jobs" and isinstance(sourced.value, int):
+                if sourced.value < 0 or (sourced.value == 0 and sourced.source != "default"):
+                    problems.append(
+                        Problem(
+                            slug="bad-option",
+                            message=f"--jobs: expected at least 1, found {sourced.value}",
+                        )
+                    )
+            values[kind][item.name] = sourced
+    for name in table:
+        if name not in known:
+            place = Place(file=str(file), key=("tool", "coopery", name))
+            problems.append(
+                Problem(
+                    slug="unknown-key",
+                    message=f"unknown option {name!r}",
+                    place=place,
+                    hint=nearest(name, known),
+                )
+            )
+    if problems:
+        raise RecipeError(*problems)
+    return Settings(cast("Mapping[type, Mapping[str, Sourced]]", values))
+
+
+def _from_text(text: str, hint: Any, variable: str, problems: list[Problem]) -> Any:
+    words = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+    try:
+        if hint is bool:
+            return words[text.lower()]
+        if typing.get_origin(hint) is tuple:
+            return tuple(part for part in text.split(",") if part)
+        return hint(text)
+    except (KeyError, ValueError):
+        problems.append(
+            Problem(slug="bad-option", message=f"{variable}={text!r}: not a {hint.__name__}")
+        )
+        return None
+
+
+def _pyproject(start: Path) -> tuple[Path | None, Mapping[str, Any]]:
+    """The nearest pyproject.toml at or above `start` that has a `[tool.coopery]` table."""
+    for folder in (start, *start.parents):
+        file = folder / "pyproject.toml"
+        if not file.is_file():
+            continue
+        try:
+            document = tomllib.loads(file.read_text("utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            if "[tool.coopery" not in file.read_text("utf-8", "replace"):
+                return None, {}
+            raise RecipeError(
+                Problem(
+                    slug="invalid-toml", message=str(error), place=Place(file=str(file))
+                )
+            ) from None
+        table = document.get("tool", {}).get("coopery")
+        if isinstance(table, dict):
+            return file, table
+    return None, {}

@@ -1,0 +1,340 @@
+"""Frozen dataclasses from raw recipe data: every problem at once, and the same as a JSON Schema.
+
+The recipe's nouns and plugins' facets are ordinary dataclasses; their annotations say what a
+recipe may hold. Supported: `str`, `int`, `float`, `bool`, `Any`, `Literal`, unions, `X | None`,
+`tuple[X, ...]`, `Mapping[str, X]`, nested dataclasses, and `Annotated` with the marks below.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from coopery.errors import KeyPath, Problem, nearest, problem
+
+MISSING: Any = object()
+"""What `convert` returns for a value that has problems."""
+
+
+@dataclass(frozen=True)
+class _Mark:
+    text: str
+
+
+shorthand = _Mark("shorthand")
+"""Marks the field that a plain value in place of a table stands for."""
+unkeyed = _Mark("unkeyed")
+"""Marks a field that enters no key."""
+
+
+@dataclass(frozen=True)
+class named:  # noqa: N801 - reads as a word inside Annotated
+    """Marks a field whose name in recipes differs from its name in Python."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Text:
+    """Marks a value written as text and parsed by `parse` (which raises ValueError to refuse).
+
+    With `number`, a plain number greater than zero is taken as it is.
+    """
+
+    parse: Callable[[str], Any]
+    pattern: str
+    what: str
+    number: bool = False
+
+
+class Callables:
+    """Marks a field that a Python recipe fills with a function; TOML writes `module:name`."""
+
+
+def check_name(text: str) -> str:
+    """A task's, image's or channel's name (semantics 13). Raises ValueError."""
+    if len(text) > 100:
+        raise ValueError("expected a name of at most 100 characters")
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]*", text):
+        raise ValueError("expected letters, digits, - and _, not starting with a digit or -")
+    return text
+
+
+Name = Annotated[str, Text(check_name, pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,99}$", what="a name")]
+"""A name made safe for shells, folders, tags and labels."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """One key of a table, as read off a dataclass."""
+
+    key: str
+    attribute: str
+    type: Any
+    marks: tuple[object, ...]
+    required: bool
+    doc: str = ""
+
+
+@functools.cache
+def fields_of(kind: type) -> tuple[Field, ...]:
+    """The keys that `kind` may have in a recipe; `facets` and `name` are the reader's own."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    found = []
+    for item in dataclasses.fields(kind):
+        hint, marks = _unwrap(hints[item.name])
+        key = next((m.name for m in marks if isinstance(m, named)), item.name)
+        required = (
+            item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+        )
+        found.append(Field(key, item.name, hint, marks, required))
+    return tuple(found)
+
+
+def _unwrap(hint: Any) -> tuple[Any, tuple[object, ...]]:
+    """The type under `Annotated`, with the field's own marks; a Text mark stays with its type."""
+    if get_origin(hint) is not Annotated:
+        return hint, ()
+    base, *marks = get_args(hint)
+    kept = tuple(m for m in marks if isinstance(m, Text | Callables))
+    own = tuple(m for m in marks if m not in kept)
+    return (Annotated[(base, *kept)] if kept else base), own
+
+
+def _type_name(value: object) -> str:
+    names = {str: "text", bool: "a boolean", int: "a whole number", float: "a number"}
+    if value is None:
+        return "nothing"
+    if isinstance(value, Mapping):
+        return "a table"
+    if isinstance(value, list | tuple):
+        return "a list"
+    return names.get(type(value), f"a {type(value).__name__}")
+
+
+def _expected(hint: Any) -> str:
+    origin = get_origin(hint)
+    if origin is Annotated:
+        for mark in get_args(hint)[1:]:
+            if isinstance(mark, Text):
+                return mark.what
+            if isinstance(mark, Callables):
+                return "a function"
+        return _expected(get_args(hint)[0])
+    if origin in (Union, types.UnionType):
+        wanted = [_expected(arg) for arg in get_args(hint) if arg is not type(None)]
+        return " or ".join(dict.fromkeys(wanted))
+    if origin is Literal:
+        return " or ".join(repr(arg) for arg in get_args(hint))
+    if origin is tuple:
+        return "a list"
+    if origin is not None and issubclass(origin, Mapping) or dataclasses.is_dataclass(hint):
+        return "a table"
+    simple = {str: "text", bool: "a boolean", int: "a whole number", float: "a number"}
+    return simple.get(hint, "a value")
+
+
+def convert(raw: Any, hint: Any, key: KeyPath, problems: list[Problem]) -> Any:
+    """`raw` as a value of type `hint`; on problems, appends each and returns `MISSING`."""
+    value = _convert(raw, hint, key, problems)
+    if value is _MISMATCH:
+        message = f"expected {_expected(hint)}, found {_type_name(raw)}"
+        problems.append(problem("wrong-type", message, key=key))
+        return MISSING
+    return value
+
+
+_MISMATCH: Any = object()
+
+
+def _convert(raw: Any, hint: Any, key: KeyPath, problems: list[Problem]) -> Any:
+    origin = get_origin(hint)
+    if hint is Any:
+        return freeze(raw)
+    if origin is Annotated:
+        base, *marks = get_args(hint)
+        for mark in marks:
+            match mark:
+                case Text():
+                    return _convert_text(raw, mark, key, problems)
+                case Callables() if callable(raw):
+                    return raw
+        return _convert(raw, base, key, problems)
+    if origin in (Union, types.UnionType):
+        return _convert_union(raw, get_args(hint), key, problems)
+    if origin is Literal:
+        if raw in get_args(hint):
+            return raw
+        if isinstance(raw, str):
+            names = [str(arg) for arg in get_args(hint)]
+            message = f"{raw!r} is not one of {', '.join(names)}"
+            problems.append(problem("unknown-value", message, key=key, hint=nearest(raw, names)))
+            return MISSING
+        return _MISMATCH
+    if origin is tuple:
+        if not isinstance(raw, list | tuple):
+            return _MISMATCH
+        inner = get_args(hint)[0]
+        items = [convert(item, inner, (*key, i), problems) for i, item in enumerate(raw)]
+        return MISSING if MISSING in items else tuple(items)
+    if origin is not None and issubclass(origin, Mapping):
+        if not isinstance(raw, Mapping):
+            return _MISMATCH
+        inner = get_args(hint)[1]
+        table = {str(k): convert(v, inner, (*key, str(k)), problems) for k, v in raw.items()}
+        return MISSING if any(v is MISSING for v in table.values()) else table
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return _convert_dataclass(raw, hint, key, problems)
+    if hint is type(None):
+        return None if raw is None else _MISMATCH
+    if hint is float:
+        return float(raw) if isinstance(raw, int | float) and not isinstance(raw, bool) else _MISMATCH
+    if hint is int:
+        return raw if isinstance(raw, int) and not isinstance(raw, bool) else _MISMATCH
+    if hint is str:
+        if hasattr(raw, "__fspath__"):
+            raw = str(raw)
+        if isinstance(raw, str) and "\0" in raw:
+            problems.append(problem("wrong-value", "text holds a NUL character", key=key))
+            return MISSING
+        return raw if isinstance(raw, str) else _MISMATCH
+    return raw if isinstance(raw, hint) else _MISMATCH
+
+
+def _convert_text(raw: Any, mark: Text, key: KeyPath, problems: list[Problem]) -> Any:
+    if mark.number and isinstance(raw, int | float) and not isinstance(raw, bool):
+        if raw > 0 and raw == raw and raw != float("inf"):
+            return float(raw)
+        problems.append(problem("wrong-value", f"{raw}: expected more than zero", key=key))
+        return MISSING
+    if not isinstance(raw, str):
+        problems.append(
+            problem("wrong-type", f"expected {mark.what}, found {_type_name(raw)}", key=key)
+        )
+        return MISSING
+    try:
+        return mark.parse(raw)
+    except ValueError as error:
+        shown = raw if len(raw) <= 60 else raw[:57] + "…"
+        problems.append(problem("wrong-value", f"{shown!r} is not {mark.what}: {error}", key=key))
+        return MISSING
+
+
+def _convert_union(raw: Any, options: tuple[Any, ...], key: KeyPath, problems: list[Problem]) -> Any:
+    """The first option that takes the value; exact types first, so that `True` stays a boolean."""
+    if raw is None and type(None) in options:
+        return None
+    exact = [option for option in options if option is type(raw)]
+    for option in exact or [option for option in options if option is not type(None)]:
+        attempt: list[Problem] = []
+        value = _convert(raw, option, key, attempt)
+        if value is not _MISMATCH:
+            problems.extend(attempt)
+            return value
+    return _MISMATCH
+
+
+def _convert_dataclass(raw: Any, kind: type, key: KeyPath, problems: list[Problem]) -> Any:
+    if isinstance(raw, kind):
+        return raw
+    known = fields_of(kind)
+    if not isinstance(raw, Mapping):
+        short = next((f for f in known if shorthand in f.marks), None)
+        if short is None:
+            return _MISMATCH
+        value = _convert(raw, short.type, key, problems)
+        return value if value in (_MISMATCH, MISSING) else kind(**{short.attribute: value})
+    values = convert_table(raw, known, key, problems)
+    return MISSING if values is MISSING else kind(**values)
+
+
+def convert_table(
+    raw: Mapping[str, Any], known: tuple[Field, ...], key: KeyPath, problems: list[Problem]
+) -> Any:
+    """The attributes for `known` fields from a table; unknown and missing keys are problems."""
+    by_key = {item.key: item for item in known}
+    before = len(problems)
+    values: dict[str, Any] = {}
+    for name, value in raw.items():
+        item = by_key.get(name)
+        if item is None:
+            message = f"unknown key {name!r}"
+            problems.append(
+                problem("unknown-key", message, key=(*key, name), hint=nearest(name, by_key))
+            )
+        else:
+            values[item.attribute] = convert(value, item.type, (*key, name), problems)
+    for item in known:
+        if item.required and item.key not in raw:
+            problems.append(problem("missing-key", f"{item.key!r} is missing", key=key))
+    return MISSING if len(problems) > before else values
+
+
+def freeze(raw: Any) -> Any:
+    """Plain data with tuples for lists, all the way down."""
+    if isinstance(raw, list | tuple):
+        return tuple(freeze(item) for item in raw)
+    if isinstance(raw, Mapping):
+        return {str(k): freeze(v) for k, v in raw.items()}
+    return raw
+
+
+def schema(hint: Any, extra: Mapping[type, tuple[Field, ...]] | None = None) -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of what `convert` takes for `hint`.
+
+    `extra` adds keys to a dataclass: what plugins' facets allow there.
+    """
+    origin = get_origin(hint)
+    if hint is Any:
+        return {}
+    if origin is Annotated:
+        base, *marks = get_args(hint)
+        for mark in marks:
+            match mark:
+                case Text():
+                    text: dict[str, Any] = {"type": "string", "pattern": mark.pattern}
+                    number = {"type": "number", "exclusiveMinimum": 0}
+                    return {"anyOf": [text, number]} if mark.number else text
+                case Callables():
+                    return {"type": "string"}
+        return schema(base, extra)
+    if origin in (Union, types.UnionType):
+        options = [schema(arg, extra) for arg in get_args(hint) if arg is not type(None)]
+        return options[0] if len(options) == 1 else {"anyOf": options}
+    if origin is Literal:
+        return {"enum": list(get_args(hint))}
+    if origin is tuple:
+        return {"type": "array", "items": schema(get_args(hint)[0], extra)}
+    if origin is not None and issubclass(origin, Mapping):
+        return {"type": "object", "additionalProperties": schema(get_args(hint)[1], extra)}
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        known = fields_of(hint) + (extra or {}).get(hint, ())
+        table = table_schema(known, extra)
+        if hint.__doc__:
+            table["description"] = " ".join(hint.__doc__.split("\n\n")[0].split())
+        short = next((f for f in known if shorthand in f.marks), None)
+        return {"anyOf": [schema(short.type, extra), table]} if short else table
+    return {"type": {str: "string", int: "integer", float: "number", bool: "boolean"}[hint]}
+
+
+def table_schema(
+    known: tuple[Field, ...], extra: Mapping[type, tuple[Field, ...]] | None = None
+) -> dict[str, Any]:
+    """The JSON Schema of a table with these keys and no others."""
+    table: dict[str, Any] = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            f.key: {**schema(f.type, extra), **({"description": f.doc} if f.doc else {})}
+            for f in known
+            if f.attribute != "facets"
+        },
+    }
+    required = [f.key for f in known if f.required]
+    return {**table, "required": required} if required else table

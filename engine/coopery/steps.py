@@ -1,0 +1,365 @@
+"""The one idea: steps. Work with a name, needs and a key, and what comes of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+
+from coopery.errors import KeyPath, Problem
+
+
+@runtime_checkable
+class Work(Protocol):
+    """What a step does: a frozen dataclass of the plugin that planned it.
+
+    Its fields enter the key, save those annotated `unkeyed`. `kind` and `version` do too: raise
+    `version` when the same work would be done differently. With `in_place`, the result is a folder
+    at an address made from the key (an environment), not bytes moved into the object store, and
+    its identity is the key (semantics 1).
+    """
+
+    kind: ClassVar[str]
+    version: ClassVar[int]
+    in_place: ClassVar[bool]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileSource:
+    """A file or folder of the project; `path` is absolute, `shown` as the recipe says it.
+
+    `ignore` drops what a folder's digest must not cover: it is asked with each relative path.
+    """
+
+    path: Path
+    shown: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepSource:
+    """One output of another step."""
+
+    step: str
+    output: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gathered:
+    """Several outputs as one folder: relative path -> output (semantics 14)."""
+
+    parts: tuple[tuple[str, StepSource], ...]
+
+
+Source = FileSource | StepSource | Gathered
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Need:
+    """One thing a step needs. `role` and `name` (the base name it is seen under) enter the key."""
+
+    role: str
+    source: Source
+    name: str = ""
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The steps this need waits for."""
+        match self.source:
+            case StepSource(step=step):
+                return (step,)
+            case Gathered(parts=parts):
+                return tuple(source.step for _, source in parts)
+            case _:
+                return ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Delivery:
+    """An output that is put at `destination` (absolute) after success; `key` is its place."""
+
+    output: str
+    destination: Path
+    key: KeyPath = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """Work with a name, what it needs, and what it makes.
+
+    `subject` names what the step is for, as the recipe does (`fit@fold=0`, `science`); a step of
+    kind `task` bears its instance's name. `outputs` are the names its result will have.
+    """
+
+    name: str
+    work: Work
+    needs: tuple[Need, ...] = ()
+    outputs: tuple[str, ...] = ()
+    subject: str = ""
+    always: bool = False
+    retries: int = 0
+    transient: frozenset[str] = frozenset()
+    deliveries: tuple[Delivery, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What list, plan and record show of it, e.g. `unpinned` (semantics 17)."""
+    key_path: KeyPath = ()
+
+    @property
+    def waits_for(self) -> tuple[str, ...]:
+        """The names of the steps that must have succeeded first."""
+        return tuple(dict.fromkeys(step for need in self.needs for step in need.steps))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Identity:
+    """What a result is: `digest` of its contents (files, folders) or its key (in place)."""
+
+    digest: str
+    kind: Literal["file", "folder", "place"]
+    size: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """One part of a key, kept so that `why` can say which part differs.
+
+    `name` is for people (`params.depth`, `input raw`); `value` a short text or a digest; `step`
+    names the step behind an identity, so that the search can go on there.
+    """
+
+    name: str
+    value: str
+    step: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What is remembered of a success, under its key. Outlives its bytes (semantics 4)."""
+
+    key: str
+    step: str
+    kind: str
+    outputs: Mapping[str, Identity]
+    parts: tuple[Part, ...] = ()
+    run: str = ""
+    finished: float = 0.0
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+class State(StrEnum):
+    """How a step ends: in exactly one of these (semantics 20)."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reason:
+    """Why a step ran, or why not, as data.
+
+    `code`: `cached`, `new` (nothing like it was ever made), `changed`, `forced`, `always`,
+    `remade` (its bytes were gone and a reader needs them).
+    """
+
+    code: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How one step of a run ended."""
+
+    step: str
+    state: State
+    cached: bool = False
+    key: str = ""
+    outputs: Mapping[str, Identity] = field(default_factory=dict)
+    reason: Reason | None = None
+    problems: tuple[Problem, ...] = ()
+    started: float | None = None
+    ended: float | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    log: Path | None = None
+    made_by: str = ""
+    """The run that made the result."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something happened: `kind` is one of run-started, started, ended, warning, run-ended."""
+
+    kind: str
+    time: float
+    step: str = ""
+    message: str = ""
+    outcome: Outcome | None = None
+    total: int = 0
+    done: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workspace:
+    """All that performing a step gets: made for it alone.
+
+    `folder` is an empty scratch folder on the store's file system (for work in place: the very
+    folder of the result, empty). `inputs` holds, by role, a path to read each need from: never
+    write there. `log` is a file to append what the step's processes print to. `cache` is a folder
+    plugins may share between steps. `cancelled` is set when the step must stop.
+    """
+
+    step: Step
+    folder: Path
+    inputs: Mapping[str, Path]
+    gathered: Mapping[str, tuple[tuple[str, Path], ...]]
+    """By role, the parts of a need that gathers several outputs: relative path -> path."""
+    log: Path
+    home: Path
+    key: str
+    cancelled: threading.Event
+    run: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """What performing a step made: by output, a file or folder inside the workspace's folder.
+
+    The engine moves each into the store, so nothing may write to it any more. `facts` go into
+    the record: `exit_code`, `peak_memory` (bytes), `command`, ….
+    """
+
+    outputs: Mapping[str, Path]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Store(Protocol):
+    """The memory (key -> record) and the objects (identity -> bytes) in the home folder.
+
+    Every verb is safe from several threads and several processes at once.
+    """
+
+    def recall(self, keys: Sequence[str]) -> Mapping[str, Record]:
+        """The records under these keys; verified, so that damage is a miss."""
+        ...
+
+    def remember(self, records: Sequence[Record]) -> None:
+        """Keep these records, durably: once it returns, a crash loses none of them."""
+        ...
+
+    def nearest(self, step: str, kind: str) -> Record | None:
+        """The latest record of a step of this name and kind."""
+        ...
+
+    def put(self, path: Path) -> Identity:
+        """Take a file or folder by rename and return its identity.
+
+        Raises StepError (`special-file`, `link-outside`) for what an output may not hold.
+        """
+        ...
+
+    def find(self, identity: Identity) -> Path | None:
+        """Where the bytes are, to be read only; None if they are gone or damaged."""
+        ...
+
+    def place(self, key: str) -> Path:
+        """The folder in which work in place makes its result."""
+        ...
+
+    def drop(self, identity: Identity) -> None:
+        """Forget these bytes; records that name them stay."""
+        ...
+
+    def claim(self, key: str) -> Claim:
+        """Wait until this process alone may make `key`; a holder that dies lets go."""
+        ...
+
+    def identify(self, path: Path) -> Identity:
+        """The identity of a project's file or folder; hashes only what changed since last time."""
+        ...
+
+    def identify_many(self, paths: Sequence[Path]) -> Mapping[Path, Identity]:
+        """As `identify`, in bulk; paths that do not exist are left out."""
+        ...
+
+    def listing(self, identity: Identity) -> Mapping[str, str] | None:
+        """Relative path -> digest of a known folder, so that `why` can name the file."""
+        ...
+
+    def deliver(self, identity: Identity, destination: Path, *, overwrite: bool) -> None:
+        """Put a copy (never a shared inode) at `destination`, atomically.
+
+        Raises StepError (`output-edited`) when something is there that coopery did not write, or
+        that was edited since, unless `overwrite`.
+        """
+        ...
+
+    def deliverable(self, destinations: Sequence[Path]) -> Mapping[Path, str]:
+        """What stands at each destination: `absent`, `edited`, or the digest we put there."""
+        ...
+
+    def scratch(self, name: str) -> Path:
+        """A new empty folder on the store's file system."""
+        ...
+
+    def log_path(self, run: str, step: str) -> Path:
+        """Where the log of a step of a run is."""
+        ...
+
+    def write_run(self, run: str, document: Mapping[str, Any]) -> None:
+        """Keep a run's record (JSON), atomically."""
+        ...
+
+    def runs(self) -> Sequence[str]:
+        """The ids of the runs that are kept, latest first."""
+        ...
+
+    def read_run(self, run: str) -> Mapping[str, Any]:
+        """A run's record. Raises RecipeError (`unknown-run`)."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and locks."""
+        ...
+
+
+class Claim(Protocol):
+    """A held claim on a key: a context manager that lets go at its end."""
+
+    def __enter__(self) -> object: ...
+
+    def __exit__(self, *exc: object) -> None: ...
+
+
+class Execution(Protocol):
+    """What a scheduler drives: the engine's side of a run."""
+
+    jobs: int
+    """How many steps may be performed at a time."""
+    needs: Mapping[str, tuple[str, ...]]
+    """Every step of the plan, in a valid order, with the steps it waits for."""
+
+    def decide(self, names: Sequence[str]) -> Mapping[str, bool]:
+        """For steps whose needs succeeded: True where it is done (recalled), False to perform.
+
+        Call it in one thread at a time, with as many ready steps as there are.
+        """
+        ...
+
+    def perform(self, name: str) -> bool:
+        """Do a decided step's work, in any thread; True when it succeeded."""
+        ...
+
+    def give_up(self, name: str) -> Sequence[str]:
+        """A step failed: its descendants are skipped; returns their names."""
+        ...
+
+    @property
+    def stopping(self) -> bool:
+        """No further step may be started."""
+        ...
+
+
+ProblemSink = Callable[[Problem], None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -29,10 +29,7 @@ class Work(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileSource:
-    """A file or folder of the project; `path` is absolute, `shown` as the recipe says it.
-
-    `ignore` drops what a folder's digest must not cover: it is asked with each relative path.
-    """
+    """A file or folder of the project; `path` is absolute, `shown` as the recipe says it."""
 
     path: Path
     shown: str
@@ -53,7 +50,20 @@ class Gathered:
     parts: tuple[tuple[str, StepSource], ...]
 
 
-Source = FileSource | StepSource | Gathered
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileSet:
+    """Chosen files of one folder: `files` are sorted paths relative to `root`.
+
+    Its identity is that of a folder holding exactly these files; who performs gets such a folder,
+    a clean copy of its own.
+    """
+
+    root: Path
+    files: tuple[str, ...]
+    shown: str
+
+
+Source = FileSource | FileSet | StepSource | Gathered
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -284,6 +294,14 @@ class Store(Protocol):
         """As `identify`, in bulk; paths that do not exist are left out."""
         ...
 
+    def identify_set(self, root: Path, files: Sequence[str]) -> Identity:
+        """The identity of a folder that holds exactly these files of `root`."""
+        ...
+
+    def copy(self, source: Path, target: Path) -> None:
+        """Copy a file or folder (reflinked where the file system can), exec bits and links kept."""
+        ...
+
     def listing(self, identity: Identity) -> Mapping[str, str] | None:
         """Relative path -> digest of a known folder, so that `why` can name the file."""
         ...
@@ -360,6 +378,3 @@ class Execution(Protocol):
     def stopping(self) -> bool:
         """No further step may be started."""
         ...
-
-
-ProblemSink = Callable[[Problem], None]

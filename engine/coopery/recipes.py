@@ -1,0 +1,281 @@
+"""Find a recipe file, have a plugin read it, and turn what it says into checked values."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from coopery import model, shapes
+from coopery.errors import CooperyError, KeyPath, Place, Problem, RecipeError, nearest, problem
+from coopery.shapes import MISSING, Field
+
+if TYPE_CHECKING:
+    from coopery.plugins import Plugins
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """A recipe file as its reader found it: `data` has the tables `image`, `task`, `defaults`.
+
+    `locate` tells where a key stands, or the nearest key above it that is known. `problems` are
+    those only the reader can see, such as a name given twice.
+    """
+
+    data: Mapping[str, Any]
+    locate: Callable[[KeyPath], Place]
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facet:
+    """A key that a plugin adds to a noun: its value is read as `type`, a frozen dataclass.
+
+    `wrap` is the dataclass the value becomes when `type` is not one itself (a list, a mapping):
+    it is called with the value. `keyed=False` keeps it out of keys.
+    """
+
+    noun: Literal["image", "task", "recipe"]
+    key: str
+    type: Any
+    wrap: Callable[[Any], object] | None = None
+    keyed: bool = True
+    doc: str = ""
+
+    @property
+    def field(self) -> Field:
+        """The facet as a key of its noun's table."""
+        return Field(self.key, self.key, self.type, (), False, self.doc)
+
+
+def find(start: Path, given: str | None, names: Sequence[str]) -> Path:
+    """The recipe file: the one given, else the nearest at or above `start`.
+
+    Raises RecipeError: `no-recipe`, or `two-recipes` when one folder has several.
+    """
+    if given is not None:
+        file = (start / given).absolute()
+        if file.is_dir():
+            return find_in(file, names) or _none(str(file), names)
+        if not file.is_file():
+            raise RecipeError(Problem(slug="no-recipe", message=f"there is no file {given}"))
+        return file
+    for folder in (start, *start.parents):
+        found = find_in(folder, names)
+        if found:
+            return found
+    return _none(str(start), names)
+
+
+def find_in(folder: Path, names: Sequence[str]) -> Path | None:
+    """The one recipe in this folder, if there is any."""
+    found = [folder / name for name in names if (folder / name).is_file()]
+    if len(found) > 1:
+        both = " and ".join(file.name for file in found)
+        raise RecipeError(
+            Problem(
+                slug="two-recipes",
+                message=f"{folder} holds {both}",
+                hint=f"name one: -f {found[0].name}",
+            )
+        )
+    return found[0] if found else None
+
+
+def _none(start: str, names: Sequence[str]) -> typing.NoReturn:
+    raise RecipeError(
+        Problem(
+            slug="no-recipe",
+            message=f"no {' or '.join(names)} in {start} or above",
+            hint="`coopery init` writes a first one; -f names one elsewhere",
+        )
+    )
+
+
+def read(file: Path, plugins: Plugins, overrides: Sequence[str] = ()) -> model.Recipe:
+    """The recipe in this file, with `--set` overrides applied.
+
+    Raises RecipeError with all that is wrong in its values at once, each with file and line.
+    """
+    document = plugins.load_recipe(file)
+    problems = list(document.problems)
+    facets = plugins.declare_facets()
+    data = document.data
+    tables = {"image": data.get("image", {}), "task": data.get("task", {})}
+    for key in data:
+        if key not in (*tables, "defaults", *(f.key for f in facets if f.noun == "recipe")):
+            known = (*tables, "defaults")
+            problems.append(
+                problem("unknown-key", f"unknown key {key!r}", key=(key,), hint=nearest(key, known))
+            )
+    defaults = shapes.convert(data.get("defaults", {}), model.Defaults, ("defaults",), problems)
+    images = _nouns(tables["image"], "image", model.Image, facets, problems)
+    tasks = _nouns(tables["task"], "task", model.Task, facets, problems)
+    own = _facets("recipe", data, facets, (), problems)
+    problems += _unique_ids(tables)
+    defaults = model.Defaults() if defaults is MISSING else defaults
+    recipe = model.Recipe(
+        file=file,
+        root=file.parent,
+        images=images,
+        tasks={name: _defaulted(task, data["task"][name], defaults) for name, task in tasks.items()},
+        defaults=defaults,
+        facets=own,
+        locate=document.locate,
+    )
+    if not problems and overrides:
+        recipe = override(recipe, overrides, problems)
+    if problems:
+        broken = RecipeError(*(located(p, document.locate) for p in problems))
+        broken.partial = recipe  # type: ignore[attr-defined]
+        raise broken
+    return recipe
+
+
+def located(found: Problem, locate: Callable[[KeyPath], Place]) -> Problem:
+    """The problem with file and line added, where only its key is known."""
+    if found.place.file is not None or not found.place.key:
+        if found.place.file is None and not found.place.key:
+            return replace(found, place=locate(()))
+        return found
+    place = locate(found.place.key)
+    return replace(found, place=replace(place, key=found.place.key))
+
+
+def _nouns(
+    table: Any,
+    noun: Literal["image", "task"],
+    kind: type[Any],
+    facets: Sequence[Facet],
+    problems: list[Problem],
+) -> dict[str, Any]:
+    if not isinstance(table, Mapping):
+        problems.append(problem("wrong-type", f"expected a table of {noun}s", key=(noun,)))
+        return {}
+    own = tuple(f for f in shapes.fields_of(kind) if f.attribute not in ("facets", "name"))
+    extra = {f.key: f for f in facets if f.noun == noun}
+    known = own + tuple(f.field for f in extra.values())
+    found: dict[str, Any] = {}
+    for name, raw in table.items():
+        key: KeyPath = (noun, name)
+        shapes.convert(name, model.Name, key, problems)
+        if not isinstance(raw, Mapping):
+            problems.append(problem("wrong-type", "expected a table", key=key))
+            continue
+        values = shapes.convert_table(raw, known, key, problems)
+        if values is MISSING:
+            values = {}
+        extras = tuple(_wrap(extra[k], values.pop(k)) for k in list(values) if k in extra)
+        found[name] = kind(name=name, facets=extras, **values)
+    return found
+
+
+def _wrap(facet: Facet, value: Any) -> object:
+    return facet.wrap(value) if facet.wrap else value
+
+
+def _facets(
+    noun: str, raw: Mapping[str, Any], facets: Sequence[Facet], key: KeyPath, problems: list[Problem]
+) -> tuple[object, ...]:
+    found = []
+    for facet in facets:
+        if facet.noun == noun and facet.key in raw:
+            value = shapes.convert(raw[facet.key], facet.type, (*key, facet.key), problems)
+            if value is not MISSING:
+                found.append(_wrap(facet, value))
+    return tuple(found)
+
+
+def _unique_ids(tables: Mapping[str, Any]) -> list[Problem]:
+    """Names that differ only by case would share a folder on some file systems."""
+    problems = []
+    for noun, table in tables.items():
+        seen: dict[str, str] = {}
+        for name in table if isinstance(table, Mapping) else ():
+            other = seen.setdefault(str(name).lower(), name)
+            if other != name:
+                message = f"{name!r} and {other!r} differ only by case"
+                problems.append(problem("duplicate-name", message, key=(noun, name)))
+    return problems
+
+
+def _defaulted(task: model.Task, raw: Mapping[str, Any], defaults: model.Defaults) -> model.Task:
+    """The task with the recipe's defaults where it is silent; `env` and `pass_env` add up."""
+    changes: dict[str, Any] = {
+        name: getattr(defaults, name)
+        for name in ("image", "resources", "retries", "timeout")
+        if name not in raw and getattr(defaults, name) is not None
+    }
+    if defaults.env:
+        changes["env"] = {**defaults.env, **task.env}
+    if defaults.pass_env:
+        changes["pass_env"] = tuple(dict.fromkeys((*defaults.pass_env, *task.pass_env)))
+    return replace(task, **changes) if changes else task
+
+
+def override(
+    recipe: model.Recipe, settings: Sequence[str], problems: list[Problem]
+) -> model.Recipe:
+    """The recipe with `TASK.PARAM=VALUE` applied, values typed as TOML (semantics 15)."""
+    tasks = dict(recipe.tasks)
+    for text in settings:
+        target, equals, raw = text.partition("=")
+        name, dot, parameter = target.partition(".")
+        where = f"--set {text}"
+        if not (equals and dot):
+            hint = "write --set TASK.PARAM=VALUE"
+            problems.append(problem("bad-set", f"{where}: not understood", file=where, hint=hint))
+            continue
+        task = tasks.get(name)
+        if task is None:
+            problems.append(
+                problem("unknown-task", f"{where}: no task {name!r}", file=where, hint=nearest(name, tasks))
+            )
+        elif parameter not in task.params:
+            hint = nearest(parameter, task.params) or f"{name} has no params"
+            problems.append(
+                problem("unknown-param", f"{where}: no parameter {parameter!r}", file=where, hint=hint)
+            )
+        else:
+            tasks[name] = replace(task, params={**task.params, parameter: _typed(raw)})
+    return replace(recipe, tasks=tasks)
+
+
+def _typed(raw: str) -> Any:
+    """A value as TOML would read it; a bare word is text."""
+    import tomllib
+
+    try:
+        return shapes.freeze(tomllib.loads(f"value = {raw}")["value"])
+    except (tomllib.TOMLDecodeError, KeyError):
+        return raw
+
+
+def schema(facets: Sequence[Facet]) -> dict[str, Any]:
+    """The JSON Schema of a recipe, with the keys of all plugins."""
+    name = {"pattern": r"^[A-Za-z_][A-Za-z0-9_-]{0,99}$"}
+
+    def noun(kind: type, label: str) -> dict[str, Any]:
+        own = tuple(f for f in shapes.fields_of(kind) if f.attribute not in ("facets", "name"))
+        extra = tuple(f.field for f in facets if f.noun == label)
+        table = shapes.table_schema(own + extra)
+        table["description"] = " ".join((kind.__doc__ or "").split())
+        return {"type": "object", "propertyNames": name, "additionalProperties": table}
+
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A coopery recipe",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "image": noun(model.Image, "image"),
+            "task": noun(model.Task, "task"),
+            "defaults": shapes.schema(model.Defaults),
+            **{f.key: shapes.schema(f.type) for f in facets if f.noun == "recipe"},
+        },
+    }
+
+
+__all__ = ["CooperyError", "Document", "Facet", "find", "override", "read", "schema"]

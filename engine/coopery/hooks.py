@@ -109,7 +109,7 @@ def check(recipe: Recipe, runtime: str) -> Iterable[Problem]:  # type: ignore[em
 
 
 @hookspec
-def collect_requirements(recipe: Recipe, image: Image) -> Contribution | None:
+def collect_requirements(recipe: Recipe, image: Image, home: Path) -> Contribution | None:
     """All: what this image asks for of one kind: packages, projects, wheel files.
 
         @hookimpl

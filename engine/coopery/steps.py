@@ -37,10 +37,11 @@ class FileSource:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepSource:
-    """One output of another step."""
+    """One output of another step, or what lies `inside` it (a relative path)."""
 
     step: str
     output: str
+    inside: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

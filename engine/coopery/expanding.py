@@ -1,0 +1,550 @@
+"""A recipe's tasks as instances with bound channels: matrix, edges, destinations, all checked."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import os
+import posixpath
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from coopery import placeholders
+from coopery.errors import KeyPath, Problem, RecipeError, nearest, problem
+from coopery.model import Input, Instance, Recipe, Task, coordinate, iterate_matrix
+from coopery.steps import FileSource, Gathered, Source, StepSource
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BoundInput:
+    """An input channel with what it reads; `base` is the name it is seen under."""
+
+    source: Source
+    base: str
+    mount: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BoundOutput:
+    """An output channel with its base name and its destination (absolute), if it has one."""
+
+    base: str
+    destination: Path | None
+    folder: bool
+    transient: bool
+    mount: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """A task instance with its channels bound; `values` fill `{matrix.X}` and `{params.X}`."""
+
+    instance: Instance
+    inputs: Mapping[str, BoundInput]
+    outputs: Mapping[str, BoundOutput]
+    values: Mapping[str, Mapping[str, str]]
+
+    @property
+    def name(self) -> str:
+        """The instance's name, which is its step's too."""
+        return self.instance.name
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """The instances this one reads from."""
+        found: dict[str, None] = {}
+        for bound in self.inputs.values():
+            match bound.source:
+                case StepSource(step=step):
+                    found[step] = None
+                case Gathered(parts=parts):
+                    found.update((part.step, None) for _, part in parts)
+        return tuple(found)
+
+
+Nodes = Mapping[str, Node]
+
+
+def text_of(value: Any) -> str:
+    """A parameter or coordinate as it stands in a command: text as it is, the rest as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+
+
+def values_of(instance: Instance) -> Mapping[str, Mapping[str, str]]:
+    """What fills the placeholders of an instance that are known before it runs."""
+    return {
+        "matrix": {axis: text_of(value) for axis, value in instance.coords},
+        "params": {name: text_of(value) for name, value in instance.task.params.items()},
+    }
+
+
+def check_text(
+    text: str, groups: Mapping[str, Iterable[str]], key: KeyPath, problems: list[Problem]
+) -> bool:
+    """Whether every placeholder in `text` is one of `groups`; appends a problem for each other."""
+    try:
+        template = placeholders.parse(text)
+    except ValueError as error:
+        problems.append(problem("bad-placeholder", str(error), key=key))
+        return False
+    good = True
+    for part in template:
+        if isinstance(part, str):
+            continue
+        known = groups.get(part.group)
+        if known is None:
+            hint = nearest(part.group, groups)
+        elif part.name in known:
+            continue
+        else:
+            hint = nearest(part.name, known) or f"this task has no {part.group}"
+        problems.append(problem("unknown-placeholder", f"unknown placeholder {part}", key=key, hint=hint))
+        good = False
+    return good
+
+
+def placeholder_groups(task: Task) -> Mapping[str, Iterable[str]]:
+    """Every placeholder a task's command may hold."""
+    return {
+        "inputs": task.inputs,
+        "outputs": task.outputs,
+        "matrix": task.matrix,
+        "params": task.params,
+    }
+
+
+class _Expander:
+    """One expansion: collects problems; `nodes` is the result when there are none."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.root = str(recipe.root)
+        self.problems: list[Problem] = []
+        self.instances = {name: self._instances(task) for name, task in recipe.tasks.items()}
+        self.destinations: dict[str, tuple[str, str]] = {}
+        self.parents: dict[str, str] = {}
+
+    def expand(self) -> Nodes:
+        outputs = {
+            instance.name: self._outputs(instance)
+            for instances in self.instances.values()
+            for instance in instances
+        }
+        self._check_nesting()
+        nodes = {}
+        for name, instances in self.instances.items():
+            self._check_task(self.recipe.tasks[name])
+            for index, instance in enumerate(instances):
+                before = len(self.problems)
+                nodes[instance.name] = Node(
+                    instance=instance,
+                    inputs=self._inputs(instance, outputs),
+                    outputs=outputs[instance.name],
+                    values=values_of(instance),
+                )
+                if index and len(self.problems) > before:
+                    # What is wrong with every instance is said once.
+                    seen = {(p.slug, p.place) for p in self.problems[:before]}
+                    rest = [p for p in self.problems[before:] if (p.slug, p.place) not in seen]
+                    self.problems[before:] = rest
+        self.problems += cycles(nodes)
+        return nodes
+
+    def _instances(self, task: Task) -> tuple[Instance, ...]:
+        key = ("task", task.name, "matrix")
+        good = True
+        for axis, values in task.matrix.items():
+            if not values:
+                message = f"the matrix axis {axis!r} has no values"
+                self.problems.append(problem("empty-matrix", message, key=(*key, axis)))
+                good = False
+            elif len({coordinate(value) for value in values}) < len(values):
+                message = f"the matrix axis {axis!r} has a value twice"
+                self.problems.append(problem("duplicate-value", message, key=(*key, axis)))
+                good = False
+            if not axis.isidentifier():
+                message = f"the matrix axis {axis!r} is not a name"
+                self.problems.append(problem("wrong-value", message, key=(*key, axis)))
+                good = False
+        if not good:
+            return ()
+        return tuple(Instance(task=task, coords=c) for c in iterate_matrix(task.matrix))
+
+    def _check_task(self, task: Task) -> None:
+        key: KeyPath = ("task", task.name)
+        if task.image is not None and task.image not in self.recipe.images:
+            hint = nearest(task.image, self.recipe.images) or "declare it under [image.NAME]"
+            message = f"unknown image {task.image!r}"
+            self.problems.append(problem("unknown-image", message, key=(*key, "image"), hint=hint))
+        for name, channel in (*task.inputs.items(), *task.outputs.items()):
+            side = "inputs" if isinstance(channel, Input) else "outputs"
+            if not name.isidentifier() or len(name) > 100:
+                message = f"a channel's name is an identifier; {name[:60]!r} is not"
+                self.problems.append(problem("wrong-value", message, key=(*key, side, name)))
+            if channel.mount is not None and (
+                not channel.mount.startswith("/")
+                or posixpath.normpath(channel.mount) != channel.mount.rstrip("/")
+                or channel.mount == "/"
+            ):
+                message = f"mount {channel.mount!r} is not an absolute, plain path"
+                self.problems.append(problem("bad-mount", message, key=(*key, side, name, "mount")))
+        for name in task.inputs.keys() & task.outputs.keys():
+            message = f"{name!r} is both an input and an output"
+            self.problems.append(problem("duplicate-name", message, key=(*key, "outputs", name)))
+        groups = {"matrix": task.matrix, "params": task.params}
+        for variable, text in task.env.items():
+            check_text(text, groups, (*key, "env", variable), self.problems)
+            if not variable.isidentifier() or variable.startswith("COOPERY_"):
+                message = f"{variable!r} is not a variable a task may set"
+                self.problems.append(problem("bad-variable", message, key=(*key, "env", variable)))
+
+    def _outputs(self, instance: Instance) -> dict[str, BoundOutput]:
+        task = instance.task
+        found = {}
+        for name, output in task.outputs.items():
+            key: KeyPath = ("task", task.name, "outputs", name)
+            folder = bool(output.path and output.path.endswith("/"))
+            destination = self._destination(instance, name, output.path, key)
+            if output.path is not None and output.transient:
+                message = "a transient output has no destination"
+                hint = "drop `path` or `transient`; `name` sets the base name"
+                self.problems.append(problem("transient-destination", message, key=key, hint=hint))
+            base = output.name or (posixpath.basename(destination) if destination else name)
+            if base in ("", ".", "..") or "/" in base:
+                message = f"{base!r} is not a file's name"
+                self.problems.append(problem("wrong-value", message, key=(*key, "name")))
+            found[name] = BoundOutput(
+                base=base,
+                destination=Path(destination) if destination else None,
+                folder=folder,
+                transient=output.transient,
+                mount=output.mount,
+            )
+        return found
+
+    def _path(self, instance: Instance, text: str, key: KeyPath) -> str | None:
+        """A recipe's path with placeholders filled, absolute and inside the project."""
+        groups = {"matrix": instance.task.matrix, "params": instance.task.params}
+        if not check_text(text, groups, key, self.problems):
+            return None
+        relative = placeholders.render(placeholders.parse(text), values_of(instance))
+        normal = posixpath.normpath(relative) if relative else ""
+        if posixpath.isabs(normal) or normal == ".." or normal.startswith("../") or not relative:
+            message = f"{relative!r} does not lie inside the project"
+            hint = "paths are relative to the recipe's folder"
+            self.problems.append(problem("outside-project", message, key=key, hint=hint))
+            return None
+        return posixpath.join(self.root, normal)
+
+    def _destination(
+        self, instance: Instance, name: str, text: str | None, key: KeyPath
+    ) -> str | None:
+        if text is None:
+            return None
+        axes = [axis for axis in instance.task.matrix if f"{{matrix.{axis}}}" not in text]
+        if axes:
+            message = f"the destination {text!r} lacks {{matrix.{axes[0]}}}"
+            hint = "every instance needs a place of its own"
+            if not any(p.slug == "destination-lacks-axis" and p.place.key == key for p in self.problems):
+                self.problems.append(
+                    problem("destination-lacks-axis", message, key=key, hint=hint)
+                )
+            return None
+        path = self._path(instance, text, key)
+        if path is None:
+            return None
+        if path in (self.root, str(self.recipe.file), str(self.recipe.lock_file)):
+            message = f"{text!r} is the recipe's own"
+            self.problems.append(problem("duplicate-output", message, key=key))
+            return None
+        other = self.destinations.setdefault(path, (instance.name, name))
+        if other != (instance.name, name):
+            message = f"{text!r} is also written by {other[0]}.{other[1]}"
+            self.problems.append(problem("duplicate-output", message, key=key))
+            return None
+        return path
+
+    def _check_nesting(self) -> None:
+        for path, (instance, name) in self.destinations.items():
+            parent = posixpath.dirname(path)
+            while len(parent) > len(self.root):
+                self.parents.setdefault(parent, path)
+                if parent in self.destinations:
+                    outer = ".".join(self.destinations[parent])
+                    task = instance.partition("@")[0]
+                    message = f"lies inside the output {outer}"
+                    self.problems.append(
+                        problem("nested-output", message, key=("task", task, "outputs", name))
+                    )
+                parent = posixpath.dirname(parent)
+
+    def _inputs(
+        self, instance: Instance, outputs: Mapping[str, Mapping[str, BoundOutput]]
+    ) -> dict[str, BoundInput]:
+        found = {}
+        for name, channel in instance.task.inputs.items():
+            key: KeyPath = ("task", instance.task.name, "inputs", name)
+            if (channel.path is None) == (channel.origin is None):
+                message = "an input has either a path or `from`"
+                self.problems.append(problem("bad-input", message, key=key))
+                continue
+            if channel.origin is not None:
+                bound = self._from(instance, name, channel, key, outputs)
+            else:
+                bound = self._from_path(instance, channel, key, outputs)
+            if bound is not None:
+                found[name] = bound
+        return found
+
+    def _from(
+        self,
+        instance: Instance,
+        name: str,
+        channel: Input,
+        key: KeyPath,
+        outputs: Mapping[str, Mapping[str, BoundOutput]],
+    ) -> BoundInput | None:
+        assert channel.origin is not None
+        producer, dot, output = channel.origin.partition(".")
+        task = self.recipe.tasks.get(producer)
+        if task is None or not dot:
+            known = [f"{t}.{o}" for t, spec in self.recipe.tasks.items() for o in spec.outputs]
+            message = f"unknown task {producer!r}" if dot else f"{channel.origin!r} is not TASK.OUTPUT"
+            hint = nearest(channel.origin, known)
+            slug = "unknown-task" if dot else "bad-input"
+            self.problems.append(problem(slug, message, key=(*key, "from"), hint=hint))
+            return None
+        if output not in task.outputs:
+            message = f"task {producer!r} has no output {output!r}"
+            hint = nearest(output, task.outputs)
+            self.problems.append(problem("unknown-channel", message, key=(*key, "from"), hint=hint))
+            return None
+        if channel.at is not None:
+            return self._from_at(instance, task, output, channel, key, outputs)
+        if not task.matrix:
+            bound = outputs[producer][output]
+            source: Source = StepSource(step=producer, output=output)
+            return BoundInput(source=source, base=bound.base, mount=channel.mount)
+        parts = tuple(
+            (f"{i.folder}/{outputs[i.name][output].base}", StepSource(step=i.name, output=output))
+            for i in self.instances[producer]
+        )
+        gathered = Gathered(parts=tuple(sorted(parts)))
+        return BoundInput(source=gathered, base=name, mount=channel.mount)
+
+    def _from_at(
+        self,
+        instance: Instance,
+        task: Task,
+        output: str,
+        channel: Input,
+        key: KeyPath,
+        outputs: Mapping[str, Mapping[str, BoundOutput]],
+    ) -> BoundInput | None:
+        assert channel.at is not None
+        at: dict[str, str] = {}
+        groups = {"matrix": instance.task.matrix, "params": instance.task.params}
+        for axis, value in channel.at.items():
+            where = (*key, "at", axis)
+            if axis not in task.matrix:
+                message = f"task {task.name!r} has no matrix axis {axis!r}"
+                hint = nearest(axis, task.matrix)
+                self.problems.append(problem("unknown-axis", message, key=where, hint=hint))
+                return None
+            at[axis] = text_of(value)
+            if isinstance(value, str):
+                if not check_text(value, groups, where, self.problems):
+                    return None
+                at[axis] = placeholders.render(placeholders.parse(value), values_of(instance))
+        chosen = [
+            i
+            for i in self.instances[task.name]
+            if all(text_of(v) == at[a] for a, v in i.coords if a in at)
+        ]
+        missing = [axis for axis in task.matrix if axis not in at]
+        if missing:
+            message = f"`at` must name every axis; {missing[0]!r} is missing"
+            self.problems.append(problem("unknown-axis", message, key=(*key, "at")))
+            return None
+        if not chosen:
+            shown = ", ".join(f"{axis}={value}" for axis, value in sorted(at.items()))
+            message = f"task {task.name!r} has no instance at {shown}"
+            self.problems.append(problem("unknown-instance", message, key=(*key, "at")))
+            return None
+        source = StepSource(step=chosen[0].name, output=output)
+        base = outputs[chosen[0].name][output].base
+        return BoundInput(source=source, base=base, mount=channel.mount)
+
+    def _from_path(
+        self,
+        instance: Instance,
+        channel: Input,
+        key: KeyPath,
+        outputs: Mapping[str, Mapping[str, BoundOutput]],
+    ) -> BoundInput | None:
+        assert channel.path is not None
+        if channel.at is not None:
+            self.problems.append(problem("bad-input", "`at` goes with `from`", key=(*key, "at")))
+        path = self._path(instance, channel.path, key)
+        if path is None:
+            return None
+        base = posixpath.basename(path)
+        above, inside = path, ""
+        while len(above) > len(self.root):
+            if above in self.destinations:
+                step, output = self.destinations[above]
+                source: Source = StepSource(step=step, output=output, inside=inside)
+                return BoundInput(source=source, base=base, mount=channel.mount)
+            inside = posixpath.join(posixpath.basename(above), inside) if inside else (
+                posixpath.basename(above)
+            )
+            above = posixpath.dirname(above)
+        if path in self.parents:
+            maker = ".".join(self.destinations[self.parents[path]])
+            message = f"the folder {channel.path!r} contains outputs, such as that of {maker}"
+            hint = f'name what is read: from = "{maker.partition("@")[0]}"'
+            self.problems.append(problem("folder-of-outputs", message, key=key, hint=hint))
+            return None
+        if not os.path.exists(path):
+            hint = self._near_file(path)
+            message = f"there is no file or folder {channel.path!r}"
+            self.problems.append(problem("missing-input", message, key=key, hint=hint))
+            return None
+        shown = os.path.relpath(path, self.root)
+        return BoundInput(
+            source=FileSource(path=Path(path), shown=shown), base=base, mount=channel.mount
+        )
+
+    def _near_file(self, path: str) -> str | None:
+        folder = Path(path).parent
+        if not folder.is_dir():
+            return f"there is no folder {os.path.relpath(folder, self.root)}"
+        return nearest(Path(path).name, os.listdir(folder))
+
+
+def expand(recipe: Recipe) -> tuple[Nodes, list[Problem]]:
+    """Every task instance with its channels bound, and every problem found on the way."""
+    expander = _Expander(recipe)
+    return expander.expand(), expander.problems
+
+
+def cycles(nodes: Nodes, most: int = 20) -> list[Problem]:
+    """A problem for each cycle (`a -> b -> a`), each named once, at most `most`."""
+    import graphlib
+
+    graph = {name: [p for p in node.parents if p in nodes] for name, node in nodes.items()}
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError:
+        pass
+    else:
+        return []
+    problems = []
+    seen: set[tuple[str, ...]] = set()
+    for cycle in _elementary_cycles(graph):
+        tasks = [nodes[name].instance.task.name for name in cycle]
+        # A cycle through several instances of a task is one mistake, said once.
+        short = tuple(dict.fromkeys(tasks))
+        start = short.index(min(short))
+        shown = (*short[start:], *short[:start], short[start])
+        if shown not in seen:
+            seen.add(shown)
+            message = f"cycle: {' -> '.join(shown)}"
+            problems.append(problem("cycle", message, key=("task", shown[0])))
+        if len(problems) >= most:
+            break
+    return problems
+
+
+def _elementary_cycles(graph: Mapping[str, Sequence[str]]) -> Iterator[list[str]]:
+    """Cycles in the direction of the data flow, each from its smallest name; bounded search."""
+    forward: dict[str, list[str]] = {name: [] for name in graph}
+    for name, parents in graph.items():
+        for parent in parents:
+            forward[parent].append(name)
+    budget = 100_000
+    for root in sorted(graph):
+        stack: list[tuple[str, Iterator[str]]] = [(root, iter(sorted(forward[root])))]
+        path = [root]
+        on_path = {root}
+        while stack:
+            budget -= 1
+            if budget < 0:
+                return
+            following = next(stack[-1][1], None)
+            if following is None:
+                stack.pop()
+                on_path.discard(path.pop())
+            elif following == root:
+                yield list(path)
+            elif following > root and following not in on_path:
+                stack.append((following, iter(sorted(forward[following]))))
+                path.append(following)
+                on_path.add(following)
+
+
+def select(recipe: Recipe, nodes: Nodes, targets: Sequence[str], cwd: Path) -> tuple[str, ...]:
+    """The instances that `targets` name, in recipe order; all when there are none.
+
+    A target is a task, an instance (`fit@fold=0`, `fit[fold=0]`), a glob over these, or the path
+    of an output. Raises RecipeError (`unknown-target`) with the nearest name.
+    """
+    if not targets:
+        return tuple(nodes)
+    chosen: set[str] = set()
+    problems = []
+    by_path = {
+        str(output.destination): name
+        for name, node in nodes.items()
+        for output in node.outputs.values()
+        if output.destination
+    }
+    for target in targets:
+        found = _matching(target, nodes)
+        if not found:
+            path = os.path.normpath(cwd / target)
+            found = [name for made, name in by_path.items() if made == path]
+        if not found:
+            known = {*recipe.tasks, *list(nodes)[:1000]}
+            message = f"nothing is called {target!r}"
+            hint = nearest(target, known)
+            problems.append(Problem(slug="unknown-target", message=message, hint=hint))
+        chosen.update(found)
+    if problems:
+        raise RecipeError(*problems)
+    return tuple(name for name in nodes if name in chosen)
+
+
+def _matching(target: str, nodes: Nodes) -> list[str]:
+    if "/" in target:
+        return []
+    name, bracket, rest = target.partition("[")
+    if bracket and rest.endswith("]") and "=" in rest:
+        target = f"{name}@{rest[:-1]}"
+    if "@" in target:
+        task, _, coords = target.partition("@")
+        target = f"{task}@{','.join(sorted(coords.split(',')))}"
+    exact = [n for n, node in nodes.items() if target in (n, node.instance.task.name)]
+    if exact or not any(c in target for c in "*?["):
+        return exact
+    return [
+        n
+        for n, node in nodes.items()
+        if fnmatch.fnmatchcase(n, target) or fnmatch.fnmatchcase(node.instance.task.name, target)
+    ]
+
+
+def ancestors(nodes: Nodes, names: Iterable[str]) -> set[str]:
+    """These instances and all that they need."""
+    found: set[str] = set()
+    stack = list(names)
+    while stack:
+        name = stack.pop()
+        if name not in found:
+            found.add(name)
+            stack.extend(nodes[name].parents)
+    return found
+
+

@@ -1,1 +1,108 @@
-"""To be written."""
+"""Tasks that run a command: a list of items, or a string, which means `sh -c`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from coopery.dependencies import Invocation
+from coopery.errors import Problem, problem
+from coopery.expanding import check_text, placeholder_groups
+from coopery.hooks import hookimpl
+from coopery.model import Instance, Recipe, Task
+from coopery.planning import fill_command
+from coopery.recipes import Facet
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """What a task runs. `shell` tells that it was written as one string."""
+
+    items: tuple[str, ...]
+    shell: bool = False
+
+
+def read_command(value: str | tuple[str, ...]) -> Command:
+    """A list as it is; a string as `sh -c STRING`."""
+    if isinstance(value, str):
+        return Command(items=("sh", "-c", value), shell=True)
+    return Command(items=value)
+
+
+@hookimpl
+def declare_facets() -> Sequence[Facet]:
+    """`command` of a task."""
+    doc = "The command: a list of items; a string means `sh -c`."
+    return [
+        Facet(noun="task", key="command", type=str | tuple[str, ...], wrap=read_command, doc=doc)
+    ]
+
+
+@hookimpl
+def check(recipe: Recipe, runtime: str) -> Iterable[Problem]:
+    """Commands hold something, known placeholders, and no undeclared file of the project."""
+    for task in recipe.tasks.values():
+        command = task.facet(Command)
+        if command is None:
+            continue
+        key = ("task", task.name, "command")
+        if not command.items or not command.items[-1 if command.shell else 0].strip():
+            yield problem("empty-command", "the command is empty", key=key)
+            continue
+        problems: list[Problem] = []
+        groups = placeholder_groups(task)
+        for index, item in enumerate(command.items):
+            where = key if command.shell else (*key, index)
+            if check_text(item, groups, where, problems) and not command.shell:
+                problems += _undeclared(recipe, task, item, where)
+        yield from problems
+
+
+def _undeclared(
+    recipe: Recipe, task: Task, item: str, key: tuple[str | int, ...]
+) -> Iterable[Problem]:
+    """A task does not run in the project: a project file it names would not be there."""
+    path = PurePosixPath(item)
+    if "{" in item or path.is_absolute() or item.startswith("-") or not path.suffix:
+        return
+    if ".." in path.parts or not (recipe.root / path).is_file():
+        return
+    image = recipe.images.get(task.image or "")
+    for facet in image.facets if image else ():
+        for source in getattr(facet, "sources", ()):
+            if _holds(str(getattr(source, "path", source)), path):
+                return
+    yield problem(
+        "undeclared-file",
+        f"{item!r} is a file of the project, but neither an input nor a source of the image",
+        key=key,
+        hint=f'declare it, e.g. inputs.{_channel(path)} = "{item}", and write {{inputs.{_channel(path)}}}',
+    )
+
+
+def _holds(source: str, path: PurePosixPath) -> bool:
+    folder = PurePosixPath(source)
+    return folder == path or folder in path.parents or source in (".", "./")
+
+
+def _channel(path: PurePosixPath) -> str:
+    name = "".join(c if c.isalnum() else "_" for c in path.stem)
+    return name if name.isidentifier() else f"file_{name}"
+
+
+@hookimpl(trylast=True)
+def plan_task(recipe: Recipe, instance: Instance) -> Invocation | None:
+    """The command, with matrix values and parameters filled in."""
+    command = instance.task.facet(Command)
+    if command is None:
+        return None
+    items = fill_command(command.items, instance)
+    shown = items[-1] if command.shell else " ".join(_quote(item) for item in items)
+    return Invocation(command=items, shown=f"sh -c {_quote(shown)}" if command.shell else shown)
+
+
+def _quote(item: str) -> str:
+    import shlex
+
+    return item if "{" in item and " " not in item else shlex.quote(item)

@@ -1,0 +1,234 @@
+"""Recipe and selection to a plan: the steps, in an order in which each follows its needs."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from coopery import placeholders
+from coopery.dependencies import DependencySet, ImagePlan, IndexOptions, Lock, LockPolicy
+from coopery.errors import Problem, RecipeError, problem
+from coopery.expanding import Node, Nodes, ancestors
+from coopery.model import Image, Instance, Recipe
+from coopery.steps import Delivery, Need, Step
+from coopery.tasks import Channel, TaskWork
+
+if TYPE_CHECKING:
+    from coopery.options import Settings
+    from coopery.plugins import Plugins
+
+HOST_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+"""X.Y of the interpreter that plans; an image's default."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a run will do: every step by name, each after those it needs.
+
+    `targets` are the task instances that were asked for; the rest is there because they need it.
+    """
+
+    recipe: Recipe
+    runtime: str
+    steps: Mapping[str, Step]
+    targets: tuple[str, ...]
+    lock: Lock
+
+
+def dependency_sets(
+    recipe: Recipe, images: Sequence[str], plugins: Plugins, settings: Settings
+) -> tuple[DependencySet, ...]:
+    """What each of these images asks for, merged over all plugins; every problem at once."""
+    problems: list[Problem] = []
+    sets = []
+    for name in images:
+        image = recipe.images[name]
+        try:
+            parts = plugins.collect_requirements(recipe, image, settings.home)
+        except RecipeError as error:
+            problems += error.problems
+            continue
+        index = IndexOptions()
+        for part in parts:
+            if part.index != IndexOptions():
+                index = part.index
+        sets.append(
+            DependencySet(
+                image=name,
+                python=image.python or HOST_PYTHON,
+                requirements=tuple(r for part in parts for r in part.requirements),
+                locals=tuple(d for part in parts for d in part.locals),
+                index=index,
+            )
+        )
+    if problems:
+        raise RecipeError(*dict.fromkeys(problems))
+    return tuple(sets)
+
+
+def lock(
+    recipe: Recipe,
+    images: Sequence[str],
+    policy: LockPolicy,
+    plugins: Plugins,
+    settings: Settings,
+) -> Lock:
+    """The pins of these images; images that ask for nothing need no resolver."""
+    sets = dependency_sets(recipe, images, plugins, settings)
+    if not any(s.requirements or s.locals for s in sets) and not recipe.lock_file.exists():
+        return Lock(pins={s.image: () for s in sets})
+    return plugins.resolve(recipe, sets, policy, settings.home, settings)
+
+
+def images_of(nodes: Nodes, names: Sequence[str]) -> tuple[str, ...]:
+    """The images that these instances and their ancestors run in, in recipe order."""
+    used = {nodes[name].instance.task.image for name in ancestors(nodes, names)}
+    return tuple(sorted(name for name in used if name is not None))
+
+
+def plan(
+    recipe: Recipe,
+    nodes: Nodes,
+    targets: Sequence[str],
+    lock: Lock,
+    runtime: str,
+    plugins: Plugins,
+) -> Plan:
+    """The plan for these instances. Raises RecipeError with every problem at once."""
+    steps: dict[str, Step] = {}
+    images: dict[str, ImagePlan] = {}
+    for name in images_of(nodes, targets):
+        image = recipe.images[name]
+        layers = plugins.add_layers(recipe, image, lock)
+        images[name] = _with_env(image, plugins.plan_image(recipe, image, layers, runtime))
+        for step in (*(s for layer in layers for s in layer.steps), *images[name].steps):
+            _add(steps, step)
+    needed = ancestors(nodes, targets)
+    problems: list[Problem] = []
+    for name in nodes:
+        if name not in needed:
+            continue
+        node = nodes[name]
+        image_name = node.instance.task.image
+        try:
+            step = task_step(recipe, node, images.get(image_name or ""), runtime, plugins)
+        except RecipeError as error:
+            problems += error.problems
+            continue
+        _add(steps, step)
+    if problems:
+        raise RecipeError(*problems)
+    return Plan(
+        recipe=recipe, runtime=runtime, steps=ordered(steps), targets=tuple(targets), lock=lock
+    )
+
+
+def _with_env(image: Image, planned: ImagePlan) -> ImagePlan:
+    return replace(planned, env={**image.env, **planned.env}) if image.env else planned
+
+
+def _add(steps: dict[str, Step], step: Step) -> None:
+    other = steps.setdefault(step.name, step)
+    if other is not step and other != step:
+        message = f"two different steps are called {step.name!r}"
+        raise RecipeError(problem("duplicate-step", message, hint="give the images other names"))
+
+
+def ordered(steps: Mapping[str, Step]) -> dict[str, Step]:
+    """The steps such that each follows its needs, else in the order given. Without recursion."""
+    waiting = {name: set(step.waits_for) for name, step in steps.items()}
+    readers: dict[str, list[str]] = {name: [] for name in steps}
+    for name, needs in waiting.items():
+        for need in needs:
+            readers[need].append(name)
+    result: dict[str, Step] = {}
+    ready = [name for name, needs in waiting.items() if not needs]
+    for name in ready:
+        result[name] = steps[name]
+        for reader in readers[name]:
+            waiting[reader].discard(name)
+            if not waiting[reader]:
+                ready.append(reader)
+    assert len(result) == len(steps), "the expansion refuses cycles"
+    return result
+
+
+def task_step(
+    recipe: Recipe, node: Node, image: ImagePlan | None, runtime: str, plugins: Plugins
+) -> Step:
+    """The step of one task instance."""
+    task = node.instance.task
+    invocation = plugins.plan_task(recipe, node.instance)
+    env = {
+        name: placeholders.render(placeholders.parse(text), node.values)
+        for name, text in task.env.items()
+    }
+    files = image.files if image else ()
+    work = TaskWork(
+        command=invocation.command,
+        shown=invocation.shown,
+        aux=invocation.aux,
+        aux_digests=tuple((aux.name, aux.keyed) for aux in invocation.aux if aux.keyed is not None),
+        params=task.params,
+        coords=node.instance.coords,
+        env={**(image.env if image else {}), **env},
+        pass_env={name: os.environ.get(name) for name in task.pass_env},
+        inputs=tuple(
+            Channel(name=name, base=bound.base, mount=bound.mount)
+            for name, bound in sorted(node.inputs.items())
+        ),
+        outputs=tuple(
+            Channel(name=name, base=bound.base, folder=bound.folder, mount=bound.mount)
+            for name, bound in sorted(node.outputs.items())
+        ),
+        host=None if image else f"{platform.system()}-{platform.machine()} python{HOST_PYTHON}",
+        runtime=runtime,
+        sources=tuple(path for path, _ in files),
+        timeout=task.timeout,
+        resources=task.resources,
+    )
+    needs = [
+        Need(role=f"input {name}", source=bound.source, name=bound.base)
+        for name, bound in sorted(node.inputs.items())
+    ]
+    needs += [replace(need, role=f"source {path}") for path, need in files]
+    if image and image.need:
+        needs.append(replace(image.need, role="image"))
+    return Step(
+        name=node.name,
+        subject=node.name,
+        work=work,
+        needs=tuple(needs),
+        outputs=tuple(sorted(node.outputs)),
+        always=task.always,
+        retries=task.retries,
+        transient=frozenset(n for n, bound in node.outputs.items() if bound.transient),
+        deliveries=tuple(
+            Delivery(
+                output=name,
+                destination=bound.destination,
+                key=("task", task.name, "outputs", name),
+            )
+            for name, bound in sorted(node.outputs.items())
+            if bound.destination
+        ),
+        notes=(*(() if image else ("unpinned",)), *(image.notes if image else ())),
+        key_path=("task", task.name),
+    )
+
+
+def fill_command(items: Sequence[str], instance: Instance, aux: Sequence[str] = ()) -> tuple[str, ...]:
+    """A command's items with `{matrix.X}` and `{params.X}` filled in; the other placeholders stay.
+
+    Items come back in placeholder syntax, with `{{` for braces.
+    """
+    from coopery.expanding import values_of
+
+    values = values_of(instance)
+    return tuple(
+        placeholders.unparse(placeholders.fill(placeholders.parse(item), values)) for item in items
+    )

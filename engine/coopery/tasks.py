@@ -1,0 +1,53 @@
+"""The work of a task step: what runtimes perform."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+from coopery.dependencies import Aux
+from coopery.model import Resources, Scalar
+from coopery.shapes import unkeyed
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Channel:
+    """A channel as the task sees it: `base` name, a `folder` made beforehand, a fixed `mount`."""
+
+    name: str
+    base: str
+    folder: bool = False
+    mount: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskWork:
+    """One task instance's work (semantics 2 says which of it enters the key).
+
+    `command` holds placeholders for `inputs.NAME`, `outputs.NAME` and `aux.NAME` only. Needs have
+    the roles `input NAME`, `image` and `source PATH`.
+    """
+
+    kind: ClassVar[str] = "task"
+    version: ClassVar[int] = 1
+    in_place: ClassVar[bool] = False
+
+    command: tuple[str, ...]
+    aux_digests: tuple[tuple[str, str], ...] = ()
+    params: Mapping[str, Any]
+    coords: tuple[tuple[str, Scalar], ...]
+    env: Mapping[str, str]
+    pass_env: Mapping[str, str | None]
+    inputs: tuple[Channel, ...]
+    outputs: tuple[Channel, ...]
+    host: str | None
+    """For a task bound to the host: its platform and Python."""
+
+    runtime: Annotated[str, unkeyed]
+    shown: Annotated[str, unkeyed]
+    aux: Annotated[tuple[Aux, ...], unkeyed] = ()
+    sources: Annotated[tuple[str, ...], unkeyed] = ()
+    """Paths under the working folder at which the needs `source PATH` are laid."""
+    timeout: Annotated[float | None, unkeyed] = None
+    resources: Annotated[Resources, unkeyed] = Resources()

@@ -136,7 +136,9 @@ def resolve(
 
 
 @hookspec
-def add_layers(recipe: Recipe, image: Image, lock: Lock) -> Iterable[Layer]:  # type: ignore[empty-body]
+def add_layers(  # type: ignore[empty-body]
+    recipe: Recipe, image: Image, lock: Lock, home: Path
+) -> Iterable[Layer]:
     """All: what goes into this image, each with the stage it belongs to.
 
         @hookimpl

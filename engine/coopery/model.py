@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 from urllib.parse import quote
 
 from coopery.errors import KeyPath, Place
@@ -171,3 +171,21 @@ def iterate_matrix(matrix: Mapping[str, tuple[Scalar, ...]]) -> Iterator[tuple[t
     axes = sorted(matrix)
     for values in itertools.product(*(matrix[axis] for axis in axes)):
         yield tuple(zip(axes, cast("tuple[Scalar, ...]", values), strict=True))
+
+
+@dataclass(frozen=True)
+class Project:
+    """A Python source tree that goes into an image as a wheel.
+
+    A plain string is short for `path`, which is relative to the recipe. `editable` means a wheel
+    built from the tree as it is (it is not `pip install -e`). `extras` are those of its metadata.
+    """
+
+    path: Annotated[str, shorthand]
+    mode: Literal["editable", "release"] = field(default="editable", kw_only=True)
+    extras: tuple[str, ...] = field(default=(), kw_only=True)
+
+    def __post_init__(self) -> None:
+        # Recipes in Python hand over paths and lists as they come.
+        object.__setattr__(self, "path", str(self.path))
+        object.__setattr__(self, "extras", tuple(self.extras))

@@ -188,9 +188,9 @@ class Plugins:
         assert isinstance(lock, Lock)
         return lock
 
-    def add_layers(self, recipe: Recipe, image: Image, lock: Lock) -> list[Layer]:
+    def add_layers(self, recipe: Recipe, image: Image, lock: Lock, home: Path) -> list[Layer]:
         """An image's layers, ordered by stage, then by name."""
-        layers = self._flat("add_layers", recipe=recipe, image=image, lock=lock)
+        layers = self._flat("add_layers", recipe=recipe, image=image, lock=lock, home=home)
         return sorted(layers, key=lambda layer: (layer.stage, layer.name))
 
     def runtime_names(self) -> tuple[str, ...]:

@@ -1,3 +1,39 @@
-"""Coopery: Make for container tasks."""
+"""Coopery: Make for container tasks.
+
+A recipe in Python imports what it says from here: `Image`, `Project`, `Resources`, `Input`,
+`Output`, `task`, `command`, `defaults`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from coopery.authoring import Image, command, defaults, task
+    from coopery.model import Input, Output, Project, Resources
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Image",
+    "Input",
+    "Output",
+    "Project",
+    "Resources",
+    "__version__",
+    "command",
+    "defaults",
+    "task",
+]
+
+_NOUNS = ("Input", "Output", "Project", "Resources")
+
+
+def __getattr__(name: str) -> Any:
+    """Load the authoring names on first use, so that `coopery --version` stays light."""
+    if name not in __all__:
+        raise AttributeError(f"module 'coopery' has no attribute {name!r}")
+    import importlib
+
+    module = importlib.import_module("coopery.model" if name in _NOUNS else "coopery.authoring")
+    return getattr(module, name)

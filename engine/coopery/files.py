@@ -127,7 +127,7 @@ def _inside_git(root: Path) -> bool:
     return _work_tree(root) is not None
 
 
-def _git(root: Path, *arguments: str) -> bytes | None:
+def run_git(root: Path, *arguments: str) -> bytes | None:
     """What git prints, or None where it is missing or refuses.
 
     It refuses repositories of other owners, rightly: their configuration may name programs to run.
@@ -146,11 +146,11 @@ def _git(root: Path, *arguments: str) -> bytes | None:
 
 
 def _from_git(root: Path) -> Iterator[tuple[str, bool]]:
-    listed = _git(root, "ls-files", "--cached", "--others", "--exclude-standard", "-z")
+    listed = run_git(root, "ls-files", "--cached", "--others", "--exclude-standard", "-z")
     if listed is None:
         yield from _walk(root, tuple(_rules_above(root)))
         return
-    if not listed and _git(root, "check-ignore", "-q", ".") is not None:
+    if not listed and run_git(root, "check-ignore", "-q", ".") is not None:
         # The repository around it ignores the whole folder, which then stands for itself.
         yield from _walk(root, ())
         return

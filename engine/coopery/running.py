@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,6 +106,10 @@ class Run:
         return self.policy.fail_fast and any(
             o.state is State.FAILED for o in list(self.outcomes.values())
         )
+
+    def cancel(self) -> None:
+        """See `coopery.steps.Execution.cancel`."""
+        self.cancelled.set()
 
     # -- deciding ---------------------------------------------------------------------------------
 
@@ -365,23 +368,21 @@ class Run:
         scratch = self.store.scratch(step.name)
         folder = self.store.place(key) if in_place else scratch
         try:
-            with ExitStack() as stack:
-                inputs, gathered = self._open_needs(step, scratch)
-                workspace = Workspace(
-                    step=step,
-                    folder=folder / "work" if not in_place else folder,
-                    inputs=inputs,
-                    gathered=gathered,
-                    log=self.store.log_path(self.id, step.name),
-                    home=self.home,
-                    key=key,
-                    cancelled=self.cancelled,
-                    run=self.id,
-                )
-                workspace.folder.mkdir(exist_ok=True)
-                workspace.log.parent.mkdir(parents=True, exist_ok=True)
-                made = self.plugins.perform(step, workspace)
-                stack.pop_all()
+            inputs, gathered = self._open_needs(step, scratch)
+            workspace = Workspace(
+                step=step,
+                folder=folder / "work" if not in_place else folder,
+                inputs=inputs,
+                gathered=gathered,
+                log=self.store.log_path(self.id, step.name),
+                home=self.home,
+                key=key,
+                cancelled=self.cancelled,
+                run=self.id,
+            )
+            workspace.folder.mkdir(exist_ok=True)
+            workspace.log.parent.mkdir(parents=True, exist_ok=True)
+            made = self.plugins.perform(step, workspace)
             self._check_inputs(step)
             if in_place:
                 self.store.complete(key)
@@ -616,7 +617,7 @@ def run(
         plugins.schedule(under_way)
     except KeyboardInterrupt:
         interrupted = True
-        under_way.cancelled.set()
+        under_way.cancel()
     under_way.finish()
     ended = time.time()
     report = Report(

@@ -375,6 +375,10 @@ class Execution(Protocol):
         """A step failed: its descendants are skipped; returns their names."""
         ...
 
+    def cancel(self) -> None:
+        """Stop what is being performed; a scheduler calls it when it is interrupted."""
+        ...
+
     @property
     def stopping(self) -> bool:
         """No further step may be started."""

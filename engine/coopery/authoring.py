@@ -1,0 +1,343 @@
+"""What a `recipe.py` imports: calls that say the same as a recipe's tables do.
+
+Each call adds a raw table, with the file and line of the call, to the collector that the reader of
+Python recipes sets. Without a collector (a test, a notebook, a worker) they add nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Any, Generic, ParamSpec, TypeVar, overload
+
+from coopery.errors import KeyPath, Place, Problem
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Table = dict[str, Any]
+
+
+class ImageHandle:
+    """An image a recipe speaks of; its name may be that of the variable it is bound to."""
+
+    def __init__(self, name: str | None) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"<image {self.name or '(not named yet)'}>"
+
+
+class TaskHandle:
+    """A task a recipe speaks of."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def output(self, name: str, **at: Any) -> Table:
+        """An input that reads this task's output `name`; `at` picks one instance by its axes."""
+        return Input(origin=f"{self.name}.{name}", at=at or None)
+
+    def __repr__(self) -> str:
+        return f"<task {self.name}>"
+
+
+class TaskFunction(TaskHandle, Generic[P, R]):
+    """A function that is a task: called as before, and a handle on the task."""
+
+    def __init__(self, name: str, function: Callable[P, R]) -> None:
+        super().__init__(name)
+        self.function = function
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self.function(*args, **kwargs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Where it runs there may be no coopery: there, a plain function does.
+        return functools.partial, (self.function,)
+
+
+@dataclass
+class _Named:
+    """One call that names an image or a task."""
+
+    noun: str
+    handle: ImageHandle | TaskHandle
+    table: Table
+    place: Place
+    scope: Mapping[str, Any]
+
+
+@dataclass
+class Collector:
+    """What the calls of one recipe said, in order."""
+
+    calls: list[_Named] = field(default_factory=list)
+    defaults: list[tuple[Table, Place]] = field(default_factory=list)
+
+    def finish(self) -> tuple[Table, dict[KeyPath, Place], list[Problem]]:
+        """The document's tables, where each call stands, and names given twice or not at all."""
+        data: Table = {"image": {}, "task": {}}
+        places: dict[KeyPath, Place] = {}
+        problems: list[Problem] = []
+        for call in self.calls:
+            if not call.handle.name:
+                call.handle.name = _bound_name(call.handle, call.scope)
+        for call in self.calls:
+            name = call.handle.name
+            if not name:
+                problems.append(_unnamed(call.place))
+                continue
+            key: KeyPath = (call.noun, name)
+            if key in places:
+                problems.append(_twice(f"{call.noun} {name!r}", key, places[key], call.place))
+                continue
+            places[key] = dataclasses.replace(call.place, key=key)
+            data[call.noun][name] = {k: raw(value) for k, value in call.table.items()}
+        for table, place in self.defaults:
+            key = ("defaults",)
+            if key in places:
+                problems.append(_twice("defaults", key, places[key], place))
+                continue
+            places[key] = dataclasses.replace(place, key=key)
+            data["defaults"] = {k: raw(value) for k, value in table.items()}
+        return data, places, problems
+
+
+_collector: ContextVar[Collector | None] = ContextVar("coopery_collector", default=None)
+
+
+@contextmanager
+def collecting() -> Iterator[Collector]:
+    """Within it, the calls of this module are collected."""
+    collector = Collector()
+    token = _collector.set(collector)
+    try:
+        yield collector
+    finally:
+        _collector.reset(token)
+
+
+def raw(value: Any) -> Any:
+    """A value as a recipe's table holds it: names for images, tables for coopery's dataclasses."""
+    match value:
+        case ImageHandle():
+            return value.name
+        case PurePath():
+            return str(value)
+        case Mapping():
+            return {raw(k): raw(v) for k, v in value.items()}
+        case list() | tuple() if not hasattr(value, "_fields"):
+            return [raw(item) for item in value]
+        case _ if dataclasses.is_dataclass(value) and type(value).__module__.startswith("coopery"):
+            return _table_of(value)
+    return value
+
+
+def _table_of(value: Any) -> Table:
+    """The keys of a dataclass whose values differ from their defaults."""
+    from coopery.shapes import fields_of
+
+    defaults = {
+        f.name: f.default_factory() if callable(f.default_factory) else f.default
+        for f in dataclasses.fields(value)
+    }
+    kind: type = type(value)
+    given = ((f.key, f.attribute, getattr(value, f.attribute)) for f in fields_of(kind))
+    return {key: raw(item) for key, attribute, item in given if item != defaults[attribute]}
+
+
+def _bound_name(handle: object, scope: Mapping[str, Any]) -> str | None:
+    return next((name for name, value in scope.items() if value is handle), None)
+
+
+def _unnamed(place: Place) -> Problem:
+    return Problem(
+        slug="unnamed-image",
+        message="this image has no name",
+        place=place,
+        hint='bind it to a variable of the module, or name it: Image("science", …)',
+    )
+
+
+def _twice(what: str, key: KeyPath, first: Place, second: Place) -> Problem:
+    before = f"line {first.line}" if first.file == second.file else f"{first.file}:{first.line}"
+    return Problem(
+        slug="duplicate-name",
+        message=f"{what} is given twice: at line {second.line} and before at {before}",
+        place=dataclasses.replace(second, key=key),
+        hint="say it in one call" if what == "defaults" else "give one of them another name",
+    )
+
+
+def _caller() -> tuple[Place, Mapping[str, Any]]:
+    """The place of the call into this module, and the variables of the calling module."""
+    frame = sys._getframe(1)
+    while frame.f_code.co_filename == __file__ and frame.f_back is not None:
+        frame = frame.f_back
+    return Place(file=frame.f_code.co_filename, line=frame.f_lineno), frame.f_globals
+
+
+def _collect(noun: str, handle: ImageHandle | TaskHandle, table: Table) -> None:
+    collector = _collector.get()
+    if collector is not None:
+        place, scope = _caller()
+        collector.calls.append(_Named(noun, handle, table, place, scope))
+
+
+def _given(**values: Any) -> Table:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def Image(name: str | None = None, **facets: Any) -> ImageHandle:
+    """An image: `python`, `packages`, `projects`, … are the keys of `[image.NAME]`.
+
+    Without a name it is called as the variable of the module that it is bound to.
+    """
+    handle = ImageHandle(name)
+    _collect("image", handle, facets)
+    return handle
+
+
+def Input(
+    path: str | PurePath | None = None,
+    *,
+    origin: str | None = None,
+    at: Mapping[str, Any] | None = None,
+    mount: str | None = None,
+) -> Table:
+    """An input channel; `origin` (`from` in TOML) is `TASK.OUTPUT`, `at` picks an instance."""
+    return {**_given(path=path, at=at, mount=mount), **({"from": origin} if origin else {})}
+
+
+def Output(
+    path: str | PurePath | None = None,
+    *,
+    name: str | None = None,
+    transient: bool = False,
+    mount: str | None = None,
+) -> Table:
+    """An output channel; without `path` it stays in the store."""
+    return _given(path=path, name=name, transient=transient or None, mount=mount)
+
+
+def Resources(
+    *,
+    cpu: float | str | None = None,
+    memory: float | str | None = None,
+    gpu: int | None = None,
+    shm: float | str | None = None,
+) -> Table:
+    """What a task asks of the machine: `cpu` in cores, `memory` and `shm` in bytes or `"2Gi"`."""
+    return _given(cpu=cpu, memory=memory, gpu=gpu, shm=shm)
+
+
+def Project(path: str | PurePath, mode: str = "editable", extras: Iterable[str] = ()) -> Table:
+    """A source tree that enters an image as a wheel; see `projects` of `[image.NAME]`."""
+    extras = list(extras)
+    return {"path": path, "mode": mode, **({"extras": extras} if extras else {})}
+
+
+def defaults(**values: Any) -> None:
+    """Recipe-wide defaults: the keys of `[defaults]`."""
+    collector = _collector.get()
+    if collector is not None:
+        collector.defaults.append((values, _caller()[0]))
+
+
+def command(
+    name: str,
+    run: str | Iterable[str | PurePath],
+    *,
+    image: ImageHandle | str | None = None,
+    inputs: Mapping[str, Any] | None = None,
+    outputs: Mapping[str, Any] | None = None,
+    **keys: Any,
+) -> TaskHandle:
+    """A task that runs a command: a list of items, or a string for `sh -c`.
+
+    `keys` are the further keys of `[task.NAME]`: `matrix`, `params`, `env`, `retries`, ….
+    """
+    handle = TaskHandle(name)
+    given = _given(image=image, inputs=inputs, outputs=outputs)
+    items = run if isinstance(run, str) else list(run)
+    _collect("task", handle, {"command": items, **given, **keys})
+    return handle
+
+
+@overload
+def task(function: Callable[P, R], /) -> TaskFunction[P, R]: ...
+
+
+@overload
+def task(
+    *,
+    name: str | None = None,
+    image: ImageHandle | str | None = None,
+    inputs: Mapping[str, Any] | None = None,
+    outputs: Mapping[str, Any] | None = None,
+    params: Mapping[str, Any] | None = None,
+    **keys: Any,
+) -> Callable[[Callable[P, R]], TaskFunction[P, R]]: ...
+
+
+def task(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    image: ImageHandle | str | None = None,
+    inputs: Mapping[str, Any] | None = None,
+    outputs: Mapping[str, Any] | None = None,
+    params: Mapping[str, Any] | None = None,
+    **keys: Any,
+) -> Any:
+    """Make a function a task, named as the function or `name`.
+
+    Arguments named in `inputs` or `outputs` get paths, those named as an axis of `matrix` its
+    value; the others are parameters, with the defaults that the function or `params` gives.
+    """
+
+    def decorate(wrapped: Callable[P, R]) -> TaskFunction[P, R]:
+        plain: Any = wrapped.function if isinstance(wrapped, TaskFunction) else wrapped
+        handle: TaskFunction[P, R] = TaskFunction(name or _name_of(plain), plain)
+        taken = {*(inputs or ()), *(outputs or ()), *keys.get("matrix", ())}
+        merged = {**default_params(plain, taken), **(params or {})}
+        given = _given(image=image, inputs=inputs, outputs=outputs, params=merged or None)
+        _collect("task", handle, {"function": plain, **given, **keys})
+        return handle
+
+    return decorate if function is None else decorate(function)
+
+
+def _name_of(function: Any) -> str:
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+def default_params(function: Callable[..., Any], taken: Iterable[str]) -> Table:
+    """The function's arguments with plain defaults, less those `taken`.
+
+    A default that a recipe could not hold (an object, None) stays the function's own business.
+    """
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return {}  # what is no Python function is refused by name when the recipe is checked
+    skipped = set(taken)
+    return {p.name: p.default for p in parameters if p.name not in skipped and _plain(p.default)}
+
+
+def _plain(value: Any) -> bool:
+    match value:
+        case list() | tuple():
+            return all(_plain(item) for item in value)
+        case dict():
+            return all(isinstance(k, str) and _plain(v) for k, v in value.items())
+    return type(value) in (str, int, float, bool)

@@ -1,0 +1,132 @@
+"""argv to a command, errors to text and exit code; the commands come from plugins."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from coopery.commands import Command
+    from coopery.plugins import Plugins
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code (0, 1, 2, 3 or 130)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments in (["--version"], ["-V"]):
+        from coopery import __version__
+
+        print(f"coopery {__version__}")
+        return 0
+    from coopery.errors import CooperyError
+
+    debug = "--debug" in arguments
+    try:
+        return _run(arguments)
+    except CooperyError as error:
+        if debug:
+            raise
+        for problem in error.problems:
+            print(f"error: {problem}", file=sys.stderr)
+        if len(error.problems) > 1:
+            print(f"{len(error.problems)} errors", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of stdout went away (`coopery list | head`); say nothing more to it.
+        sys.stderr.close()
+        return 1
+
+
+def _run(arguments: list[str]) -> int:
+    from coopery.commands import Context
+    from coopery.options import read_settings
+    from coopery.plugins import Plugins
+
+    without, arguments = _without(arguments)
+    plugins = Plugins.discover(without)
+    kinds = plugins.declare_options()
+    parser = _parser(plugins)
+    namespace = parser.parse_args(arguments)
+    command: Command | None = getattr(namespace, "command", None)
+    if command is None:
+        parser.print_help()
+        return 2
+    start = Path.cwd()
+    given = getattr(namespace, "file", None)
+    if given:
+        start = (start / given).absolute().parent
+    settings = read_settings(kinds, namespace, start)
+    return command.run(Context(arguments=namespace, plugins=plugins, settings=settings))
+
+
+def _without(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """`--without NAME` is read before plugins are found, wherever it stands."""
+    names: list[str] = []
+    rest: list[str] = []
+    items = iter(arguments)
+    for item in items:
+        if item == "--":
+            rest += [item, *items]
+        elif item == "--without":
+            names.append(next(items, ""))
+        elif item.startswith("--without="):
+            names.append(item.removeprefix("--without="))
+        else:
+            rest.append(item)
+    return names, rest
+
+
+def _parser(plugins: Plugins) -> argparse.ArgumentParser:
+    from coopery.options import CoreOptions, add_flags
+
+    class Parser(argparse.ArgumentParser):
+        """Errors in the form of all errors, with the nearest choice."""
+
+        def error(self, message: str) -> None:  # type: ignore[override]
+            from coopery.errors import Problem, RecipeError, nearest
+
+            hint = f"see {self.prog} --help"
+            if "invalid choice: '" in message:
+                wrong = message.split("invalid choice: '")[1].split("'")[0]
+                message = f"there is no command {wrong!r}"
+                hint = nearest(wrong, [c.name for c in commands]) or hint
+            raise RecipeError(Problem(slug="bad-command-line", message=message, hint=hint))
+
+    commands = sorted(plugins.add_commands(), key=lambda command: command.name)
+    parser = Parser(
+        prog="coopery",
+        description="Make for container tasks: every image built once, every task run once.",
+        epilog="`coopery COMMAND --help` tells more. Exit codes: 0 all well, 1 a task failed, "
+        "2 the command line or the recipe is wrong, 3 the machine lacks something, 130 interrupted.",
+    )
+    parser.add_argument("-V", "--version", action="store_true", help="print the version")
+    parser.add_argument(
+        "--without", metavar="PLUGIN", help="do without this plugin (may be given several times)"
+    )
+    sub = parser.add_subparsers(metavar="COMMAND", title="commands", parser_class=Parser)
+    for command in commands:
+        child = sub.add_parser(
+            command.name, help=command.help, description=command.help, epilog=command.epilog
+        )
+        if command.recipe:
+            child.add_argument("-f", "--file", metavar="FILE", help="the recipe (default: nearest)")
+        else:
+            child.set_defaults(file=None)
+        if command.json:
+            child.add_argument("--json", action="store_true", help="answer in JSON")
+        child.add_argument("--debug", action="store_true", help="show tracebacks")
+        own = tuple(k for k in command.options if k is not CoreOptions)
+        # Options of plugins that tell the run's story go with every command that runs.
+        extra = plugins.declare_options()[1:] if CoreOptions in command.options else ()
+        add_flags(child, tuple(dict.fromkeys((CoreOptions, *own, *extra))))
+        command.configure(child)
+        child.set_defaults(command=command)
+    return parser

@@ -1,0 +1,125 @@
+"""The command `run`: bring targets and what they need up to date."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from coopery.commands import Command, Context, table
+from coopery.dependencies import LockPolicy
+from coopery.hooks import hookimpl
+from coopery.options import CoreOptions, option
+from coopery.quantities import show_seconds
+from coopery.records import run_record
+from coopery.running import Report
+from coopery.session import Request, preview, run
+from coopery.steps import State
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How failures and the lock are treated."""
+
+    fail_fast: bool = option(False, help="start nothing more once a task has failed")
+    locked: bool = option(False, help="refuse to change the lock file, for CI")
+
+
+@hookimpl
+def declare_options() -> Sequence[type]:
+    """`--fail-fast` and `--locked`."""
+    return [RunOptions]
+
+
+@hookimpl
+def add_commands() -> Sequence[Command]:
+    """`run`."""
+    return [
+        Command(
+            name="run",
+            help="bring targets (default: all) and what they need up to date",
+            run=run_command,
+            configure=_configure,
+            json=True,
+            options=(CoreOptions, RunOptions),
+            epilog="A target is a task, an instance (fit@fold=0), a glob, or an output's path.",
+        )
+    ]
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help="what to bring up to date")
+    parser.add_argument("-n", "--dry-run", action="store_true", help="tell what would be done")
+    parser.add_argument("--force", action="store_true", help="run the targets though remembered")
+    parser.add_argument("--force-all", action="store_true", help="run every task though remembered")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace outputs that were edited since"
+    )
+    parser.add_argument(
+        "--set",
+        dest="sets",
+        action="append",
+        default=[],
+        metavar="TASK.PARAM=VALUE",
+        help="override a parameter (a TOML value, or a bare word)",
+    )
+
+
+def run_command(context: Context) -> int:
+    """Run, or tell what a run would do."""
+    arguments = context.arguments
+    options = context.settings.get(RunOptions)
+    request = Request(
+        file=arguments.file,
+        targets=tuple(arguments.targets),
+        sets=tuple(arguments.sets),
+        force=arguments.force,
+        force_all=arguments.force_all,
+        overwrite=arguments.overwrite,
+        fail_fast=options.fail_fast,
+        lock=LockPolicy.LOCKED if options.locked else LockPolicy.RENEW,
+    )
+    if arguments.dry_run:
+        return _dry_run(context, request)
+    plan, report = run(request, context.plugins, context.settings)
+    context.answer(run_record(plan, report, report.run), "")
+    context.tell(summary(report))
+    return report.exit_code
+
+
+def _dry_run(context: Context, request: Request) -> int:
+    plan, forecasts = preview(request, context.plugins, context.settings)
+    document = {
+        "recipe": str(plan.recipe.file),
+        "runtime": plan.runtime,
+        "steps": [
+            {
+                "step": f.step,
+                "kind": plan.steps[f.step].work.kind,
+                "forecast": f.verdict,
+                "on": f.on,
+                "reason": f.reason,
+                "key": f.key,
+            }
+            for f in forecasts
+        ],
+    }
+    context.answer(document, table([(f.verdict, f.step, f.reason) for f in forecasts]))
+    return 0
+
+
+def summary(report: Report) -> str:
+    """The last line of a run: how many steps ended how, and the time."""
+    outcomes = report.outcomes.values()
+    cached = sum(outcome.cached for outcome in outcomes)
+    counts = {
+        "done": sum(o.state is State.SUCCEEDED and not o.cached for o in outcomes),
+        "cached": cached,
+        **{
+            str(state): sum(o.state is state for o in outcomes)
+            for state in (State.FAILED, State.SKIPPED, State.CANCELLED)
+        },
+    }
+    shown = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+    took = show_seconds(report.ended - report.started)
+    return f"{shown or 'nothing to do'} in {took} (run {report.run})"

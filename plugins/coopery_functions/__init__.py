@@ -1,1 +1,146 @@
-"""To be written."""
+"""Tasks that run a Python function: imported by name, or pickled by value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+from coopery.dependencies import Aux, Invocation
+from coopery.errors import Problem, RecipeError
+from coopery.hooks import hookimpl
+from coopery.model import Instance, Recipe, Task
+from coopery.recipes import Facet
+from coopery.shapes import Callables
+
+if TYPE_CHECKING:
+    import types
+
+    from coopery_functions.reach import Reach
+
+
+@dataclass(frozen=True)
+class Function:
+    """What a task calls: a function, or `module:qualname` in the task's environment."""
+
+    target: Callable[..., Any] | str
+
+
+@hookimpl
+def declare_facets() -> Sequence[Facet]:
+    """`function` of a task."""
+    doc = "The function to call: `module:name`; in a Python recipe also the function itself."
+    kind = Annotated[str, Callables()]
+    return [Facet(noun="task", key="function", type=kind, wrap=Function, doc=doc)]
+
+
+@hookimpl
+def check(recipe: Recipe, runtime: str) -> Iterable[Problem]:
+    """Functions are plain, fit their task's channels and parameters, and can be sent."""
+    for task in recipe.tasks.values():
+        function = task.facet(Function)
+        if function is not None:
+            yield from _check(recipe, task, function.target)
+
+
+def _check(recipe: Recipe, task: Task, target: Callable[..., Any] | str) -> Iterable[Problem]:
+    import types
+
+    from coopery.planning import HOST_PYTHON
+    from coopery_functions import checks, payload
+
+    key = ("task", task.name, "function")
+    problems = list(checks.check_target(target, key))
+    problems += checks.check_names(task)
+    problems += checks.check_params(task)
+    if isinstance(target, types.FunctionType):
+        problems += checks.check_signature(target, task)
+        reach = _reach(recipe, task)
+        if not problems and not reach.provides(target):
+            image = recipe.images.get(task.image or "")
+            problems += checks.check_python(task, image, HOST_PYTHON, target.__qualname__)
+            try:
+                payload.by_value(target, reach)
+            except payload.Unsendable as error:
+                problems.append(error.problem(key))
+    return problems
+
+
+def _reach(recipe: Recipe, task: Task) -> Reach:
+    from coopery_functions.reach import reach_of
+
+    return reach_of(recipe, recipe.images.get(task.image or ""))
+
+
+@hookimpl(trylast=True)
+def plan_task(recipe: Recipe, instance: Instance) -> Invocation | None:
+    """A runner script with a description of the call, and the pickle if there is one."""
+    function = instance.task.facet(Function)
+    if function is None:
+        return None
+    from coopery_functions import payload
+
+    target = function.target
+    reach = _reach(recipe, instance.task)
+    files = [Aux(name="runner.py", content=payload.runner(), keyed=None)]
+    if isinstance(target, str) or reach.provides(target):
+        name = target if isinstance(target, str) else f"{target.__module__}:{target.__qualname__}"
+        files.append(_call(instance, name))
+    else:
+        files.append(_call(instance, None))
+        files += _pickled(target, reach, instance.task)
+    return Invocation(
+        command=("python", *(f"{{aux.{file.name}}}" for file in files)),
+        shown=_shown(instance, target),
+        aux=tuple(files),
+    )
+
+
+def _pickled(target: Callable[..., Any], reach: Reach, task: Task) -> list[Aux]:
+    from typing import cast
+
+    from coopery_functions import payload
+
+    try:
+        digest, content = payload.by_value(cast("types.FunctionType", target), reach)
+    except payload.Unsendable as error:
+        raise RecipeError(error.problem(("task", task.name, "function"))) from None
+    return [
+        Aux(name="payload.pkl", content=content, keyed=digest),
+        Aux(name="cloudpickle.zip", content=payload.library(), keyed=None),
+    ]
+
+
+def _call(instance: Instance, target: str | None) -> Aux:
+    """The description of the call, which enters the key as it is."""
+    import json
+
+    task = instance.task
+    channels = {name: _variable("INPUT", name) for name in task.inputs}
+    channels |= {name: _variable("OUTPUT", name) for name in task.outputs}
+    call = {
+        "target": target,
+        "channels": channels,
+        "arguments": dict(task.params),
+        "offered": dict(instance.coords),
+    }
+    text = json.dumps(call, sort_keys=True, ensure_ascii=True)
+    return Aux(name="call.json", content=text.encode(), keyed=text)
+
+
+def _variable(kind: str, channel: str) -> str:
+    return f"COOPERY_{kind}_{channel.upper().replace('-', '_')}"
+
+
+def _shown(instance: Instance, target: Callable[..., Any] | str) -> str:
+    """The call as a person would write it: `prepare(raw, table, seed=0)`."""
+    import inspect
+
+    task = instance.task
+    values = dict(task.params)
+    if callable(target):
+        accepted = inspect.signature(target).parameters
+        values |= {axis: value for axis, value in instance.coords if axis in accepted}
+    name = target if isinstance(target, str) else target.__qualname__
+    channels = [*task.inputs, *task.outputs]
+    return f"{name}({', '.join([*channels, *(f'{k}={v!r}' for k, v in values.items())])})"

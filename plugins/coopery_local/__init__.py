@@ -1,1 +1,54 @@
-"""To be written."""
+"""The runtime `local`: tasks as processes of this machine, in cached virtual environments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from coopery.dependencies import ImagePlan, Layer
+from coopery.errors import Problem, problem
+from coopery.hooks import hookimpl
+from coopery.model import Image, Recipe
+from coopery.steps import Made, Step, Workspace
+from coopery.tasks import TaskWork
+from coopery_local.environments import Environment, make_environment, plan_environment
+
+NAME = "local"
+
+
+@hookimpl
+def runtime_names() -> Sequence[str]:
+    """`local`."""
+    return [NAME]
+
+
+@hookimpl
+def check(recipe: Recipe, runtime: str) -> Iterable[Problem]:
+    """What this runtime cannot honour."""
+    if runtime != NAME:
+        return
+    for task in recipe.tasks.values():
+        if task.resources.gpu:
+            message = "the runtime local does not hand out GPUs"
+            key = ("task", task.name, "resources", "gpu")
+            yield problem("no-gpu", message, key=key, hint="use -r docker, or drop `gpu`")
+
+
+@hookimpl(trylast=True)
+def plan_image(
+    recipe: Recipe, image: Image, layers: Sequence[Layer], runtime: str
+) -> ImagePlan | None:
+    """An image becomes a virtual environment; its files are laid under each task's folder."""
+    return plan_environment(image, layers) if runtime == NAME else None
+
+
+@hookimpl(trylast=True)
+def perform(step: Step, workspace: Workspace) -> Made | None:
+    """Make an environment, or run a task."""
+    match step.work:
+        case Environment() as work:
+            return make_environment(work, workspace)
+        case TaskWork(runtime="local") as work:
+            from coopery_local.tasks import run_task
+
+            return run_task(work, workspace)
+    return None

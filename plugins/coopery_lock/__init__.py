@@ -1,1 +1,185 @@
-"""To be written."""
+"""Dependencies from package indexes: requirement lines in, one lock file, a layer of pins out."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from coopery.commands import Command, Context, table
+from coopery.dependencies import (
+    Contribution,
+    DependencySet,
+    IndexOptions,
+    Layer,
+    Lock,
+    LockPolicy,
+    Stage,
+)
+from coopery.errors import Problem, RecipeError
+from coopery.hooks import hookimpl
+from coopery.model import Image, Recipe
+from coopery.options import Settings, option
+from coopery.recipes import Facet
+
+
+@dataclass(frozen=True)
+class LockOptions:
+    """How long a resolution may take."""
+
+    resolve_timeout: float = option(
+        120.0, help="seconds that resolving one image may take", metavar="SECONDS"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packages:
+    """An image's packages: PEP 508 lines."""
+
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Requirements:
+    """An image's requirements files: paths relative to the recipe."""
+
+    files: tuple[str, ...]
+
+
+@hookimpl
+def declare_options() -> Sequence[type]:
+    return [LockOptions]
+
+
+@hookimpl
+def declare_facets() -> Sequence[Facet]:
+    # Not keyed: what a task's key takes of these are its image's pins.
+    return [
+        Facet(
+            noun="image",
+            key="packages",
+            type=tuple[str, ...],
+            wrap=lambda lines: Packages(lines=lines),
+            keyed=False,
+            doc="Packages from an index, as PEP 508 lines.",
+        ),
+        Facet(
+            noun="image",
+            key="requirements",
+            type=tuple[str, ...] | str,
+            wrap=lambda files: Requirements(files=(files,) if isinstance(files, str) else files),
+            keyed=False,
+            doc="Requirements files in pip's format, relative to the recipe.",
+        ),
+    ]
+
+
+@hookimpl
+def check(recipe: Recipe) -> Iterator[Problem]:
+    seen = set()
+    for image in recipe.images.values():
+        for found in _read(recipe, image)[1]:
+            # Two images may name one file.
+            same = (found.slug, found.message, str(found.place))
+            if same not in seen:
+                seen.add(same)
+                yield found
+
+
+@hookimpl
+def collect_requirements(recipe: Recipe, image: Image) -> Contribution | None:
+    contribution, problems = _read(recipe, image)
+    if problems:
+        raise RecipeError(*problems)
+    empty = not contribution.requirements and contribution.index == IndexOptions()
+    return None if empty else contribution
+
+
+def _read(recipe: Recipe, image: Image) -> tuple[Contribution, list[Problem]]:
+    """What an image's lines and files ask for, and all that is wrong with them."""
+    packages, requirements = image.facet(Packages), image.facet(Requirements)
+    if packages is None and requirements is None:
+        return Contribution(), []
+    from coopery_lock.files import Reading, read_file
+    from coopery_lock.lines import Refusals, read_requirement
+
+    reading = Reading(root=recipe.root)
+    for i, line in enumerate(packages.lines if packages else ()):
+        place = recipe.locate(("image", image.name, "packages", i))
+        found = read_requirement(line, Refusals(place=place, problems=reading.problems))
+        reading.requirements += [found] if found else []
+    for i, file in enumerate(requirements.files if requirements else ()):
+        place = recipe.locate(("image", image.name, "requirements", i))
+        read_file(reading, file, recipe.root, place)
+    return reading.contribution, reading.problems
+
+
+@hookimpl(trylast=True)
+def resolve(
+    recipe: Recipe, sets: Sequence[DependencySet], policy: LockPolicy, settings: Settings
+) -> Lock:
+    from coopery_lock.locking import lock_sets
+
+    return lock_sets(recipe, sets, policy, settings.get(LockOptions).resolve_timeout)
+
+
+@hookimpl
+def add_layers(recipe: Recipe, image: Image, lock: Lock) -> Iterable[Layer]:
+    pins = lock.pins.get(image.name, ())
+    index = lock.index.get(image.name, IndexOptions())
+    if pins:
+        yield Layer(stage=Stage.DEPENDENCIES, name="dependencies", pins=pins, index=index)
+
+
+@hookimpl
+def add_commands() -> Sequence[Command]:
+    return [
+        Command(
+            name="lock",
+            help="resolve the images' dependencies into recipe.lock",
+            run=_run_lock,
+            configure=_configure_lock,
+            json=True,
+            options=(LockOptions,),
+        )
+    ]
+
+
+def _configure_lock(parser: argparse.ArgumentParser) -> None:
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument("--upgrade", action="store_true", help="take the newest versions that fit")
+    either.add_argument(
+        "--check", action="store_true", help="write nothing; fail where the lock does not hold"
+    )
+
+
+def _run_lock(context: Context) -> int:
+    from coopery.session import lock_recipe
+
+    policy = LockPolicy.RENEW
+    if context.arguments.upgrade:
+        policy = LockPolicy.UPGRADE
+    elif context.arguments.check:
+        policy = LockPolicy.LOCKED
+    lock = lock_recipe(context, policy)
+    for line in lock.changed:
+        context.tell(line)
+    rows: list[tuple[str, ...]] = [
+        (name, f"{len(pins)} package{'' if len(pins) == 1 else 's'}")
+        for name, pins in sorted(lock.pins.items())
+    ]
+    document = {
+        "changed": list(lock.changed),
+        "images": {
+            name: [
+                {"name": p.name, "version": p.version, "url": p.url, "hashes": list(p.hashes)}
+                for p in pins
+            ]
+            for name, pins in sorted(lock.pins.items())
+        },
+    }
+    context.answer(document, table(rows))
+    return 0
+
+
+__all__ = ["LockOptions", "Packages", "Requirements"]

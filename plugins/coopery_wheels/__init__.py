@@ -1,1 +1,81 @@
-"""To be written."""
+"""Projects and wheel files of an image: checked, described to the lock, built, and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from coopery.hooks import hookimpl
+from coopery.model import Project
+from coopery.recipes import Facet
+from coopery_wheels.nouns import Projects, WheelBuild, WheelFile, Wheels
+
+if TYPE_CHECKING:
+    from coopery.dependencies import Contribution, Layer, Lock
+    from coopery.errors import Problem
+    from coopery.model import Image, Recipe
+    from coopery.steps import Made, Step, Workspace
+
+
+@hookimpl
+def declare_facets() -> list[Facet]:
+    """The keys `projects` and `wheels` of images."""
+    return [
+        Facet(
+            noun="image",
+            key="projects",
+            type=tuple[Project, ...],
+            wrap=Projects,
+            keyed=False,
+            doc="Python source trees, bundled as wheels",
+        ),
+        Facet(
+            noun="image",
+            key="wheels",
+            type=tuple[str, ...],
+            wrap=Wheels,
+            keyed=False,
+            doc="wheel files",
+        ),
+    ]
+
+
+@hookimpl
+def check(recipe: Recipe) -> Iterator[Problem]:
+    """Every path, project and wheel file that cannot work, before anything runs."""
+    for image in recipe.images.values():
+        if image.facet(Projects) or image.facet(Wheels):
+            from coopery_wheels import checks
+
+            yield from checks.check(recipe, image)
+
+
+@hookimpl
+def collect_requirements(recipe: Recipe, image: Image, home: Path) -> Contribution | None:
+    """The distributions that come from projects and wheel files, with what they require."""
+    if not (image.facet(Projects) or image.facet(Wheels)):
+        return None
+    from coopery_wheels import planning
+
+    return planning.contribution(recipe, image, home)
+
+
+@hookimpl
+def add_layers(recipe: Recipe, image: Image, lock: Lock, home: Path) -> Iterable[Layer]:
+    """The layer of wheels, with the steps that make them."""
+    if not (image.facet(Projects) or image.facet(Wheels)):
+        return ()
+    from coopery_wheels import planning
+
+    return planning.layers(recipe, image, home)
+
+
+@hookimpl(trylast=True)
+def perform(step: Step, workspace: Workspace) -> Made | None:
+    """Build a wheel, or verify a given one; either way it is repacked canonically."""
+    if not isinstance(step.work, WheelBuild | WheelFile):
+        return None
+    from coopery_wheels import performing
+
+    return performing.perform(step.work, workspace)

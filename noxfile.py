@@ -1,0 +1,136 @@
+"""Everything that must hold before a change is done: `nox` runs it all, `nox -s NAME` one part."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tomllib
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+JUNIT = ROOT / "build" / "tests.xml"
+SOURCES = ("engine", "plugins", "recipes", "tests", "benchmarks", "docs", "noxfile.py")
+
+nox.needs_version = ">=2025.2"
+# Not uv, which reads no pip.conf: here the index that pip is configured with must do.
+nox.options.default_venv_backend = "virtualenv"
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["lint", "types", "contracts", "tests", "package", "docs"]
+
+
+def tools(*names: str) -> list[str]:
+    """These tools' requirements, as the dependency group `dev` has them; all without names."""
+    lines: list[str] = PYPROJECT["dependency-groups"]["dev"]
+    found = [line for line in lines if not names or line.startswith(tuple(f"{n}>" for n in names))]
+    if len(found) < len(names):
+        raise ValueError(f"the group dev lacks one of {names}")
+    return found
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and format."""
+    session.install(*tools("ruff"))
+    session.run("ruff", "check", *SOURCES)
+    session.run("ruff", "format", "--check", *SOURCES)
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Strict types, everywhere."""
+    session.install("-e", ".", *tools(), "./recipes/penguins", "matplotlib>=3.8,<4")
+    env = {"MYPYPATH": "recipes/penguins/src"}
+    session.run("mypy", *SOURCES, env=env)
+
+
+@nox.session
+def contracts(session: nox.Session) -> None:
+    """Who may import whom."""
+    session.install("-e", ".", *tools("import-linter"))
+    session.run("lint-imports")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The tests; `nox -s tests -- ARGUMENTS` hands arguments to pytest."""
+    session.install("-e", ".", *tools())
+    session.run(
+        "pytest",
+        *("-n", "2", "--dist", "loadgroup", f"--junit-xml={JUNIT}"),
+        *session.posargs,
+    )
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """The wheel and the sdist, and what they are like once installed."""
+    session.install(*tools("build"))
+    folder = Path(session.create_tmp()).absolute()
+    shutil.rmtree(folder)
+    folder.mkdir()
+    session.run("python", "-m", "build", "--outdir", str(folder / "dist"), ".")
+    (wheel,) = (folder / "dist").glob("*.whl")
+    (sdist,) = (folder / "dist").glob("*.tar.gz")
+    for name, archive in (("wheel", wheel), ("sdist", sdist)):
+        session.run("python", "-m", "venv", str(folder / name))
+        bin_ = folder / name / "bin"
+        session.run(str(bin_ / "pip"), "install", "--quiet", str(archive), external=True)
+        check_plugins(
+            session, bin_ / "coopery", set(PYPROJECT["project"]["entry-points"]["coopery"])
+        )
+    run_installed(session, folder, folder / "wheel" / "bin" / "coopery")
+    outside = ROOT / "tests" / "thirdparty"
+    if outside.is_dir():
+        entry_points = tomllib.loads((outside / "pyproject.toml").read_text("utf-8"))["project"][
+            "entry-points"
+        ]["coopery"]
+        session.run(
+            str(folder / "wheel" / "bin" / "pip"), "install", "--quiet", str(outside), external=True
+        )
+        known = {*PYPROJECT["project"]["entry-points"]["coopery"], *entry_points}
+        check_plugins(session, folder / "wheel" / "bin" / "coopery", known)
+
+
+def check_plugins(session: nox.Session, coopery: Path, expected: set[str]) -> None:
+    """The installed command must find exactly these plugins."""
+    answer = session.run(str(coopery), "plugins", "--json", silent=True, external=True)
+    listed = json.loads(str(answer))
+    found = {plugin["name"] for plugin in listed.get("plugins", listed)}
+    if found != expected:
+        session.error(f"{coopery} lists {sorted(found)}, expected {sorted(expected)}")
+    session.log(f"{coopery} lists {len(found)} plugins")
+
+
+def run_installed(session: nox.Session, folder: Path, coopery: Path) -> None:
+    """The installed wheel must run the smallest recipe, away from this checkout."""
+    shutil.copytree(ROOT / "recipes" / "hello", folder / "hello", ignore=_leftovers)
+    env = {**os.environ, "COOPERY_HOME": str(folder / "home")}
+    with session.chdir(folder / "hello"):
+        session.run(str(coopery), "run", env=env, external=True)
+    if (folder / "hello" / "build" / "greeting.txt").read_text("utf-8") != "Hello, world!\n":
+        session.error("the installed wheel did not run recipes/hello")
+
+
+_leftovers = shutil.ignore_patterns("build", "*.lock")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The reference is up to date, every link works; `-- --write` renews the reference."""
+    session.install("-e", ".", *tools("pytest", "jsonschema"))
+    if "--write" in session.posargs:
+        session.run("python", "docs/generate.py", "--write")
+        return
+    session.run("python", "docs/generate.py")
+    session.run("pytest", "tests/test_docs.py")
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Measure against the floor; `-- --help` tells the sizes one can choose."""
+    session.install(".")
+    session.run("python", "benchmarks/scaling.py", *session.posargs)

@@ -1,0 +1,136 @@
+"""What is wrong with a function task, found before anything runs."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import types
+from collections.abc import Callable, Iterator
+from inspect import Parameter
+from typing import Any
+
+from coopery.errors import KeyPath, Problem, nearest, problem
+from coopery.model import Image, Task
+
+_TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+
+
+def check_target(target: Callable[..., Any] | str, key: KeyPath) -> Iterator[Problem]:
+    """It is `module:name`, or an ordinary function."""
+    if isinstance(target, str):
+        if not _TARGET.fullmatch(target):
+            message = f"{target!r} does not name a function"
+            yield problem("function-target", message, key=key, hint="write module:function")
+        return
+    if not isinstance(target, types.FunctionType):
+        yield problem(
+            "function-kind",
+            f"a {type(target).__name__} is not a plain Python function",
+            key=key,
+            hint="put `def` around the call of it",
+        )
+        return
+    kinds = {
+        "an async function": inspect.iscoroutinefunction(target),
+        "an async generator": inspect.isasyncgenfunction(target),
+        "a generator": inspect.isgeneratorfunction(target),
+    }
+    for what, found in kinds.items():
+        if found:
+            message = f"{target.__qualname__} is {what}: a call would not run its body"
+            hint = "make it a plain function, which may run the other"
+            yield problem("function-kind", message, key=key, hint=hint)
+
+
+def check_signature(function: types.FunctionType, task: Task) -> Iterator[Problem]:
+    """Every channel and parameter has an argument, and every argument gets a value."""
+    key: KeyPath = ("task", task.name)
+    accepted = inspect.signature(function).parameters
+    open_ended = any(p.kind is Parameter.VAR_KEYWORD for p in accepted.values())
+    by_name = [n for n, p in accepted.items() if p.kind in _BY_NAME]
+    shown = function.__qualname__
+    given = {"inputs": task.inputs, "outputs": task.outputs, "params": task.params}
+    for table, names in given.items():
+        for name in names:
+            if name not in by_name and not open_ended:
+                what = {"inputs": "input", "outputs": "output", "params": "parameter"}[table]
+                yield problem(
+                    "function-signature",
+                    f"{shown} has no argument for the {what} {name!r}",
+                    key=(*key, table, name),
+                    hint=nearest(name, by_name) or f"{shown} takes no arguments",
+                )
+    known = [name for names in (*given.values(), task.matrix) for name in names]
+    for name, parameter in accepted.items():
+        if parameter.kind is Parameter.POSITIONAL_ONLY:
+            message = f"the argument {name!r} of {shown} is positional-only"
+            hint = "arguments are given by name: remove the / from the signature"
+            yield problem("function-signature", message, key=(*key, "function"), hint=hint)
+        elif (
+            parameter.kind in _BY_NAME
+            and parameter.default is Parameter.empty
+            and name not in known
+        ):
+            yield problem(
+                "function-signature",
+                f"nothing gives the argument {name!r} of {shown} a value",
+                key=(*key, "function"),
+                hint=f"declare it as an input, an output or params.{name}, or give it a default",
+            )
+
+
+def check_names(task: Task) -> Iterator[Problem]:
+    """No argument comes from two sides."""
+    seen: dict[str, str] = {}
+    tables = {
+        "inputs": task.inputs,
+        "outputs": task.outputs,
+        "matrix": task.matrix,
+        "params": task.params,
+    }
+    for table, names in tables.items():
+        for name in names:
+            other = seen.setdefault(name, table)
+            if other != table:
+                message = f"{name!r} is one of {other} and of {table}: an argument has one value"
+                key: KeyPath = ("task", task.name, table, name)
+                yield problem("function-signature", message, key=key, hint="rename one of them")
+
+
+def check_params(task: Task) -> Iterator[Problem]:
+    """Parameters are plain data, which arrives as it was written."""
+    for name, value in task.params.items():
+        if not _plain(value):
+            yield problem(
+                "param-not-plain",
+                f"a {type(value).__name__} cannot be a function's parameter",
+                key=("task", task.name, "params", name),
+                hint="give text, numbers, booleans, lists or tables; the function can convert them",
+            )
+
+
+def _plain(value: Any) -> bool:
+    match value:
+        case None | str() | bool() | int() | float():
+            return True
+        case tuple() | list():
+            return all(_plain(item) for item in value)
+        case dict():
+            return all(isinstance(k, str) and _plain(v) for k, v in value.items())
+    return False
+
+
+def check_python(task: Task, image: Image | None, here: str, shown: str) -> Iterator[Problem]:
+    """A pickled function runs only in the Python version that pickled it (seed row C12)."""
+    if image is None or image.python is None or image.python == here:
+        return
+    yield problem(
+        "python-mismatch",
+        f"{shown} is pickled by Python {here}, but image {image.name!r} has {image.python}",
+        key=("task", task.name, "function"),
+        hint=f"run coopery with Python {image.python}, or give the image python = {here!r}; or put "
+        "the function into a package of the image's projects, which is imported by name",
+    )
+
+
+_BY_NAME = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)

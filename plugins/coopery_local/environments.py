@@ -1,0 +1,153 @@
+"""Images as virtual environments: planned from layers, made by uv, kept by key."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from coopery.dependencies import ImagePlan, IndexOptions, Layer, Pin
+from coopery.errors import MachineError, Problem, StepError, problem
+from coopery.model import Image
+from coopery.planning import HOST_PYTHON
+from coopery.shapes import unkeyed
+from coopery.steps import Made, Need, Step, StepSource, Workspace
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """A virtual environment of one Python with pinned packages and given wheels.
+
+    Made in place: it holds absolute paths and time stamps, so its identity is its key.
+    """
+
+    kind: ClassVar[str] = "environment"
+    version: ClassVar[int] = 1
+    in_place: ClassVar[bool] = True
+
+    python: str
+    platform: str
+    package: tuple[tuple[str, str], ...]
+    hashes: tuple[tuple[str, tuple[str, ...]], ...]
+    wheels: Annotated[tuple[str, ...], unkeyed] = ()
+    """The roles of the needs that hold wheels, in the order to install them."""
+    pins: Annotated[tuple[Pin, ...], unkeyed] = ()
+    index: Annotated[IndexOptions, unkeyed] = IndexOptions()
+
+
+def plan_environment(image: Image, layers: Sequence[Layer]) -> ImagePlan:
+    """The environment of an image, and what of its layers each task takes care of."""
+    pins = tuple(sorted((p for layer in layers for p in layer.pins), key=lambda p: p.name))
+    wheels = [need for layer in layers for need in layer.wheels]
+    index = next((x.index for x in layers if x.index != IndexOptions()), IndexOptions())
+    work = Environment(
+        python=image.python or HOST_PYTHON,
+        platform=f"{platform.system().lower()}-{platform.machine()}",
+        package=tuple((pin.name, pin.url or pin.version) for pin in pins),
+        hashes=tuple((pin.name, tuple(sorted(pin.hashes))) for pin in pins),
+        wheels=tuple(need.role for need in wheels),
+        pins=pins,
+        index=index,
+    )
+    name = f"environment {image.name}"
+    step = Step(
+        name=name,
+        subject=image.name,
+        work=work,
+        needs=tuple(wheels),
+        outputs=("environment",),
+        key_path=("image", image.name),
+    )
+    env: dict[str, str] = {}
+    for layer in layers:
+        env.update(layer.env)
+    assumed = [p for layer in layers for p in layer.assumed]
+    return ImagePlan(
+        steps=(step,),
+        need=Need(role="image", source=StepSource(step=name, output="environment")),
+        files=tuple(item for layer in layers for item in layer.files),
+        env=env,
+        notes=tuple(f"assumes {package}" for package in assumed),
+    )
+
+
+def make_environment(work: Environment, workspace: Workspace) -> Made:
+    """Make the environment with uv: packages by hash, then the wheels without dependencies.
+
+    Raises MachineError (`python-missing`, `index-unreachable`) or StepError (`install-failed`).
+    """
+    from uv import find_uv_bin
+
+    from coopery.indexes import installer_environment
+
+    settings, flags = installer_environment(work.index)
+    environ = {**os.environ, **settings}
+    uv = find_uv_bin()
+    python = sys.executable if work.python == HOST_PYTHON else work.python
+    venv = [uv, "venv", "--quiet", "--no-project", "--allow-existing", "--python", python]
+    if _uv([*venv, str(workspace.folder)], environ, workspace):
+        tail = _tail(workspace.log)
+        raise MachineError(
+            Problem(
+                slug="python-missing",
+                message=f"no Python {work.python} could be used for the image: {tail}",
+                hint=f"install Python {work.python}, or choose another with `python` of the image",
+            )
+        )
+    install = [uv, "pip", "install", "--quiet", "--no-deps", "--compile-bytecode"]
+    install += ["--python", str(workspace.folder / "bin" / "python")]
+    if work.pins:
+        listing = workspace.folder / "coopery-requirements.txt"
+        listing.write_text("".join(f"{_line(pin)}\n" for pin in work.pins), "utf-8")
+        hashed = ["--require-hashes"] if all(pin.hashes for pin in work.pins) else []
+        if _uv([*install, *flags, *hashed, "-r", str(listing)], environ, workspace):
+            raise _install_failed(workspace)
+    wheels = [next(workspace.inputs[role].glob("*.whl")) for role in work.wheels]
+    if wheels:
+        files = [str(wheel) for wheel in wheels]
+        if _uv([*install, "--no-index", "--", *files], environ, workspace):
+            raise _install_failed(workspace)
+    facts = {"python": work.python, "wheels": [wheel.name for wheel in wheels]}
+    return Made(outputs={"environment": workspace.folder}, facts=facts)
+
+
+def _line(pin: Pin) -> str:
+    return " ".join([pin.requirement, *(f"--hash={digest}" for digest in sorted(pin.hashes))])
+
+
+def _uv(arguments: list[str], environ: dict[str, str], workspace: Workspace) -> int:
+    """Run uv with its output in the step's log; its exit code. Ends early when cancelled."""
+    with workspace.log.open("ab") as log:
+        process = subprocess.Popen(
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environ,
+            start_new_session=True,
+        )
+        while True:
+            try:
+                return process.wait(0.2)
+            except subprocess.TimeoutExpired:
+                if workspace.cancelled.is_set():
+                    process.terminate()
+                    process.wait()
+                    raise StepError(problem("cancelled", "cancelled")) from None
+
+
+def _install_failed(workspace: Workspace) -> StepError:
+    message = f"the image's packages could not be installed: {_tail(workspace.log)}"
+    return StepError(problem("install-failed", message, hint="the log tells more"))
+
+
+def _tail(log: Path) -> str:
+    from coopery.indexes import redact
+
+    lines = [line.strip() for line in log.read_text("utf-8", "replace").splitlines()]
+    return redact(" ".join(line for line in lines if line)[-600:]) or "uv gave no reason"

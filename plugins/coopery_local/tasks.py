@@ -1,0 +1,241 @@
+"""One task as a process: its scratch folder, its environment, its log, its end."""
+
+from __future__ import annotations
+
+import os
+import select
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from coopery import placeholders
+from coopery.errors import StepError, problem
+from coopery.files import beneath
+from coopery.quantities import show_seconds
+from coopery.steps import Made, Workspace
+from coopery.tasks import Channel, TaskWork
+from coopery_local.namespaces import Mount, View, private_view
+
+GRACE = 5.0
+"""Seconds between SIGTERM and SIGKILL for a task that must stop."""
+
+CARRIED = (
+    *("http_proxy", "https_proxy", "no_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY"),
+    *("NO_PROXY", "ALL_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"),
+)
+"""Variables about the way to the network: handed on, never keyed (semantics 12)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Where the parts of a task are: on disk, and as the task sees them."""
+
+    folder: Path
+    inputs: dict[str, str]
+    outputs: dict[str, str]
+    aux: dict[str, str]
+    results: dict[str, Path]
+    mounts: tuple[Mount, ...]
+
+
+def run_task(work: TaskWork, workspace: Workspace) -> Made:
+    """Run a task to its end and collect its outputs. Raises StepError when it fails."""
+    layout = lay_out(work, workspace)
+    values = {"inputs": layout.inputs, "outputs": layout.outputs, "aux": layout.aux}
+    command = [placeholders.render(placeholders.parse(item), values) for item in work.command]
+    environ = environment_of(work, workspace, layout)
+    started = time.monotonic()
+    with private_view(layout.mounts, workspace.folder / "root") as view:
+        exit_code, peak = _run(command, environ, layout, view, work, workspace)
+    facts: dict[str, Any] = {
+        "exit_code": exit_code,
+        "seconds": round(time.monotonic() - started, 6),
+        "peak_memory": peak,
+    }
+    if exit_code:
+        message = f"{_ended(exit_code)}: {work.shown}"
+        raise StepError(problem("task-failed", message), facts=facts)
+    for name, path in layout.results.items():
+        if not os.path.lexists(path):
+            message = f"the task succeeded, but its output {name!r} is missing"
+            hint = f"it is expected at {{outputs.{name}}}, this time {layout.outputs[name]}"
+            raise StepError(problem("missing-output", message, hint=hint), facts=facts)
+    return Made(outputs=layout.results, facts=facts)
+
+
+def _ended(exit_code: int) -> str:
+    if exit_code < 0:
+        return f"killed by {signal.Signals(-exit_code).name}"
+    return f"exit code {exit_code}"
+
+
+def lay_out(work: TaskWork, workspace: Workspace) -> Layout:
+    """Make the scratch folders, put sources and small files there, and list the mounts."""
+    folder = workspace.folder
+    for name in ("cwd", "home", "tmp", "aux", "inputs", "outputs"):
+        (folder / name).mkdir()
+    aux = {}
+    for item in work.aux:
+        path = beneath(folder / "aux", item.name)
+        path.write_bytes(item.content)
+        aux[item.name] = str(path)
+    for path_text in work.sources:
+        target = beneath(folder / "cwd", path_text)
+        _place_source(workspace.inputs[f"source {path_text}"], target)
+    mounts: list[Mount] = []
+    inputs = {c.name: _input(c, workspace, folder, mounts) for c in work.inputs}
+    outputs, results = {}, {}
+    for channel in work.outputs:
+        outputs[channel.name], results[channel.name] = _output(channel, folder, mounts)
+    if "image" in workspace.inputs:
+        place = workspace.inputs["image"]
+        mounts.append(Mount(source=place, target=place, fallback="leave"))
+    return Layout(
+        folder=folder,
+        inputs=inputs,
+        outputs=outputs,
+        aux=aux,
+        results=results,
+        mounts=tuple(mounts),
+    )
+
+
+def _place_source(source: Path, target: Path) -> None:
+    """A source is a private copy already, or a file of the project, which is copied."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
+    else:
+        shutil.copy2(source, target)
+
+
+def _input(channel: Channel, workspace: Workspace, folder: Path, mounts: list[Mount]) -> str:
+    """Where a task reads a channel; adds the mounts that put it there, read-only."""
+    role = f"input {channel.name}"
+    path = folder / "inputs" / channel.name / channel.base
+    target = Path(channel.mount) if channel.mount else path
+    fixed = channel.mount is not None
+    if role in workspace.gathered:
+        for relative, source in workspace.gathered[role]:
+            mounts.append(Mount(source=source, target=target / relative, fixed=fixed))
+    else:
+        mounts.append(Mount(source=workspace.inputs[role], target=target, fixed=fixed))
+    return str(target)
+
+
+def _output(channel: Channel, folder: Path, mounts: list[Mount]) -> tuple[str, Path]:
+    """Where a task writes a channel, as it sees it and in truth.
+
+    A fixed path is a name in a mounted folder, so that the task can make it itself.
+    """
+    parent = folder / "outputs" / channel.name
+    parent.mkdir()
+    if channel.mount is None:
+        result = parent / channel.base
+        seen = str(result)
+    else:
+        seen = channel.mount
+        target = Path(seen).parent
+        shared = next((m for m in mounts if m.target == target and not m.read_only), None)
+        if shared is None:
+            mounts.append(Mount(source=parent, target=target, fixed=True, read_only=False))
+        result = (shared.source if shared else parent) / Path(seen).name
+    if channel.folder:
+        result.mkdir()
+    return seen, result
+
+
+def environment_of(work: TaskWork, workspace: Workspace, layout: Layout) -> dict[str, str]:
+    """The variables of a task (semantics 12): fixed ones, its channels, declared, passed on."""
+    image = workspace.inputs.get("image")
+    python = image / "bin" if image else Path(sys.executable).parent
+    path = [str(python), "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin"]
+    environ = {
+        "PATH": os.pathsep.join([*path, "/sbin", "/bin"]),
+        "HOME": str(layout.folder / "home"),
+        "TMPDIR": str(layout.folder / "tmp"),
+        "LANG": "C.UTF-8",
+        "TZ": "UTC",
+        "PYTHONNOUSERSITE": "1",
+    }
+    environ |= {name: os.environ[name] for name in CARRIED if name in os.environ}
+    environ |= {f"COOPERY_INPUT_{name.upper()}": path for name, path in layout.inputs.items()}
+    environ |= {f"COOPERY_OUTPUT_{name.upper()}": path for name, path in layout.outputs.items()}
+    environ |= work.env
+    environ |= {name: value for name, value in work.pass_env.items() if value is not None}
+    return environ
+
+
+def _run(
+    command: list[str],
+    environ: dict[str, str],
+    layout: Layout,
+    view: View,
+    work: TaskWork,
+    workspace: Workspace,
+) -> tuple[int, int]:
+    """Start the process and see it through: its exit code (negative: signal) and peak memory."""
+    program = shutil.which(command[0], path=environ["PATH"])
+    if program is None and "/" not in command[0]:
+        message = f"there is no command {command[0]!r}"
+        hint = f"it was looked for in {environ['PATH']}"
+        raise StepError(problem("command-not-found", message, hint=hint))
+    cwd = layout.folder / "cwd"
+    with workspace.log.open("ab") as log:
+        try:
+            with view.entered():
+                process = subprocess.Popen(
+                    command,
+                    executable=program,
+                    cwd=cwd,
+                    env=environ,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            message = f"{shlex.join(command[:1])} could not be started: {error.strerror}"
+            raise StepError(problem("command-not-found", message)) from error
+        try:
+            _await(process.pid, work.timeout, workspace)
+        finally:
+            # Whatever of the task's process group is left would go on writing to its outputs.
+            _signal_group(process.pid, signal.SIGKILL)
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+    return process.returncode, usage.ru_maxrss * 1024
+
+
+def _await(pid: int, timeout: float | None, workspace: Workspace) -> None:
+    """Wait until the process has ended, without reaping it; stop it when it must stop."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    descriptor = os.pidfd_open(pid)
+    try:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        while not poll.poll(100):
+            late = deadline is not None and time.monotonic() > deadline
+            if not late and not workspace.cancelled.is_set():
+                continue
+            _signal_group(pid, signal.SIGTERM)
+            poll.poll(int(GRACE * 1000))
+            if workspace.cancelled.is_set():
+                raise StepError(problem("cancelled", "cancelled"))
+            message = f"still running after its timeout of {show_seconds(timeout or 0)}"
+            raise StepError(problem("task-timeout", message))
+    finally:
+        os.close(descriptor)
+
+
+def _signal_group(pid: int, number: signal.Signals) -> None:
+    try:
+        os.killpg(pid, number)
+    except ProcessLookupError:
+        return  # all of them have ended, which is what is wanted

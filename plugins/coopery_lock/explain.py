@@ -1,0 +1,142 @@
+"""What uv says when it finds no resolution, as problems that name each requirement's place."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+from coopery.dependencies import DependencySet, Requirement
+from coopery.errors import CooperyError, MachineError, Place, Problem, RecipeError
+from coopery_lock.lines import name_of, normalise
+
+_URL = re.compile(r"https?://[^\s`'\"<>()]+")
+_UNKNOWN = re.compile(r"(?:^|[^\w.-])([\w.-]+) was not found in (?:the|an|any) ")
+_DENIED = re.compile(
+    r"\((?:401|403|407) [A-Z]\w*|lack of valid authentication"
+    r"|Missing credentials|40[13] (?:Unau|Forb)"
+)
+_UNREACHABLE = re.compile(
+    r"error sending request|Request failed|Failed to fetch|[Tt]imed out|timeout|dns error"
+    r"|Connection (?:refused|reset)|Could not connect|\(5\d\d [A-Z]|status server error|offline"
+)
+_BUILD = re.compile(
+    r"Failed to build|[Bb]uild backend|Failed to prepare|build_wheel|prepare_metadata"
+)
+_PYTHON = re.compile(r"Python\s?[<>=!~]|requested Python version")
+_CHAIN_END = re.compile(r"\n\s*\n?(?:hint|help):")
+
+
+def explain(story: str, dependencies: DependencySet) -> CooperyError:
+    """The error that uv's `story` (stderr, without credentials) amounts to."""
+    if _DENIED.search(story):
+        return _denied(story)
+    if "No solution found" in story:
+        return _unsolvable(story, dependencies)
+    if _BUILD.search(story):
+        return _unbuildable(story, dependencies)
+    if _UNREACHABLE.search(story):
+        message = f"{_host(story)} does not answer: {_reason(story)}"
+        hint = "check the network and the index configuration (pip's, or uv's)"
+        return MachineError(Problem(slug="index-unreachable", message=message, hint=hint))
+    message = f"image {dependencies.image!r}: uv found no resolution:\n{_indent(_tail(story))}"
+    return MachineError(Problem(slug="resolution-failed", message=message))
+
+
+def _denied(story: str) -> MachineError:
+    message = f"{_host(story)} refuses the credentials it was given, or wants some"
+    hint = "set them in netrc, in a keyring, in pip's configuration or UV_INDEX_NAME_PASSWORD"
+    return MachineError(Problem(slug="index-credentials", message=message, hint=hint))
+
+
+def _unsolvable(story: str, dependencies: DependencySet) -> RecipeError:
+    body = story.partition("No solution found when resolving dependencies")[2]
+    chain = _CHAIN_END.split(body, maxsplit=1)[0].lstrip(": \n")
+    chain = re.sub(r"^\s*(?:cause:|╰─▶)\s*", "", chain).strip()
+    involved = _involved(chain, dependencies)
+    place = involved[0].place if involved else Place()
+    asking = "".join(f"\n  {_at(item)}" for item in involved)
+    text = f"{_indent(chain)}"
+    unknown = [normalise(name) for name in _UNKNOWN.findall(chain)]
+    if unknown:
+        name = unknown[0]
+        direct = next((i for i in involved if name_of(i.line) == name), None)
+        message = f"no index has a package {name!r}:\n{text}{asking}"
+        hint = "check its name, and the indexes that pip or uv are configured with"
+        return RecipeError(
+            Problem(slug="unknown-package", message=message, place=_or(direct, place), hint=hint)
+        )
+    names = {name_of(item.line) for item in involved}
+    if _PYTHON.search(chain) and len(names) <= 1:
+        message = f"Python {dependencies.python} does not suit these requirements:\n{text}{asking}"
+        hint = f"give image {dependencies.image!r} another `python`"
+        return RecipeError(Problem(slug="python-mismatch", message=message, place=place, hint=hint))
+    message = (
+        f"image {dependencies.image!r}: these requirements contradict each other:\n{text}{asking}"
+    )
+    return RecipeError(Problem(slug="dependency-conflict", message=message, place=place))
+
+
+def _or(item: Requirement | None, place: Place) -> Place:
+    return item.place if item else place
+
+
+def _at(item: Requirement) -> str:
+    asked = f"{'constraint ' if item.constraint else ''}{item.line}"
+    return f"{item.place}: {asked}{f' (asked by {item.origin})' if item.origin else ''}"
+
+
+def _involved(text: str, dependencies: DependencySet) -> list[Requirement]:
+    """The requirements whose package `text` speaks of, in the order in which it first does.
+
+    Requirements of a local distribution count where that too is spoken of; the distribution
+    itself stands with its own place.
+    """
+    spoken = [normalise(word.rstrip(".")) for word in re.findall(r"[A-Za-z0-9][\w.-]*", text)]
+    first = {word: i for i, word in reversed(list(enumerate(spoken)))}
+    asked = list(dependencies.requirements)
+    for local in dependencies.locals:
+        asked.append(
+            Requirement(
+                line=f"{local.name}=={local.version}", place=local.place, origin="the recipe"
+            )
+        )
+        if normalise(local.name) in first:
+            asked += [
+                Requirement(line=r.line, place=r.place, constraint=r.constraint, origin=local.name)
+                for r in local.requires
+            ]
+    found = [item for item in asked if name_of(item.line) in first]
+    return sorted(found, key=lambda item: first[name_of(item.line)])
+
+
+def _unbuildable(story: str, dependencies: DependencySet) -> RecipeError:
+    match = re.search(r"(?:Failed to (?:build|prepare)[^`]*)`?([A-Za-z0-9][\w.-]*)", story)
+    name = normalise(match.group(1)) if match else ""
+    direct = next((r for r in dependencies.requirements if name_of(r.line) == name), None)
+    message = f"the metadata of {name or 'a package'} could not be built:\n{_indent(_tail(story))}"
+    hint = "--only-binary in a requirements file takes versions with wheels only"
+    place = _or(direct, Place())
+    return RecipeError(Problem(slug="build-failed", message=message, place=place, hint=hint))
+
+
+def _host(text: str) -> str:
+    match = _URL.search(text)
+    host = urlsplit(match.group()).netloc.rpartition("@")[2] if match else ""
+    return f"the index at {host}" if host else "an index"
+
+
+def _reason(story: str) -> str:
+    """The last cause in uv's chain of causes."""
+    lines = [line.strip() for line in story.splitlines() if line.strip()]
+    causes = [re.sub(r"^(?:cause|Caused by|error):\s*", "", line) for line in lines]
+    causes = [line for line in causes if not line.startswith("hint")]
+    return causes[-1] if causes else "no answer"
+
+
+def _tail(story: str, lines: int = 30) -> str:
+    kept = [line for line in story.strip().splitlines() if line.strip()]
+    return "\n".join(kept[-lines:])
+
+
+def _indent(text: str) -> str:
+    return "\n".join(f"    {line.strip()}" for line in text.splitlines() if line.strip())

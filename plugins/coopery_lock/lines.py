@@ -1,0 +1,216 @@
+"""One requirement line: what may stand in it, and how it is told apart from what may not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
+
+from coopery.dependencies import Requirement
+from coopery.errors import Place, Problem
+from coopery.indexes import redact
+
+_NUMBER = r"\d+(?:\.\d+)*"
+_CLAUSE = rf"(?:(?:==|!=)\s*{_NUMBER}(?:\.\*)?|(?:>=|<=|<|>)\s*{_NUMBER}|~=\s*\d+(?:\.\d+)+)"
+_WORD = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
+_PLAIN = re.compile(
+    rf"{_WORD}\s*(?:\[\s*(?:{_WORD}(?:\s*,\s*{_WORD})*)?\s*\])?\s*(?:{_CLAUSE}(?:\s*,\s*{_CLAUSE})*)?"
+)
+"""The plain form, known to be valid without `packaging`, whose import takes 20 ms."""
+_NAME = re.compile(_WORD)
+_URL = re.compile(r"(?:[A-Za-z0-9\-._~:/?#\[\]@!&'()*+,;=%]|\$\{[A-Z0-9_]+\})+")
+_ARCHIVES = (".whl", ".tar.gz", ".tgz", ".zip", ".tar.bz2", ".tar.xz", ".tar")
+_STRONG = {"sha256": 64, "sha384": 96, "sha512": 128}
+_VCS = ("git", "hg", "svn", "bzr")
+
+Refuse = Callable[[str, str, str | None], None]
+"""Takes a problem: slug, message, hint."""
+
+
+def normalise(name: str) -> str:
+    """A distribution's name as indexes compare it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def name_of(line: str) -> str:
+    """The normalised name that a checked line asks for."""
+    match = _NAME.match(line)
+    return normalise(match.group()) if match else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusals:
+    """Collects problems at one place."""
+
+    place: Place
+    problems: list[Problem]
+
+    def __call__(self, slug: str, message: str, hint: str | None) -> None:
+        self.problems.append(
+            Problem(slug=slug, message=redact(message), place=self.place, hint=hint)
+        )
+
+
+def read_requirement(
+    text: str, refuse: Refusals, *, hashes: tuple[str, ...] = (), constraint: bool = False
+) -> Requirement | None:
+    """A requirement from its text, or None when it is refused; direct URLs become `NAME @ URL`."""
+    shown = repr(text if len(text) <= 80 else text[:77] + "…")
+    if any((ord(char) < 32 and char != "\t") or ord(char) == 127 for char in text):
+        refuse("invalid-requirement", f"{shown} holds a line break or control character", None)
+        return None
+    line = text.strip()
+    if not line or line.startswith("#"):
+        refuse("invalid-requirement", f"{shown} names no package", None)
+        return None
+    if line.startswith("-"):
+        hint = "options belong into a requirements file, named under `requirements`"
+        refuse("invalid-requirement", f"{shown} is an option, not a requirement", hint)
+        return None
+    if not _PLAIN.fullmatch(line):
+        checked = _read_other(line, shown, refuse)
+        if checked is None:
+            return None
+        line, in_url = checked
+        hashes += in_url
+    if (
+        hashes
+        and not constraint
+        and " @ " not in line
+        and not re.search(r"===?\s*[^\s*]+\s*(;|$)", line)
+    ):
+        hint = f"pin it: {name_of(line)}==VERSION --hash=…"
+        refuse("invalid-requirement", f"{shown} has hashes but no exact version", hint)
+        return None
+    return Requirement(
+        line=line, place=refuse.place, constraint=constraint, hashes=tuple(sorted(set(hashes)))
+    )
+
+
+def _read_other(line: str, shown: str, refuse: Refusals) -> tuple[str, tuple[str, ...]] | None:
+    """Any form but the plain one: the line to keep and the hashes in its URL."""
+    if re.match(rf"(?:{'|'.join(_VCS)})\+", line):
+        return _refuse_vcs(shown, refuse)
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", line) or line.startswith("file:"):
+        return _bare_url(line, shown, refuse)
+    if re.match(r"[./~]|[A-Za-z]:\\", line) or re.fullmatch(
+        r"[^\s@;]*(/|\.whl|\.tar\.gz)[^\s@;]*", line
+    ):
+        return _refuse_path(shown, refuse)
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    # packaging's URL grammar has no place for `${VARIABLE}`'s braces; any text stands for them.
+    masked = re.sub(r"\$\{([A-Z0-9_]+)\}", r"\1", line)
+    try:
+        parsed = Requirement(masked)
+    except InvalidRequirement as error:
+        reason = str(error).splitlines()[0]
+        hint = "write it as PEP 508 has it: NAME[EXTRA]>=1.2; python_version < '3.12'"
+        refuse("invalid-requirement", f"{shown} is not a requirement: {reason}", hint)
+        return None
+    if "${" in line and not parsed.url:
+        refuse("invalid-requirement", f"{shown}: a variable may stand in a URL only", None)
+        return None
+    if not parsed.url:
+        return line, ()
+    _, _, rest = line.partition("@")
+    url, marker = [*re.split(r"\s+;\s*", rest.strip(), maxsplit=1), ""][:2]
+    checked = check_url(url, shown, refuse)
+    if checked is None:
+        return None
+    url, hashes = checked
+    extras = f"[{','.join(sorted(parsed.extras))}]" if parsed.extras else ""
+    return f"{parsed.name}{extras} @ {url}" + (f" ; {marker}" if marker else ""), hashes
+
+
+def _bare_url(line: str, shown: str, refuse: Refusals) -> tuple[str, tuple[str, ...]] | None:
+    """`https://…/name-1.0-….whl`, `…#egg=name`, either with `[extra]` or a marker."""
+    url, _, marker = (part.strip() for part in line.partition(" ;"))
+    extras = ""
+    if match := re.fullmatch(r"(.+?)(\[[A-Za-z0-9._, -]+\])", url):
+        url, extras = match.groups()
+    egg = re.search(r"[#&]egg=([^&\[]+)(\[[^&\]]+\])?", url)
+    stem = unquote(urlsplit(url).path.rsplit("/", 1)[-1])
+    if egg:
+        name, extras = egg.group(1), egg.group(2) or extras
+    elif stem.endswith(".whl"):
+        name = stem.split("-")[0].replace("_", "-")
+    else:
+        sdist = re.fullmatch(rf"({_WORD})-\d[^-]*(?:{'|'.join(map(re.escape, _ARCHIVES))})", stem)
+        name = sdist.group(1) if sdist else ""
+    if not _NAME.fullmatch(name):
+        if check_url(url, shown, refuse):
+            hint = f"write NAME @ {redact(url)}"
+            refuse("invalid-requirement", f"{shown} does not tell its package's name", hint)
+        return None
+    url = re.sub(r"(?<=[#&])egg=[^&]*&?", "", url).rstrip("#&")
+    return _read_other(
+        f"{name}{extras} @ {url}" + (f" ; {marker}" if marker else ""), shown, refuse
+    )
+
+
+def check_url(url: str, shown: str, refuse: Refusals) -> tuple[str, tuple[str, ...]] | None:
+    """A direct reference to an archive, and the hashes in its fragment, or None when refused."""
+    scheme = urlsplit(url).scheme
+    if scheme.partition("+")[0] in _VCS:
+        return _refuse_vcs(shown, refuse)
+    if scheme == "file" or "://" not in url:
+        return _refuse_path(shown, refuse)
+    if scheme not in ("http", "https") or not _URL.fullmatch(url):
+        refuse("invalid-requirement", f"{shown}: not a URL of http or https", None)
+        return None
+    if not check_credentials(url, refuse):
+        return None
+    base, _, fragment = url.partition("#")
+    hashes, kept = [], []
+    for part in filter(None, fragment.split("&")):
+        algorithm, _, value = part.partition("=")
+        if algorithm in ("subdirectory", "egg"):
+            kept.append(part)
+        elif digest := check_hash(f"{algorithm}:{value}", refuse):
+            hashes.append(digest)
+        else:
+            return None
+    return base + (f"#{'&'.join(kept)}" if kept else ""), tuple(hashes)
+
+
+def check_credentials(url: str, refuse: Refusals) -> bool:
+    """Whether a URL holds no password or token as such: `${VARIABLE}` and user names may stand."""
+    userinfo, at, _ = urlsplit(url).netloc.rpartition("@")
+    user, _, password = userinfo.partition(":")
+    variables = re.compile(r"(?:\$\{[A-Z0-9_]+\})*")
+    if not at or (
+        variables.fullmatch(password) and (variables.fullmatch(user) or not re.search(r"\d", user))
+    ):
+        return True
+    hint = "write ${VARIABLE} in their place, or keep them in netrc or uv's or pip's configuration"
+    refuse("credentials-in-file", f"{redact(url)} holds credentials", hint)
+    return False
+
+
+def check_hash(text: str, refuse: Refusals) -> str | None:
+    """`ALGORITHM:HEX` when it is strong and whole, else None."""
+    algorithm, _, value = text.partition(":")
+    length = _STRONG.get(algorithm)
+    if length is None:
+        hint = f"take {', '.join(_STRONG)}"
+        refuse("invalid-requirement", f"hash {text!r}: {algorithm!r} is not accepted", hint)
+    elif not re.fullmatch(rf"[0-9a-fA-F]{{{length}}}", value):
+        message = f"hash {text!r}: expected {length} hexadecimal digits"
+        refuse("invalid-requirement", message, None)
+    else:
+        return text.lower()
+    return None
+
+
+def _refuse_vcs(shown: str, refuse: Refusals) -> tuple[str, tuple[str, ...]] | None:
+    hint = "list it under the image's `git`, or use a checkout: projects = [{ path = … }]"
+    refuse("vcs-requirement", f"{shown} comes from a repository", hint)
+    return None
+
+
+def _refuse_path(shown: str, refuse: Refusals) -> tuple[str, tuple[str, ...]] | None:
+    hint = "list a folder under the image's `projects`, a wheel file under `wheels`"
+    refuse("local-requirement", f"{shown} is a local path", hint)
+    return None

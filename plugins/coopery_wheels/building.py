@@ -1,0 +1,234 @@
+"""Run a project's build backend in an isolated environment that is kept between builds."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from build import BuildBackendException, BuildException, FailedProcessError, ProjectBuilder
+
+from coopery.dependencies import IndexOptions
+from coopery.digests import digest
+from coopery.errors import MachineError, Problem, StepError, problem
+
+SOURCE_DATE_EPOCH = "315532800"
+"""1980-01-01, the earliest time a zip file can tell."""
+_TAIL = 20
+"""How many lines of its log a failure shows."""
+_GRACE = 2.0
+"""Seconds between asking a process to stop and killing it."""
+# What of the surrounding Python or git would leak into the backend's own.
+_DROPPED = (
+    "PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV",
+    "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """Where a backend works: for Python X.Y, below `home`, printing to `log`."""
+
+    python: str
+    home: Path
+    log: Path
+    scratch: Path
+    cancelled: threading.Event
+
+
+def build_wheel(tree: Path, bench: Bench) -> Path:
+    """The wheel of the project in `tree`, a copy that the backend may write to.
+
+    Raises StepError (`build-failed`, `build-requires`, `cancelled`) and MachineError
+    (`python-missing`).
+    """
+    with _told(bench):
+        return Path(_backend(tree, bench).build("wheel", bench.scratch / "built"))
+
+
+def prepare_metadata(tree: Path, bench: Bench) -> str:
+    """The METADATA of the project in `tree`. Raises as `build_wheel` does."""
+    with _told(bench):
+        folder = Path(_backend(tree, bench).metadata_path(bench.scratch / "metadata"))
+    return (folder / "METADATA").read_text("utf-8", "replace")
+
+
+def tail(log: Path) -> str:
+    """The last lines of a log."""
+    if not log.exists():
+        return ""
+    lines = log.read_text("utf-8", "replace").rstrip().splitlines()
+    return "\n".join(lines[-_TAIL:])
+
+
+@contextlib.contextmanager
+def _told(bench: Bench) -> Iterator[None]:
+    """Turn what the build library raises into a step's failure."""
+    try:
+        yield
+    except (BuildBackendException, BuildException, FailedProcessError) as error:
+        reason = str(error).strip().splitlines()
+        message = f"the build backend failed: {reason[0] if reason else type(error).__name__}"
+        shown = tail(bench.log)
+        raise StepError(
+            problem("build-failed", f"{message}\n{shown}" if shown else message)
+        ) from error
+
+
+def _backend(tree: Path, bench: Bench) -> ProjectBuilder:
+    """A builder in an environment that has all the backend asks for."""
+    requires = ProjectBuilder(tree).build_system_requires
+    builder = _builder(tree, bench, requires)
+    extra = builder.get_requires_for_build("wheel") - requires
+    return _builder(tree, bench, requires | extra) if extra else builder
+
+
+def _builder(tree: Path, bench: Bench, requires: Iterable[str]) -> ProjectBuilder:
+    binaries = _environment(bench, sorted(requires)) / "bin"
+    return ProjectBuilder(
+        tree, python_executable=str(binaries / "python"), runner=_runner(bench, binaries)
+    )
+
+
+def _runner(bench: Bench, binaries: Path) -> Callable[..., None]:
+    temporary = bench.scratch / "tmp"
+    temporary.mkdir(exist_ok=True)
+
+    def run(
+        cmd: Sequence[str], cwd: str | None = None, extra_environ: Mapping[str, str] | None = None
+    ) -> None:
+        environment = {k: v for k, v in os.environ.items() if k not in _DROPPED}
+        environment |= {
+            "PATH": f"{binaries}{os.pathsep}{environment.get('PATH', os.defpath)}",
+            "PYTHONNOUSERSITE": "1",
+            "SOURCE_DATE_EPOCH": SOURCE_DATE_EPOCH,
+            "TMPDIR": str(temporary),
+            **(extra_environ or {}),
+        }
+        _call(cmd, environment, bench, cwd)
+
+    return run
+
+
+def _call(
+    command: Sequence[str], environment: Mapping[str, str], bench: Bench, cwd: str | None = None
+) -> None:
+    """Run a process group to its end, or to the step's cancellation, printing to the log."""
+    if bench.cancelled.is_set():
+        raise _cancelled()
+    with bench.log.open("ab") as log:
+        process = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    ended = os.pidfd_open(process.pid)
+    poller = select.poll()
+    poller.register(ended, select.POLLIN)
+    try:
+        while not poller.poll(100):
+            if bench.cancelled.is_set():
+                raise _cancelled()
+    finally:
+        _stop(process, poller)
+        os.close(ended)
+    if process.returncode != 0:
+        raise subprocess.CalledProcessError(process.returncode, command)
+
+
+def _stop(process: subprocess.Popen[bytes], poller: select.poll) -> None:
+    """End what is left of a process group, and collect its first process."""
+    if not poller.poll(0):
+        os.killpg(process.pid, signal.SIGTERM)
+        poller.poll(int(_GRACE * 1000))
+    # The first process is not waited for yet, so its id cannot be another group's by now.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _cancelled() -> StepError:
+    return StepError(Problem(slug="cancelled", message="the build was stopped"))
+
+
+def find_python(version: str) -> str:
+    """An interpreter of Python X.Y. Raises MachineError (`python-missing`)."""
+    if version == f"{sys.version_info[0]}.{sys.version_info[1]}":
+        return sys.executable
+    found = shutil.which(f"python{version}")
+    if found is not None:
+        # Version managers leave launchers on PATH for versions that are not there.
+        probe = [found, "-c", "import sys; print(sys.executable)"]
+        done = subprocess.run(probe, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        if done.returncode == 0:
+            return done.stdout.strip()
+    raise MachineError(
+        Problem(
+            slug="python-missing",
+            message=f"there is no Python {version} on this machine",
+            hint=f"put python{version} on PATH, or change the image's `python`",
+        )
+    )
+
+
+def _environment(bench: Bench, requires: Sequence[str]) -> Path:
+    """A virtual environment that holds these build requirements, made once and kept."""
+    python = find_python(bench.python)
+    where = os.path.realpath(python)
+    stamp = int(Path(where).stat().st_mtime)
+    name = digest(["build-env", 1, bench.python, where, stamp, list(requires)])
+    shelf = bench.home / "build-envs"
+    folder = shelf / name
+    complete = folder / "complete"
+    if complete.exists():
+        return folder
+    shelf.mkdir(parents=True, exist_ok=True)
+    with (shelf / f"{name}.lock").open("w") as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if bench.cancelled.is_set():
+                    raise _cancelled() from None
+                time.sleep(0.05)
+        if not complete.exists():
+            if folder.exists():
+                shutil.rmtree(folder)  # Left behind by a process that was killed.
+            _install(bench, python, folder, requires)
+            complete.touch()
+    return folder
+
+
+def _install(bench: Bench, python: str, folder: Path, requires: Sequence[str]) -> None:
+    from uv import find_uv_bin
+
+    from coopery.indexes import installer_environment, redact
+
+    uv = find_uv_bin()
+    settings, arguments = installer_environment(IndexOptions())
+    environment = {k: v for k, v in os.environ.items() if k not in _DROPPED} | dict(settings)
+    venv = [uv, "venv", "--quiet", "--no-project", "--python", python, str(folder)]
+    install = [uv, "pip", "install", "--quiet", "--python", str(folder / "bin" / "python")]
+    try:
+        _call(venv, environment, bench)
+        if requires:
+            _call([*install, *arguments, "--", *requires], environment, bench)
+    except subprocess.CalledProcessError:
+        wanted = redact(", ".join(requires))
+        message = f"the build requirements ({wanted}) cannot be installed\n{tail(bench.log)}"
+        raise StepError(problem("build-requires", message)) from None

@@ -1,0 +1,118 @@
+"""What is wrong with an image's projects and wheel files, found before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+
+from coopery.errors import KeyPath, Problem, RecipeError, nearest, problem
+from coopery.model import Image, Project, Recipe
+from coopery_wheels.metadata import Tree, fits, read_static, read_tree, unknown_extras
+from coopery_wheels.nouns import Projects, Wheels
+from coopery_wheels.planning import python_of, resolved
+
+
+def check(recipe: Recipe, image: Image) -> Iterator[Problem]:
+    """Every problem of an image's `projects` and `wheels`."""
+    named: list[tuple[str, str, KeyPath]] = []
+    projects = image.facet(Projects)
+    for number, project in enumerate(projects.items if projects else ()):
+        key: KeyPath = ("image", image.name, "projects", number)
+        tree = yield from _check_project(recipe, image, project, key)
+        if tree is not None and tree.name is not None:
+            named.append((tree.name, project.path, key))
+    wheels = image.facet(Wheels)
+    for number, given in enumerate(wheels.items if wheels else ()):
+        key = ("image", image.name, "wheels", number)
+        if name := (yield from _check_wheel(recipe, image, given, key)):
+            named.append((name, given, key))
+    yield from duplicates(image, named)
+
+
+def duplicates(image: Image, named: list[tuple[str, str, KeyPath]]) -> Iterator[Problem]:
+    """A problem for every distribution that an image has twice; `named` is (name, path, key)."""
+    first: dict[str, str] = {}
+    for name, path, key in named:
+        other = first.setdefault(name, path)
+        if other is not path:
+            message = f"image {image.name!r} has {name} twice: from {other} and from {path}"
+            hint = "leave one of them out"
+            yield problem("duplicate-distribution", message, key=key, hint=hint)
+
+
+def missing(given: str, path: object, key: KeyPath) -> Problem:
+    """There is nothing at a path of the recipe, shown as given and as resolved."""
+    hint = "paths are relative to the recipe file"
+    return problem("missing-path", f"{given}: there is no {path}", key=key, hint=hint)
+
+
+def _check_project(
+    recipe: Recipe, image: Image, project: Project, key: KeyPath
+) -> Generator[Problem, None, Tree | None]:
+    root = resolved(recipe, project.path)
+    if project.mode == "release":
+        message = "projects in release mode are not supported yet"
+        hint = 'write mode = "editable": the wheel is then built from the tree as it is'
+        yield problem("release-not-supported", message, key=(*key, "mode"), hint=hint)
+    elif project.mode != "editable":
+        hint = nearest(str(project.mode), ("editable", "release"))
+        message = f"{project.mode!r} is not one of editable, release"
+        yield problem("unknown-value", message, key=(*key, "mode"), hint=hint)
+    if not root.exists():
+        yield missing(project.path, root, key)
+        return None
+    if not root.is_dir():
+        hint = "a wheel file belongs in `wheels`" if root.suffix == ".whl" else None
+        message = f"{project.path}: {root} is not a folder"
+        yield problem("not-a-project", message, key=key, hint=hint)
+        return None
+    try:
+        tree = read_tree(root)
+    except RecipeError as error:
+        yield from error.problems
+        return None
+    if tree is None:
+        message = f"{project.path}: {root} is not a Python source tree"
+        hint = "it needs a pyproject.toml with [project] or [build-system], or a setup.py"
+        yield problem("not-a-project", message, key=key, hint=hint)
+        return None
+    yield from _check_static(image, project, tree, key)
+    return tree
+
+
+def _check_static(image: Image, project: Project, tree: Tree, key: KeyPath) -> Iterator[Problem]:
+    found = read_static(tree, project.extras)
+    if found is None:
+        return
+    for extra, hint in unknown_extras(found, project.extras):
+        message = f"{found.name} has no extra {extra!r}"
+        yield problem("unknown-extra", message, key=(*key, "extras"), hint=hint)
+    python = python_of(image)
+    if python and found.requires_python and not fits(found.requires_python, python):
+        yield unfit(found.name, found.requires_python, image, python, key)
+
+
+def unfit(name: str, wanted: str, image: Image, python: str, key: KeyPath) -> Problem:
+    """A distribution does not run on the image's Python."""
+    message = f"{name} requires Python {wanted}, image {image.name!r} has {python}"
+    return problem("requires-python", message, key=key, hint="change the image's `python`")
+
+
+def _check_wheel(
+    recipe: Recipe, image: Image, given: str, key: KeyPath
+) -> Generator[Problem, None, str | None]:
+    from coopery_wheels.archives import faults, name_and_version
+
+    path = resolved(recipe, given)
+    if not path.exists():
+        yield missing(given, path, key)
+        return None
+    if path.suffix != ".whl" or not path.is_file():
+        hint = "a source tree belongs in `projects`" if path.is_dir() else None
+        yield problem("wheel-name", f"{given} is not a wheel file", key=key, hint=hint)
+        return None
+    found = list(faults(path, python_of(image)))
+    for fault in found:
+        yield problem(fault.slug, f"{given}: {fault.message}", key=key, hint=fault.hint)
+    if any(fault.slug == "wheel-name" for fault in found):
+        return None
+    return name_and_version(path.name)[0]

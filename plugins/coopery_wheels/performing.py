@@ -1,0 +1,73 @@
+"""Make a wheel: build it from a clean copy or take it as given; verify it and repack it."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from packaging.version import InvalidVersion, Version
+
+from coopery.errors import StepError, problem
+from coopery.steps import Made, Workspace
+from coopery_wheels import archives, building, trees
+from coopery_wheels.nouns import WheelBuild, WheelFile
+
+
+def perform(work: WheelBuild | WheelFile, workspace: Workspace) -> Made:
+    """Make a folder that holds exactly one wheel. Raises StepError."""
+    match work:
+        case WheelBuild():
+            source, facts = _build(work, workspace)
+        case WheelFile():
+            source, facts = workspace.inputs["wheel"], {}
+            given = workspace.step.needs[0].name
+            if source.name != given:
+                # Stores keep bytes under names of their own; a wheel's name is part of it.
+                source = Path(shutil.copyfile(source, workspace.folder / given))
+    wheel = archives.repack(source, workspace.folder / "wheel")
+    name, version = archives.name_and_version(wheel.name)
+    _verify(work, wheel.name, name, version)
+    with wheel.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return Made(
+        outputs={"wheel": wheel.parent},
+        facts={"wheel": wheel.name, "sha256": sha256, "version": version, **facts},
+    )
+
+
+def _build(work: WheelBuild, workspace: Workspace) -> tuple[Path, Mapping[str, Any]]:
+    base = workspace.folder / "tree"
+    place = trees.place_in(work.root, base) if work.vcs else base
+    place.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(workspace.inputs["project"], place, symlinks=True)
+    if work.vcs:
+        trees.add_repository(work.root, base)
+    bench = building.Bench(
+        python=work.python,
+        home=workspace.home,
+        log=workspace.log,
+        scratch=workspace.folder,
+        cancelled=workspace.cancelled,
+    )
+    commit, dirty = trees.commit(work.root)
+    return building.build_wheel(place, bench), {"commit": commit, "dirty": dirty}
+
+
+def _verify(work: WheelBuild | WheelFile, filename: str, name: str, version: str) -> None:
+    """What was built must be what was planned, since the lock was made for that."""
+    if name != work.distribution:
+        message = f"the wheel {filename} is of {name}, not of {work.distribution}"
+        raise StepError(problem("wheel-mismatch", message))
+    wanted = work.static_version if isinstance(work, WheelBuild) else None
+    if wanted is None:
+        return
+    try:
+        same = Version(wanted) == Version(version)
+    except InvalidVersion:
+        same = False
+    if not same:
+        message = f"the wheel {filename} has version {version}, the project says {wanted}"
+        raise StepError(problem("wheel-mismatch", message))

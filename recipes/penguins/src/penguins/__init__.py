@@ -1,0 +1,1 @@
+"""Tell the Palmer penguins apart by four measurements."""

@@ -1,0 +1,152 @@
+"""A folder index of self-made wheels, recipes as values, and a resolver without the network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import coopery_lock
+import pytest
+
+from coopery.dependencies import (
+    Contribution,
+    DependencySet,
+    IndexOptions,
+    LocalDistribution,
+    Lock,
+    LockPolicy,
+)
+from coopery.errors import KeyPath, Place
+from coopery.model import Image, Recipe
+from coopery.options import Settings
+
+
+def make_wheel(
+    folder: Path, name: str, version: str, *requires: str, python: str | None = None
+) -> Path:
+    """A small wheel."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = f"{name.replace('-', '_')}-{version}"
+    info = f"{stem}.dist-info"
+    lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
+    lines += [f"Requires-Python: {python}"] if python else []
+    lines += [f"Requires-Dist: {line}" for line in requires]
+    files = {
+        f"{info}/METADATA": "\n".join(lines) + "\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = ""
+    path = folder / f"{stem}-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file, text in files.items():
+            archive.writestr(file, text)
+            value = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=")
+            record += f"{file},sha256={value.decode()},{len(text)}\n"
+        archive.writestr(f"{info}/RECORD", record + f"{info}/RECORD,,\n")
+    return path
+
+
+@dataclass
+class Bench:
+    """A project folder with images, as the engine would drive the plugin."""
+
+    root: Path
+    index: Path
+    images: dict[str, Image] = field(default_factory=dict)
+    locals: tuple[LocalDistribution, ...] = ()
+
+    @property
+    def recipe(self) -> Recipe:
+        file = self.root / "recipe.toml"
+
+        def locate(key: KeyPath) -> Place:
+            return Place(file="recipe.toml", line=1 + sum(p for p in key if isinstance(p, int)), key=key)
+
+        return Recipe(file=file, root=self.root, images=self.images, tasks={}, locate=locate)
+
+    def image(
+        self, *packages: str, name: str = "a", requirements: str | None = None, python: str = "3.11"
+    ) -> Image:
+        facets: list[object] = [coopery_lock.Packages(lines=packages)] if packages else []
+        if requirements is not None:
+            (self.root / "requirements.txt").write_text(requirements)
+            facets.append(coopery_lock.Requirements(files=("requirements.txt",)))
+        self.images[name] = Image(name=name, python=python, facets=tuple(facets))
+        return self.images[name]
+
+    def collect(self, name: str = "a") -> Contribution:
+        found = coopery_lock.collect_requirements(self.recipe, self.images[name])
+        return found or Contribution()
+
+    def problems(self) -> list[Any]:
+        return list(coopery_lock.check(self.recipe))
+
+    def lock(self, policy: LockPolicy = LockPolicy.RENEW, *, limit: float = 60.0) -> Lock:
+        sets = []
+        for name, image in self.images.items():
+            found = self.collect(name)
+            sets.append(
+                DependencySet(
+                    image=name,
+                    python=image.python or "3.11",
+                    requirements=found.requirements,
+                    locals=self.locals,
+                    index=found.index,
+                )
+            )
+        return self.resolve(sets, policy, limit)
+
+    def resolve(self, sets: list[DependencySet], policy: LockPolicy, limit: float = 60.0) -> Lock:
+        from coopery.options import Sourced
+
+        values = {coopery_lock.LockOptions: {"resolve_timeout": Sourced(limit, "flag")}}
+        return coopery_lock.resolve(self.recipe, sets, policy, Settings(values))
+
+    @property
+    def lock_text(self) -> str:
+        return self.recipe.lock_file.read_text()
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No configuration of the machine's, and no network."""
+    for name in list(os.environ):
+        if name.startswith(("PIP_", "UV_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv-cache"))
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """A project beside a folder index: `alpha` 1.0 and 2.0, `beta` and `gamma` that contradict."""
+    index = tmp_path / "index"
+    make_wheel(index, "alpha", "1.0")
+    make_wheel(index, "alpha", "2.0")
+    make_wheel(index, "beta", "1.0", "alpha<2")
+    make_wheel(index, "gamma", "1.0", "alpha>=2")
+    make_wheel(index, "my-local", "9.9")
+    make_wheel(index, "uses-local", "1.0", "my-local>=2")
+    make_wheel(index, "future", "1.0", python=">=3.99")
+    make_wheel(index, "needs-lost", "1.0", "lost>=1")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(index))
+    root = tmp_path / "project"
+    root.mkdir()
+    return Bench(root=root, index=index)
+
+
+@pytest.fixture
+def wheel() -> Callable[..., Path]:
+    return make_wheel
+
+
+__all__ = ["Bench", "IndexOptions", "make_wheel"]

@@ -13,6 +13,7 @@ import nox
 ROOT = Path(__file__).parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 JUNIT = ROOT / "build" / "tests.xml"
+PLUGINS = set(PYPROJECT["project"]["entry-points"]["coopery"])
 SOURCES = ("engine", "plugins", "recipes", "tests", "benchmarks", "docs", "noxfile.py")
 
 nox.needs_version = ">=2025.2"
@@ -91,8 +92,7 @@ def package(session: nox.Session) -> None:
         session.run(
             str(folder / "wheel" / "bin" / "pip"), "install", "--quiet", str(outside), external=True
         )
-        known = {*PYPROJECT["project"]["entry-points"]["coopery"], *entry_points}
-        check_plugins(session, folder / "wheel" / "bin" / "coopery", known)
+        check_plugins(session, folder / "wheel" / "bin" / "coopery", {*PLUGINS, *entry_points})
 
 
 def check_plugins(session: nox.Session, coopery: Path, expected: set[str]) -> None:

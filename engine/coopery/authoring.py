@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -278,6 +279,20 @@ def task(function: Callable[P, R], /) -> TaskFunction[P, R]: ...
 
 @overload
 def task(
+    function: str,
+    /,
+    *,
+    name: str | None = None,
+    image: ImageHandle | str | None = None,
+    inputs: Mapping[str, Any] | None = None,
+    outputs: Mapping[str, Any] | None = None,
+    params: Mapping[str, Any] | None = None,
+    **keys: Any,
+) -> TaskHandle: ...
+
+
+@overload
+def task(
     *,
     name: str | None = None,
     image: ImageHandle | str | None = None,
@@ -289,7 +304,7 @@ def task(
 
 
 def task(
-    function: Callable[..., Any] | None = None,
+    function: Callable[..., Any] | str | None = None,
     /,
     *,
     name: str | None = None,
@@ -301,7 +316,8 @@ def task(
 ) -> Any:
     """Make a function a task, named as the function or `name`.
 
-    Arguments named in `inputs` or `outputs` get paths, those named as an axis of `matrix` its
+    `task("package.module:function", …)` names one that the task's environment holds. Arguments
+    named in `inputs` or `outputs` get paths, those named as an axis of `matrix` its
     value; the others are parameters, with the defaults that the function or `params` gives.
     """
 
@@ -314,6 +330,11 @@ def task(
         _collect("task", handle, {"function": plain, **given, **keys})
         return handle
 
+    if isinstance(function, str):
+        named = TaskHandle(name or re.split(r"[:.]", function)[-1])
+        given = _given(image=image, inputs=inputs, outputs=outputs, params=params)
+        _collect("task", named, {"function": function, **given, **keys})
+        return named
     return decorate if function is None else decorate(function)
 
 

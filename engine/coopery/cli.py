@@ -105,7 +105,8 @@ def _parser(plugins: Plugins) -> argparse.ArgumentParser:
         prog="coopery",
         description="Make for container tasks: every image built once, every task run once.",
         epilog="`coopery COMMAND --help` tells more. Exit codes: 0 all well, 1 a task failed, "
-        "2 the command line or the recipe is wrong, 3 the machine lacks something, 130 interrupted.",
+        "2 the command line or the recipe is wrong, 3 the machine lacks something, "
+        "130 interrupted.",
     )
     parser.add_argument("-V", "--version", action="store_true", help="print the version")
     parser.add_argument(

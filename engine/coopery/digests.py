@@ -58,7 +58,9 @@ def plain(value: Any) -> Any:
 
 def digest(value: Any) -> str:
     """The sha256 (hex) of the canonical encoding of `value`."""
-    return hashlib.sha256(_encoder.encode(plain(value)).encode("utf-8", "surrogatepass")).hexdigest()
+    return hashlib.sha256(
+        _encoder.encode(plain(value)).encode("utf-8", "surrogatepass")
+    ).hexdigest()
 
 
 def digest_bytes(content: bytes) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -14,7 +15,12 @@ def show_key(key: KeyPath) -> str:
     """The key path as a person writes it: `task.fit.inputs.table`, `image.a.packages[0]`."""
     text = ""
     for part in key:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            # Anything but a bare TOML key is quoted, so that no name can write lines of its own.
+            bare = part.replace("-", "_").isidentifier() or part.isdigit()
+            text += ("." if text else "") + (part if bare else json.dumps(part))
     return text
 
 

@@ -90,6 +90,7 @@ def check_text(
         problems.append(problem("bad-placeholder", str(error), key=key))
         return False
     good = True
+    hint: str | None
     for part in template:
         if isinstance(part, str):
             continue
@@ -100,7 +101,9 @@ def check_text(
             continue
         else:
             hint = nearest(part.name, known) or f"this task has no {part.group}"
-        problems.append(problem("unknown-placeholder", f"unknown placeholder {part}", key=key, hint=hint))
+        problems.append(
+            problem("unknown-placeholder", f"unknown placeholder {part}", key=key, hint=hint)
+        )
         good = False
     return good
 
@@ -169,7 +172,9 @@ class _Expander:
                 self.problems.append(problem("wrong-value", message, key=(*key, axis)))
                 good = False
         if not good:
-            return ()
+            # One instance stands in, so that the rest of the task is checked in the same go.
+            coords = ((axis, values[0] if values else "?") for axis, values in task.matrix.items())
+            return (Instance(task=task, coords=tuple(sorted(coords))),)
         return tuple(Instance(task=task, coords=c) for c in iterate_matrix(task.matrix))
 
     def _check_task(self, task: Task) -> None:
@@ -178,17 +183,18 @@ class _Expander:
             hint = nearest(task.image, self.recipe.images) or "declare it under [image.NAME]"
             message = f"unknown image {task.image!r}"
             self.problems.append(problem("unknown-image", message, key=(*key, "image"), hint=hint))
-        for name, channel in (*task.inputs.items(), *task.outputs.items()):
-            side = "inputs" if isinstance(channel, Input) else "outputs"
+        sides = [("inputs", name, c.mount) for name, c in task.inputs.items()]
+        sides += [("outputs", name, c.mount) for name, c in task.outputs.items()]
+        for side, name, mount in sides:
             if not name.isidentifier() or len(name) > 100:
                 message = f"a channel's name is an identifier; {name[:60]!r} is not"
                 self.problems.append(problem("wrong-value", message, key=(*key, side, name)))
-            if channel.mount is not None and (
-                not channel.mount.startswith("/")
-                or posixpath.normpath(channel.mount) != channel.mount.rstrip("/")
-                or channel.mount == "/"
+            if mount is not None and (
+                not mount.startswith("/")
+                or posixpath.normpath(mount) != mount.rstrip("/")
+                or mount == "/"
             ):
-                message = f"mount {channel.mount!r} is not an absolute, plain path"
+                message = f"mount {mount!r} is not an absolute, plain path"
                 self.problems.append(problem("bad-mount", message, key=(*key, side, name, "mount")))
         for name in task.inputs.keys() & task.outputs.keys():
             message = f"{name!r} is both an input and an output"
@@ -247,10 +253,10 @@ class _Expander:
         if axes:
             message = f"the destination {text!r} lacks {{matrix.{axes[0]}}}"
             hint = "every instance needs a place of its own"
-            if not any(p.slug == "destination-lacks-axis" and p.place.key == key for p in self.problems):
-                self.problems.append(
-                    problem("destination-lacks-axis", message, key=key, hint=hint)
-                )
+            if not any(
+                p.slug == "destination-lacks-axis" and p.place.key == key for p in self.problems
+            ):
+                self.problems.append(problem("destination-lacks-axis", message, key=key, hint=hint))
             return None
         path = self._path(instance, text, key)
         if path is None:
@@ -311,7 +317,9 @@ class _Expander:
         task = self.recipe.tasks.get(producer)
         if task is None or not dot:
             known = [f"{t}.{o}" for t, spec in self.recipe.tasks.items() for o in spec.outputs]
-            message = f"unknown task {producer!r}" if dot else f"{channel.origin!r} is not TASK.OUTPUT"
+            message = (
+                f"unknown task {producer!r}" if dot else f"{channel.origin!r} is not TASK.OUTPUT"
+            )
             hint = nearest(channel.origin, known)
             slug = "unknown-task" if dot else "bad-input"
             self.problems.append(problem(slug, message, key=(*key, "from"), hint=hint))
@@ -397,8 +405,10 @@ class _Expander:
                 step, output = self.destinations[above]
                 source: Source = StepSource(step=step, output=output, inside=inside)
                 return BoundInput(source=source, base=base, mount=channel.mount)
-            inside = posixpath.join(posixpath.basename(above), inside) if inside else (
-                posixpath.basename(above)
+            inside = (
+                posixpath.join(posixpath.basename(above), inside)
+                if inside
+                else (posixpath.basename(above))
             )
             above = posixpath.dirname(above)
         if path in self.parents:
@@ -407,10 +417,10 @@ class _Expander:
             hint = f'name what is read: from = "{maker.partition("@")[0]}"'
             self.problems.append(problem("folder-of-outputs", message, key=key, hint=hint))
             return None
-        if not os.path.exists(path):
-            hint = self._near_file(path)
+        if not Path(path).exists():
             message = f"there is no file or folder {channel.path!r}"
-            self.problems.append(problem("missing-input", message, key=key, hint=hint))
+            near = self._near_file(path)
+            self.problems.append(problem("missing-input", message, key=key, hint=near))
             return None
         shown = os.path.relpath(path, self.root)
         return BoundInput(
@@ -421,7 +431,7 @@ class _Expander:
         folder = Path(path).parent
         if not folder.is_dir():
             return f"there is no folder {os.path.relpath(folder, self.root)}"
-        return nearest(Path(path).name, os.listdir(folder))
+        return nearest(Path(path).name, [entry.name for entry in folder.iterdir()])
 
 
 def expand(recipe: Recipe) -> tuple[Nodes, list[Problem]]:
@@ -546,5 +556,3 @@ def ancestors(nodes: Nodes, names: Iterable[str]) -> set[str]:
             found.add(name)
             stack.extend(nodes[name].parents)
     return found
-
-

@@ -41,13 +41,13 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 def declare_options() -> Sequence[type]:  # type: ignore[empty-body]
     """All: option dataclasses; see `coopery.options.option` for their fields.
 
-        @dataclass(frozen=True)
-        class Shout:
-            loud: bool = option(False, help="print in capitals")
+    @dataclass(frozen=True)
+    class Shout:
+        loud: bool = option(False, help="print in capitals")
 
-        @hookimpl
-        def declare_options():
-            return [Shout]
+    @hookimpl
+    def declare_options():
+        return [Shout]
     """
 
 
@@ -55,9 +55,9 @@ def declare_options() -> Sequence[type]:  # type: ignore[empty-body]
 def add_commands() -> Sequence[Command]:  # type: ignore[empty-body]
     """All: sub-commands of `coopery`.
 
-        @hookimpl
-        def add_commands():
-            return [Command("greet", "say hello", lambda context: print("hello") or 0)]
+    @hookimpl
+    def add_commands():
+        return [Command("greet", "say hello", lambda context: print("hello") or 0)]
     """
 
 
@@ -65,13 +65,13 @@ def add_commands() -> Sequence[Command]:  # type: ignore[empty-body]
 def declare_facets() -> Sequence[Facet]:  # type: ignore[empty-body]
     """All: keys that images or tasks of a recipe may have beyond the engine's own.
 
-        @dataclass(frozen=True)
-        class Motd:
-            text: Annotated[str, shorthand]
+    @dataclass(frozen=True)
+    class Motd:
+        text: Annotated[str, shorthand]
 
-        @hookimpl
-        def declare_facets():
-            return [Facet(noun="image", key="motd", type=Motd)]
+    @hookimpl
+    def declare_facets():
+        return [Facet(noun="image", key="motd", type=Motd)]
     """
 
 
@@ -79,10 +79,10 @@ def declare_facets() -> Sequence[Facet]:  # type: ignore[empty-body]
 def load_recipe(path: Path) -> Document | None:
     """First: the raw contents of this recipe file, if it is of a kind this plugin reads.
 
-        @hookimpl
-        def load_recipe(path):
-            if path.suffix == ".json":
-                return Document(data=json.loads(path.read_text()), locate=nowhere)
+    @hookimpl
+    def load_recipe(path):
+        if path.suffix == ".json":
+            return Document(data=json.loads(path.read_text()), locate=nowhere)
     """
 
 
@@ -90,9 +90,9 @@ def load_recipe(path: Path) -> Document | None:
 def recipe_names() -> Sequence[str]:  # type: ignore[empty-body]
     """All: file names under which a recipe is found in a folder.
 
-        @hookimpl
-        def recipe_names():
-            return ["recipe.json"]
+    @hookimpl
+    def recipe_names():
+        return ["recipe.json"]
     """
 
 
@@ -100,11 +100,11 @@ def recipe_names() -> Sequence[str]:  # type: ignore[empty-body]
 def check(recipe: Recipe, runtime: str) -> Iterable[Problem]:  # type: ignore[empty-body]
     """All: what is wrong with a recipe under a runtime, found before anything runs.
 
-        @hookimpl
-        def check(recipe, runtime):
-            for name, image in recipe.images.items():
-                if image.facet(Motd) and runtime == "local":
-                    yield problem("no-motd", "…", key=("image", name, "motd"))
+    @hookimpl
+    def check(recipe, runtime):
+        for name, image in recipe.images.items():
+            if image.facet(Motd) and runtime == "local":
+                yield problem("no-motd", "…", key=("image", name, "motd"))
     """
 
 
@@ -112,10 +112,10 @@ def check(recipe: Recipe, runtime: str) -> Iterable[Problem]:  # type: ignore[em
 def collect_requirements(recipe: Recipe, image: Image, home: Path) -> Contribution | None:
     """All: what this image asks for of one kind: packages, projects, wheel files.
 
-        @hookimpl
-        def collect_requirements(recipe, image):
-            place = recipe.locate(("image", image.name))
-            return Contribution(requirements=(Requirement(line="rich", place=place),))
+    @hookimpl
+    def collect_requirements(recipe, image):
+        place = recipe.locate(("image", image.name))
+        return Contribution(requirements=(Requirement(line="rich", place=place),))
     """
 
 
@@ -129,9 +129,9 @@ def resolve(
 ) -> Lock | None:
     """First: pins for all these dependency sets, through the recipe's lock file.
 
-        @hookimpl
-        def resolve(recipe, sets, policy, home, settings):
-            return Lock(pins={s.image: () for s in sets})
+    @hookimpl
+    def resolve(recipe, sets, policy, home, settings):
+        return Lock(pins={s.image: () for s in sets})
     """
 
 
@@ -141,10 +141,10 @@ def add_layers(  # type: ignore[empty-body]
 ) -> Iterable[Layer]:
     """All: what goes into this image, each with the stage it belongs to.
 
-        @hookimpl
-        def add_layers(recipe, image, lock):
-            if motd := image.facet(Motd):
-                yield Layer(name="motd", stage=Stage.SETTINGS, env={"MOTD": motd.text})
+    @hookimpl
+    def add_layers(recipe, image, lock):
+        if motd := image.facet(Motd):
+            yield Layer(name="motd", stage=Stage.SETTINGS, env={"MOTD": motd.text})
     """
 
 
@@ -154,10 +154,10 @@ def plan_image(
 ) -> ImagePlan | None:
     """First: how this image becomes real under the chosen runtime.
 
-        @hookimpl
-        def plan_image(recipe, image, layers, runtime):
-            if runtime == "bare":
-                return ImagePlan(steps=(), need=None)
+    @hookimpl
+    def plan_image(recipe, image, layers, runtime):
+        if runtime == "bare":
+            return ImagePlan(steps=(), need=None)
     """
 
 
@@ -165,9 +165,9 @@ def plan_image(
 def runtime_names() -> Sequence[str]:  # type: ignore[empty-body]
     """All: the names of the runtimes this plugin brings.
 
-        @hookimpl
-        def runtime_names():
-            return ["bare"]
+    @hookimpl
+    def runtime_names():
+        return ["bare"]
     """
 
 
@@ -175,10 +175,10 @@ def runtime_names() -> Sequence[str]:  # type: ignore[empty-body]
 def plan_task(recipe: Recipe, instance: Instance) -> Invocation | None:
     """First: what this task instance runs.
 
-        @hookimpl
-        def plan_task(recipe, instance):
-            if say := instance.task.facet(Say):
-                return Invocation(command=("echo", say.text), shown=f"say {say.text}")
+    @hookimpl
+    def plan_task(recipe, instance):
+        if say := instance.task.facet(Say):
+            return Invocation(command=("echo", say.text), shown=f"say {say.text}")
     """
 
 
@@ -186,9 +186,9 @@ def plan_task(recipe: Recipe, instance: Instance) -> Invocation | None:
 def open_store(home: Path, settings: Settings) -> Store | None:
     """First: the memory and the objects in this home folder.
 
-        @hookimpl
-        def open_store(home, settings):
-            return MyStore(home)
+    @hookimpl
+    def open_store(home, settings):
+        return MyStore(home)
     """
 
 
@@ -196,12 +196,12 @@ def open_store(home: Path, settings: Settings) -> Store | None:
 def schedule(execution: Execution) -> bool | None:
     """First: drive the plan to its end, starting each step once its needs have succeeded.
 
-        @hookimpl
-        def schedule(execution):
-            for name in execution.needs:
-                if not execution.decide([name])[name] and not execution.perform(name):
-                    return True
-            return True
+    @hookimpl
+    def schedule(execution):
+        for name in execution.needs:
+            if not execution.decide([name])[name] and not execution.perform(name):
+                return True
+        return True
     """
 
 
@@ -209,10 +209,10 @@ def schedule(execution: Execution) -> bool | None:
 def authorize(step: Step) -> Iterable[Problem]:  # type: ignore[empty-body]
     """All: reasons why this step may not run here; asked just before it is performed.
 
-        @hookimpl
-        def authorize(step):
-            if step.subject == "forbidden":
-                yield problem("not-allowed", f"{step.name} may not run here")
+    @hookimpl
+    def authorize(step):
+        if step.subject == "forbidden":
+            yield problem("not-allowed", f"{step.name} may not run here")
     """
 
 
@@ -220,11 +220,11 @@ def authorize(step: Step) -> Iterable[Problem]:  # type: ignore[empty-body]
 def perform(step: Step, workspace: Workspace) -> Made | None:
     """First: do this step's work in the workspace; raise StepError when it fails.
 
-        @hookimpl
-        def perform(step, workspace):
-            if isinstance(step.work, Greeting):
-                (workspace.folder / "out").write_text(step.work.text)
-                return Made(outputs={"out": workspace.folder / "out"})
+    @hookimpl
+    def perform(step, workspace):
+        if isinstance(step.work, Greeting):
+            (workspace.folder / "out").write_text(step.work.text)
+            return Made(outputs={"out": workspace.folder / "out"})
     """
 
 
@@ -232,8 +232,8 @@ def perform(step: Step, workspace: Workspace) -> Made | None:
 def observe(events: Sequence[Event], settings: Settings) -> None:
     """All: events of a run, in order and in batches; changes nothing.
 
-        @hookimpl
-        def observe(events, settings):
-            for event in events:
-                print(event.kind, event.step)
+    @hookimpl
+    def observe(events, settings):
+        for event in events:
+            print(event.kind, event.step)
     """

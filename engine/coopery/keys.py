@@ -160,9 +160,7 @@ def _inside(old: str, new: str, store: Store | None) -> str:
     """Which files of a folder differ, when both states of it are known."""
     if store is None or len(old) != 64 or len(new) != 64:
         return ""
-    listings = [
-        store.listing(Identity(digest=value, kind="folder")) for value in (old, new)
-    ]
+    listings = [store.listing(Identity(digest=value, kind="folder")) for value in (old, new)]
     before, after = listings
     if before is None or after is None:
         return ""

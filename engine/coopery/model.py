@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import quote
 
 from coopery.errors import KeyPath, Place
 from coopery.quantities import Duration, Quantity
-from coopery.shapes import Name, named, shorthand, unkeyed
+from coopery.shapes import AtLeast, Name, named, shorthand, unkeyed
 
 Scalar = str | int | float | bool
 """What a matrix axis holds and a parameter mostly is."""
@@ -19,6 +19,8 @@ F = TypeVar("F")
 
 Amount = Annotated[float, Quantity]
 """A Kubernetes quantity: `0.5`, `500m`, `2Gi`; in cores or in bytes."""
+Count = Annotated[int, AtLeast(0)]
+"""A whole number, not negative."""
 Seconds = Annotated[float, Duration]
 """A duration: a number of seconds, or `90s`, `10m`, `1h30m`."""
 
@@ -58,7 +60,7 @@ class Resources:
 
     cpu: Amount | None = None
     memory: Amount | None = None
-    gpu: int = 0
+    gpu: Count = 0
     shm: Amount | None = None
 
 
@@ -101,7 +103,7 @@ class Task(Faceted):
     always: bool = False
     description: str | None = None
     resources: Resources = field(default_factory=Resources)
-    retries: int = 0
+    retries: Count = 0
     timeout: Seconds | None = None
 
 
@@ -114,7 +116,7 @@ class Defaults:
     env: Mapping[str, str] = field(default_factory=dict)
     pass_env: tuple[str, ...] = ()
     resources: Resources | None = None
-    retries: int | None = None
+    retries: Count | None = None
     timeout: Seconds | None = None
 
 
@@ -164,13 +166,15 @@ class Instance:
         return "/".join(f"{axis}={coordinate(value)}" for axis, value in self.coords)
 
 
-def iterate_matrix(matrix: Mapping[str, tuple[Scalar, ...]]) -> Iterator[tuple[tuple[str, Scalar], ...]]:
+def iterate_matrix(
+    matrix: Mapping[str, tuple[Scalar, ...]],
+) -> Iterator[tuple[tuple[str, Scalar], ...]]:
     """Every point of a matrix, axes sorted, values in the order given."""
     import itertools
 
     axes = sorted(matrix)
     for values in itertools.product(*(matrix[axis] for axis in axes)):
-        yield tuple(zip(axes, cast("tuple[Scalar, ...]", values), strict=True))
+        yield tuple(zip(axes, values, strict=True))
 
 
 @dataclass(frozen=True)

@@ -140,9 +140,7 @@ def read_settings(
             if flag is not None:
                 sourced = Sourced(tuple(flag) if isinstance(flag, list) else flag, "flag")
             elif variable in environ and environ[variable] != "":
-                parsed = _from_text(
-                    environ[variable], _bare(hints[item.name]), variable, problems
-                )
+                parsed = _from_text(environ[variable], _bare(hints[item.name]), variable, problems)
                 sourced = Sourced(parsed, "environment")
             elif item.name in table or name in table:
                 raw = table.get(name, table.get(item.name))
@@ -153,14 +151,8 @@ def read_settings(
                     for p in found
                 ]
                 sourced = Sourced(value, "pyproject")
-            if kind is CoreOptions and item.name == "jobs" and isinstance(sourced.value, int):
-                if sourced.value < 0 or (sourced.value == 0 and sourced.source != "default"):
-                    problems.append(
-                        Problem(
-                            slug="bad-option",
-                            message=f"--jobs: expected at least 1, found {sourced.value}",
-                        )
-                    )
+            if kind is CoreOptions and item.name == "jobs":
+                problems += _check_jobs(sourced)
             values[kind][item.name] = sourced
     for name in table:
         if name not in known:
@@ -176,6 +168,14 @@ def read_settings(
     if problems:
         raise RecipeError(*problems)
     return Settings(cast("Mapping[type, Mapping[str, Sourced]]", values))
+
+
+def _check_jobs(sourced: Sourced) -> list[Problem]:
+    """0 stands for the number of cores, and only the default may say it."""
+    if sourced.source == "default" or not isinstance(sourced.value, int) or sourced.value > 0:
+        return []
+    message = f"--jobs: expected at least 1, found {sourced.value}"
+    return [Problem(slug="bad-option", message=message)]
 
 
 def _from_text(text: str, hint: Any, variable: str, problems: list[Problem]) -> Any:
@@ -205,9 +205,7 @@ def _pyproject(start: Path) -> tuple[Path | None, Mapping[str, Any]]:
             if "[tool.coopery" not in file.read_text("utf-8", "replace"):
                 return None, {}
             raise RecipeError(
-                Problem(
-                    slug="invalid-toml", message=str(error), place=Place(file=str(file))
-                )
+                Problem(slug="invalid-toml", message=str(error), place=Place(file=str(file)))
             ) from None
         table = document.get("tool", {}).get("coopery")
         if isinstance(table, dict):

@@ -7,6 +7,7 @@ import platform
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coopery import placeholders
@@ -97,13 +98,14 @@ def plan(
     lock: Lock,
     runtime: str,
     plugins: Plugins,
+    home: Path,
 ) -> Plan:
     """The plan for these instances. Raises RecipeError with every problem at once."""
     steps: dict[str, Step] = {}
     images: dict[str, ImagePlan] = {}
     for name in images_of(nodes, targets):
         image = recipe.images[name]
-        layers = plugins.add_layers(recipe, image, lock)
+        layers = plugins.add_layers(recipe, image, lock, home)
         images[name] = _with_env(image, plugins.plan_image(recipe, image, layers, runtime))
         for step in (*(s for layer in layers for s in layer.steps), *images[name].steps):
             _add(steps, step)
@@ -221,7 +223,9 @@ def task_step(
     )
 
 
-def fill_command(items: Sequence[str], instance: Instance, aux: Sequence[str] = ()) -> tuple[str, ...]:
+def fill_command(
+    items: Sequence[str], instance: Instance, aux: Sequence[str] = ()
+) -> tuple[str, ...]:
     """A command's items with `{matrix.X}` and `{params.X}` filled in; the other placeholders stay.
 
     Items come back in placeholder syntax, with `{{` for braces.

@@ -54,7 +54,7 @@ class Plugins:
         """The installed plugins (entry-point group `coopery`), less those in `without`."""
         from importlib.metadata import entry_points
 
-        found = []
+        found: list[tuple[str, object]] = []
         names: dict[str, str] = {}
         for entry in sorted(entry_points(group=hooks.PROJECT), key=lambda e: (e.name, e.value)):
             if names.setdefault(entry.name, entry.value) != entry.value:
@@ -201,9 +201,7 @@ class Plugins:
         self, recipe: Recipe, image: Image, layers: Sequence[Layer], runtime: str
     ) -> ImagePlan:
         """How an image becomes real. Raises RecipeError (`unknown-runtime`)."""
-        plan = self._first(
-            "plan_image", recipe=recipe, image=image, layers=layers, runtime=runtime
-        )
+        plan = self._first("plan_image", recipe=recipe, image=image, layers=layers, runtime=runtime)
         if plan is None:
             raise unknown_runtime(runtime, self.runtime_names())
         assert isinstance(plan, ImagePlan)
@@ -257,7 +255,9 @@ def unknown_runtime(name: str, known: Sequence[str]) -> RecipeError:
     """There is no runtime of this name."""
     return RecipeError(
         Problem(
-            slug="unknown-runtime", message=f"there is no runtime {name!r}", hint=nearest(name, known)
+            slug="unknown-runtime",
+            message=f"there is no runtime {name!r}",
+            hint=nearest(name, known),
         )
     )
 
@@ -272,6 +272,6 @@ def _raised(plugin: str, hook: str, error: Exception) -> MachineError:
         Problem(
             slug="plugin-raised",
             message=f"plugin {plugin!r} raised in {hook}: {type(error).__name__}: {error}",
-            hint=f"this is a defect of the plugin; --debug shows where, --without {plugin} does without",
+            hint=f"a defect of the plugin; --debug shows where, --without {plugin} does without it",
         )
     )

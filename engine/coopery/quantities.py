@@ -42,8 +42,7 @@ def parse_duration(text: str) -> float:
     if not re.fullmatch(_DURATION, text):
         raise ValueError("expected a duration such as 90s, 10m or 1h30m")
     seconds = sum(
-        float(number) * _UNITS[unit]
-        for number, unit in re.findall(r"([0-9.]+)(ms|[smhd])", text)
+        float(number) * _UNITS[unit] for number, unit in re.findall(r"([0-9.]+)(ms|[smhd])", text)
     )
     if seconds <= 0:
         raise ValueError("expected more than zero")

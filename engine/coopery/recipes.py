@@ -43,6 +43,8 @@ class Facet:
     wrap: Callable[[Any], object] | None = None
     keyed: bool = True
     doc: str = ""
+    action: bool = False
+    """Says what a task runs: each task has exactly one such key."""
 
     @property
     def field(self) -> Field:
@@ -120,7 +122,9 @@ def read(file: Path, plugins: Plugins, overrides: Sequence[str] = ()) -> model.R
         file=file,
         root=file.parent,
         images=images,
-        tasks={name: _defaulted(task, data["task"][name], defaults) for name, task in tasks.items()},
+        tasks={
+            name: _defaulted(task, data["task"][name], defaults) for name, task in tasks.items()
+        },
         defaults=defaults,
         facets=own,
         locate=document.locate,
@@ -147,7 +151,7 @@ def located(found: Problem, locate: Callable[[KeyPath], Place]) -> Problem:
 def _nouns(
     table: Any,
     noun: Literal["image", "task"],
-    kind: type[Any],
+    kind: type,
     facets: Sequence[Facet],
     problems: list[Problem],
 ) -> dict[str, Any]:
@@ -160,16 +164,31 @@ def _nouns(
     found: dict[str, Any] = {}
     for name, raw in table.items():
         key: KeyPath = (noun, name)
-        shapes.convert(name, model.Name, key, problems)
+        shapes.convert(name, shapes.Name, key, problems)
         if not isinstance(raw, Mapping):
             problems.append(problem("wrong-type", "expected a table", key=key))
             continue
         values = shapes.convert_table(raw, known, key, problems)
-        if values is MISSING:
-            values = {}
+        if noun == "task":
+            problems += _one_action(name, raw, facets)
         extras = tuple(_wrap(extra[k], values.pop(k)) for k in list(values) if k in extra)
         found[name] = kind(name=name, facets=extras, **values)
     return found
+
+
+def _one_action(name: str, raw: Mapping[str, Any], facets: Sequence[Facet]) -> list[Problem]:
+    """A task runs one thing."""
+    known = [facet.key for facet in facets if facet.action]
+    given = [key for key in raw if key in known]
+    if len(given) > 1:
+        message = f"a task has one of {' and '.join(given)}"
+        return [problem("two-actions", message, key=("task", name, given[1]))]
+    if not given:
+        message = f"the task says neither {' nor '.join(known) or 'command nor function'}"
+        if any(nearest(key, known) in [f"did you mean {k!r}?" for k in known] for key in raw):
+            return []  # the typo is told already
+        return [problem("no-action", message, key=("task", name))]
+    return []
 
 
 def _wrap(facet: Facet, value: Any) -> object:
@@ -177,7 +196,11 @@ def _wrap(facet: Facet, value: Any) -> object:
 
 
 def _facets(
-    noun: str, raw: Mapping[str, Any], facets: Sequence[Facet], key: KeyPath, problems: list[Problem]
+    noun: str,
+    raw: Mapping[str, Any],
+    facets: Sequence[Facet],
+    key: KeyPath,
+    problems: list[Problem],
 ) -> tuple[object, ...]:
     found = []
     for facet in facets:
@@ -231,12 +254,19 @@ def override(
         task = tasks.get(name)
         if task is None:
             problems.append(
-                problem("unknown-task", f"{where}: no task {name!r}", file=where, hint=nearest(name, tasks))
+                problem(
+                    "unknown-task",
+                    f"{where}: no task {name!r}",
+                    file=where,
+                    hint=nearest(name, tasks),
+                )
             )
         elif parameter not in task.params:
             hint = nearest(parameter, task.params) or f"{name} has no params"
             problems.append(
-                problem("unknown-param", f"{where}: no parameter {parameter!r}", file=where, hint=hint)
+                problem(
+                    "unknown-param", f"{where}: no parameter {parameter!r}", file=where, hint=hint
+                )
             )
         else:
             tasks[name] = replace(task, params={**task.params, parameter: _typed(raw)})

@@ -81,6 +81,8 @@ class Run:
     identities: Identities = field(init=False)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     cancelled: threading.Event = field(default_factory=threading.Event)
+    jobs: int = field(init=False)
+    needs: Mapping[str, tuple[str, ...]] = field(init=False)
 
     def __post_init__(self) -> None:
         self.jobs = self.policy.jobs
@@ -218,7 +220,9 @@ class Run:
                 cached=True,
                 key=key,
                 outputs=outputs,
-                reason=Reason(code="cached", text=f"made by run {made_by}" if made_by else "not needed"),
+                reason=Reason(
+                    code="cached", text=f"made by run {made_by}" if made_by else "not needed"
+                ),
                 made_by=made_by,
                 facts=dict(record.facts) if record else {},
             )
@@ -527,7 +531,11 @@ class Run:
         for producer in self.needs[ended]:
             step = self.plan.steps[producer]
             for output in step.transient:
-                readers = [r for r in self.readers[producer] if _reads(self.plan.steps[r], producer, output)]
+                readers = [
+                    r
+                    for r in self.readers[producer]
+                    if _reads(self.plan.steps[r], producer, output)
+                ]
                 if producer not in self.identities.outputs or not readers:
                     continue
                 if all(reader in self.outcomes for reader in readers):
@@ -609,9 +617,7 @@ def run(
     """Drive a plan to its end and report; Ctrl-C cancels what runs and is reported too."""
     started = time.time()
     under_way = Run(plan, plugins, store, policy, run_id, home, emit)
-    emit(
-        Event(kind="run-started", time=started, message=plan.runtime, total=len(plan.steps))
-    )
+    emit(Event(kind="run-started", time=started, message=plan.runtime, total=len(plan.steps)))
     interrupted = False
     try:
         plugins.schedule(under_way)
@@ -669,7 +675,9 @@ def _foresee(step: Step, identities: Identities, store: Store, policy: Policy) -
     record = store.recall([key]).get(key)
     if step.work.in_place:
         # Work in place has the identity of its key: what follows can be foreseen.
-        identities.outputs[step.name] = {o: Identity(digest=key, kind="place") for o in step.outputs}
+        identities.outputs[step.name] = {
+            o: Identity(digest=key, kind="place") for o in step.outputs
+        }
     if step.name in policy.forced or step.always:
         text = "always = true" if step.always else "--force"
         return Forecast(step=step.name, verdict="run", reason=text, key=key)

@@ -63,9 +63,6 @@ def open_recipe(request: Request, plugins: Plugins, settings: Settings) -> Opene
         if partial is None:
             raise
         recipe, problems = partial, list(error.problems)
-    # What could not be read was left out, so that the rest is checked in the same go; a problem
-    # that only follows from what was left out would be noise.
-    broken = {p.place.key[:2] for p in problems}
     runtime = _runtime(recipe, settings)
     nodes, found = expanding.expand(recipe)
     known = plugins.runtime_names()
@@ -79,10 +76,27 @@ def open_recipe(request: Request, plugins: Plugins, settings: Settings) -> Opene
     else:
         found += plugins.check(recipe, runtime)
     found = [recipes.located(p, recipe.locate) for p in found]
-    problems += [p for p in found if p.place.key[:2] not in broken or not p.place.key]
+    problems += [p for p in found if not _follows(p, problems)]
     if problems:
         raise RecipeError(*sorted(dict.fromkeys(problems), key=_position))
     return Opened(recipe=recipe, nodes=nodes, runtime=runtime)
+
+
+def _follows(found: Problem, earlier: Sequence[Problem]) -> bool:
+    """Whether a problem is only there because a wrong value was left out.
+
+    A channel, axis or parameter that could not be read is missed by whatever names it.
+    """
+    keys = [p.place.key for p in earlier]
+    if any(key and found.place.key[: len(key)] == key for key in keys):
+        return True
+    named = {"inputs", "outputs", "matrix", "params"}
+    match found.slug:
+        case "unknown-placeholder" | "function-signature":
+            return any(key[:2] == found.place.key[:2] and named & {*key[2:3]} for key in keys)
+        case "unknown-channel" | "unknown-axis" | "missing-input":
+            return any(key[0] == "task" and named & {*key[2:3]} for key in keys if key)
+    return False
 
 
 def _position(problem: Problem) -> tuple[str, int]:
@@ -94,15 +108,15 @@ def _runtime(recipe: Recipe, settings: Settings) -> str:
     return settings.get(CoreOptions).runtime or recipe.defaults.runtime or "local"
 
 
-def make_plan(
-    opened: Opened, request: Request, plugins: Plugins, settings: Settings
-) -> Plan:
+def make_plan(opened: Opened, request: Request, plugins: Plugins, settings: Settings) -> Plan:
     """Lock what the targets need, and plan it."""
     cwd = request.cwd or Path.cwd()
     targets = expanding.select(opened.recipe, opened.nodes, request.targets, cwd)
     images = planning.images_of(opened.nodes, targets)
     lock = planning.lock(opened.recipe, images, request.lock, plugins, settings)
-    return planning.plan(opened.recipe, opened.nodes, targets, lock, opened.runtime, plugins)
+    return planning.plan(
+        opened.recipe, opened.nodes, targets, lock, opened.runtime, plugins, settings.home
+    )
 
 
 @contextmanager

@@ -34,7 +34,7 @@ unkeyed = _Mark("unkeyed")
 
 
 @dataclass(frozen=True)
-class named:  # noqa: N801 - reads as a word inside Annotated
+class named:
     """Marks a field whose name in recipes differs from its name in Python."""
 
     name: str
@@ -55,6 +55,13 @@ class Text:
 
 class Callables:
     """Marks a field that a Python recipe fills with a function; TOML writes `module:name`."""
+
+
+@dataclass(frozen=True)
+class AtLeast:
+    """Marks a whole number that must not be smaller than `least`."""
+
+    least: int
 
 
 def check_name(text: str) -> str:
@@ -102,7 +109,7 @@ def _unwrap(hint: Any) -> tuple[Any, tuple[object, ...]]:
     if get_origin(hint) is not Annotated:
         return hint, ()
     base, *marks = get_args(hint)
-    kept = tuple(m for m in marks if isinstance(m, Text | Callables))
+    kept = tuple(m for m in marks if isinstance(m, Text | Callables | AtLeast))
     own = tuple(m for m in marks if m not in kept)
     return (Annotated[(base, *kept)] if kept else base), own
 
@@ -134,7 +141,7 @@ def _expected(hint: Any) -> str:
         return " or ".join(repr(arg) for arg in get_args(hint))
     if origin is tuple:
         return "a list"
-    if origin is not None and issubclass(origin, Mapping) or dataclasses.is_dataclass(hint):
+    if (origin is not None and issubclass(origin, Mapping)) or dataclasses.is_dataclass(hint):
         return "a table"
     simple = {str: "text", bool: "a boolean", int: "a whole number", float: "a number"}
     return simple.get(hint, "a value")
@@ -165,6 +172,10 @@ def _convert(raw: Any, hint: Any, key: KeyPath, problems: list[Problem]) -> Any:
                     return _convert_text(raw, mark, key, problems)
                 case Callables() if callable(raw):
                     return raw
+                case AtLeast(least=least) if isinstance(raw, int) and raw < least:
+                    message = f"expected at least {least}, found {raw}"
+                    problems.append(problem("wrong-value", message, key=key))
+                    return MISSING
         return _convert(raw, base, key, problems)
     if origin in (Union, types.UnionType):
         return _convert_union(raw, get_args(hint), key, problems)
@@ -194,7 +205,9 @@ def _convert(raw: Any, hint: Any, key: KeyPath, problems: list[Problem]) -> Any:
     if hint is type(None):
         return None if raw is None else _MISMATCH
     if hint is float:
-        return float(raw) if isinstance(raw, int | float) and not isinstance(raw, bool) else _MISMATCH
+        return (
+            float(raw) if isinstance(raw, int | float) and not isinstance(raw, bool) else _MISMATCH
+        )
     if hint is int:
         return raw if isinstance(raw, int) and not isinstance(raw, bool) else _MISMATCH
     if hint is str:
@@ -226,7 +239,9 @@ def _convert_text(raw: Any, mark: Text, key: KeyPath, problems: list[Problem]) -
         return MISSING
 
 
-def _convert_union(raw: Any, options: tuple[Any, ...], key: KeyPath, problems: list[Problem]) -> Any:
+def _convert_union(
+    raw: Any, options: tuple[Any, ...], key: KeyPath, problems: list[Problem]
+) -> Any:
     """The first option that takes the value; exact types first, so that `True` stays a boolean."""
     if raw is None and type(None) in options:
         return None
@@ -250,16 +265,19 @@ def _convert_dataclass(raw: Any, kind: type, key: KeyPath, problems: list[Proble
             return _MISMATCH
         value = _convert(raw, short.type, key, problems)
         return value if value in (_MISMATCH, MISSING) else kind(**{short.attribute: value})
+    before = len(problems)
     values = convert_table(raw, known, key, problems)
-    return MISSING if values is MISSING else kind(**values)
+    return MISSING if len(problems) > before else kind(**values)
 
 
 def convert_table(
     raw: Mapping[str, Any], known: tuple[Field, ...], key: KeyPath, problems: list[Problem]
-) -> Any:
-    """The attributes for `known` fields from a table; unknown and missing keys are problems."""
+) -> dict[str, Any]:
+    """The attributes for `known` fields from a table; unknown and missing keys are problems.
+
+    A value that has problems is left out, so that the rest can still be looked at.
+    """
     by_key = {item.key: item for item in known}
-    before = len(problems)
     values: dict[str, Any] = {}
     for name, value in raw.items():
         item = by_key.get(name)
@@ -269,11 +287,13 @@ def convert_table(
                 problem("unknown-key", message, key=(*key, name), hint=nearest(name, by_key))
             )
         else:
-            values[item.attribute] = convert(value, item.type, (*key, name), problems)
+            converted = convert(value, item.type, (*key, name), problems)
+            if converted is not MISSING:
+                values[item.attribute] = converted
     for item in known:
         if item.required and item.key not in raw:
             problems.append(problem("missing-key", f"{item.key!r} is missing", key=key))
-    return MISSING if len(problems) > before else values
+    return values
 
 
 def freeze(raw: Any) -> Any:
@@ -303,6 +323,8 @@ def schema(hint: Any, extra: Mapping[type, tuple[Field, ...]] | None = None) -> 
                     return {"anyOf": [text, number]} if mark.number else text
                 case Callables():
                     return {"type": "string"}
+                case AtLeast(least=least):
+                    return {**schema(base, extra), "minimum": least}
         return schema(base, extra)
     if origin in (Union, types.UnionType):
         options = [schema(arg, extra) for arg in get_args(hint) if arg is not type(None)]

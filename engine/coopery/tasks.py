@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
 from coopery.dependencies import Aux
@@ -50,4 +50,4 @@ class TaskWork:
     sources: Annotated[tuple[str, ...], unkeyed] = ()
     """Paths under the working folder at which the needs `source PATH` are laid."""
     timeout: Annotated[float | None, unkeyed] = None
-    resources: Annotated[Resources, unkeyed] = Resources()
+    resources: Annotated[Resources, unkeyed] = field(default_factory=Resources)

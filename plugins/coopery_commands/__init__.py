@@ -17,16 +17,16 @@ from coopery.recipes import Facet
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """What a task runs. `shell` tells that it was written as one string."""
+    """What a task runs. `as_text` tells that it was written as one string."""
 
     items: tuple[str, ...]
-    shell: bool = False
+    as_text: bool = False
 
 
 def read_command(value: str | tuple[str, ...]) -> Command:
     """A list as it is; a string as `sh -c STRING`."""
     if isinstance(value, str):
-        return Command(items=("sh", "-c", value), shell=True)
+        return Command(items=("sh", "-c", value), as_text=True)
     return Command(items=value)
 
 
@@ -35,7 +35,14 @@ def declare_facets() -> Sequence[Facet]:
     """`command` of a task."""
     doc = "The command: a list of items; a string means `sh -c`."
     return [
-        Facet(noun="task", key="command", type=str | tuple[str, ...], wrap=read_command, doc=doc)
+        Facet(
+            noun="task",
+            key="command",
+            type=str | tuple[str, ...],
+            wrap=read_command,
+            doc=doc,
+            action=True,
+        )
     ]
 
 
@@ -47,14 +54,14 @@ def check(recipe: Recipe, runtime: str) -> Iterable[Problem]:
         if command is None:
             continue
         key = ("task", task.name, "command")
-        if not command.items or not command.items[-1 if command.shell else 0].strip():
+        if not command.items or not command.items[-1 if command.as_text else 0].strip():
             yield problem("empty-command", "the command is empty", key=key)
             continue
         problems: list[Problem] = []
         groups = placeholder_groups(task)
         for index, item in enumerate(command.items):
-            where = key if command.shell else (*key, index)
-            if check_text(item, groups, where, problems) and not command.shell:
+            where = key if command.as_text else (*key, index)
+            if check_text(item, groups, where, problems) and not command.as_text:
                 problems += _undeclared(recipe, task, item, where)
         yield from problems
 
@@ -73,11 +80,12 @@ def _undeclared(
         for source in getattr(facet, "sources", ()):
             if _holds(str(getattr(source, "path", source)), path):
                 return
+    name = _channel(path)
     yield problem(
         "undeclared-file",
         f"{item!r} is a file of the project, but neither an input nor a source of the image",
         key=key,
-        hint=f'declare it, e.g. inputs.{_channel(path)} = "{item}", and write {{inputs.{_channel(path)}}}',
+        hint=f'declare inputs.{name} = "{item}" and write {{inputs.{name}}} instead',
     )
 
 
@@ -98,8 +106,8 @@ def plan_task(recipe: Recipe, instance: Instance) -> Invocation | None:
     if command is None:
         return None
     items = fill_command(command.items, instance)
-    shown = items[-1] if command.shell else " ".join(_quote(item) for item in items)
-    return Invocation(command=items, shown=f"sh -c {_quote(shown)}" if command.shell else shown)
+    shown = items[-1] if command.as_text else " ".join(_quote(item) for item in items)
+    return Invocation(command=items, shown=f"sh -c {_quote(shown)}" if command.as_text else shown)
 
 
 def _quote(item: str) -> str:

@@ -1,7 +1,6 @@
 """Code objects read instruction by instruction, without what depends on where a line stands."""
 
 from __future__ import annotations
-
 import __future__
 
 import dis

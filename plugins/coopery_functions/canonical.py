@@ -12,28 +12,18 @@ import dataclasses
 import enum
 import functools
 import json
-import os
 import sys
 import types
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import Any, ParamSpec, TypeVar
 
 from coopery.digests import digest_bytes
 from coopery_functions import bytecode
 from coopery_functions.reach import Reach
+from coopery_functions.walking import Walk
 
 VERSION = 1
 """Raise it when the same function would get another digest."""
-
-
-class NoForm(Exception):
-    """A value has no canonical form. `trail` tells how it was reached, outermost first."""
-
-    def __init__(self, what: str, trail: tuple[str, ...], slug: str, hint: str) -> None:
-        super().__init__(what)
-        self.what, self.trail, self.slug, self.hint = what, trail, slug, hint
 
 
 def function_digest(function: types.FunctionType, reach: Reach) -> str:
@@ -51,41 +41,19 @@ def _encode(form: Any) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-_GENERATED = frozenset(
-    "__dict__ __weakref__ __module__ __qualname__ __doc__ __annotations__ __annotate__ "
-    "__annotate_func__ __annotations_cache__ __firstlineno__ __static_attributes__ "
-    "__abstractmethods__ _abc_impl __parameters__ __orig_bases__ __dataclass_fields__ "
-    "__dataclass_params__ __classcell__ __classdictcell__ _member_map_ _member_names_ "
-    "_value2member_map_ _member_type_ _value_repr_ _unhashable_values_ _hashable_values_ "
-    "_new_member_ _use_args_ __new_member__ _generate_next_value_ _sunder_".split()
-)
+_DERIVED = """
+__dict__ __weakref__ __module__ __qualname__ __doc__ __annotations__ __annotate__ __annotate_func__
+__annotations_cache__ __firstlineno__ __static_attributes__ __abstractmethods__ _abc_impl
+__parameters__ __orig_bases__ __dataclass_fields__ __dataclass_params__ __classcell__
+__classdictcell__ _member_map_ _member_names_ _value2member_map_ _member_type_ _value_repr_
+_unhashable_values_ _hashable_values_ _new_member_ _use_args_ __new_member__ _generate_next_value_
+"""
+_GENERATED = frozenset(_DERIVED.split())
 """Attributes of classes that follow from the rest, or do not matter to a result."""
 
 
-class _Walker:
-    """One walk. Functions and classes are numbered as they are met, so that cycles end."""
-
-    def __init__(self, reach: Reach) -> None:
-        self.reach = reach
-        self.met: dict[int, int] = {}
-        self.kept: list[object] = []  # alive, so that no id is used twice
-        self.open: dict[int, int] = {}  # containers being walked
-        self.trail: list[str] = []
-
-    def refuse(
-        self,
-        what: str,
-        slug: str = "no-canonical-form",
-        hint: str = "hand it over as a parameter or an input, or make it inside the function",
-    ) -> NoForm:
-        return NoForm(what, tuple(self.trail), slug, hint)
-
-    @contextmanager
-    def at(self, step: str) -> Iterator[None]:
-        """Remember how the next value is reached; on failure the trail stays for the message."""
-        self.trail.append(step)
-        yield
-        self.trail.pop()
+class _Walker(Walk):
+    """The forms of all kinds of values."""
 
     def form(self, value: Any) -> Any:
         """The JSON data that stands for a value."""
@@ -125,25 +93,6 @@ class _Walker:
                 return {"bytes": value.hex()}
         return {"complex": [value.real.hex(), value.imag.hex()]}
 
-    def portable(self, text: str) -> None:
-        """A path into the project differs from checkout to checkout, and is no declared input."""
-        root = self.reach.root
-        if root != os.sep and (text == root or text.startswith(root + os.sep)):
-            raise self.refuse(
-                f"is a path into the project ({os.path.relpath(text, root)})",
-                "project-path",
-                "declare that file as an input of the task; the function gets its path",
-            )
-
-    @contextmanager
-    def opened(self, value: object) -> Iterator[Any]:
-        if id(value) in self.open:
-            yield {"inside": self.open[id(value)]}
-            return
-        self.open[id(value)] = len(self.open)
-        yield None
-        del self.open[id(value)]
-
     def container(self, value: Any) -> Any:
         match value:
             case list() | tuple():
@@ -158,24 +107,6 @@ class _Walker:
         walker = _Walker(self.reach)
         walker.trail = list(self.trail)
         return _encode(walker.form(value)).decode("utf-8", "surrogatepass")
-
-    def numbered(self, value: object) -> int | None:
-        """The number under which a function or class was met before; None the first time."""
-        if id(value) in self.met:
-            return self.met[id(value)]
-        self.met[id(value)] = len(self.met)
-        self.kept.append(value)
-        return None
-
-    def named(self, value: Any) -> Any | None:
-        """`module:qualname` where that will find the value again in the task's environment."""
-        module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
-        if not isinstance(module, str) or not isinstance(name, str) or self.reach.travels(module):
-            return None
-        found: Any = sys.modules[module]
-        for part in name.split("."):
-            found = getattr(found, part, None)
-        return {"name": f"{module}:{name}"} if found is value else None
 
     def function(self, function: types.FunctionType) -> Any:
         """By name where the environment provides it, else its code and all that it captured."""
@@ -349,15 +280,6 @@ class _Walker:
             return {"cache": self.form(wrapped), "settings": self.form(settings)}
         with self.opened(value) as cycle:
             return cycle or self.reduced(value)
-
-    def bound_in_module(self, value: Any) -> Any | None:
-        """Methods that a module offers as its functions: `random.randint`."""
-        owner, name = getattr(value, "__self__", None), getattr(value, "__name__", None)
-        module = type(owner).__module__
-        if owner is None or name is None or self.reach.travels(module):
-            return None
-        offered = getattr(sys.modules[module], name, None)
-        return {"name": f"{module}:{name}"} if offered == value else None
 
     def reduced(self, value: Any) -> Any:
         """An object as the call and the state that would make it anew."""

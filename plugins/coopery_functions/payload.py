@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from coopery.errors import KeyPath, Problem, problem
-from coopery_functions.canonical import NoForm, function_digest
+from coopery_functions.canonical import function_digest
 from coopery_functions.reach import Reach
+from coopery_functions.walking import NoForm
 
 LIMIT = 10 * 2**20
 """The largest pickle that is sent with a task, in bytes."""
@@ -80,7 +81,9 @@ def _dump(function: types.FunctionType, reach: Reach) -> bytes:
 
 @functools.cache
 def _pickler() -> Any:
-    """cloudpickle's pickler; functions under `functools.lru_cache` travel too, without entries."""
+    """cloudpickle's pickler, which also takes `functools.lru_cache` (without its entries) and
+    `functools.cached_property` (which holds a lock before Python 3.12).
+    """
     import cloudpickle
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
@@ -90,6 +93,8 @@ def _pickler() -> Any:
                 cache = functools._lru_cache_wrapper
                 size, typed = settings["maxsize"], settings["typed"]
                 return cache, (value.__wrapped__, size, typed, functools._CacheInfo)
+            if type(value) is functools.cached_property:
+                return type(value), (value.func,), {"attrname": value.attrname}
             return super().reducer_override(value)
 
     return Pickler

@@ -56,7 +56,7 @@ def main(description: str, payload: str = "", library: str = "") -> int:
     call = json.loads(Path(description).read_text(encoding="utf-8"))
     # As `python -m` does: an image's sources lie in the working folder. This file's folder goes.
     own = str(Path(__file__).parent)
-    sys.path[:] = [os.getcwd(), *(entry for entry in sys.path if entry != own)]
+    sys.path[:] = [str(Path.cwd()), *(entry for entry in sys.path if entry != own)]
     try:
         function = load(call["target"], payload, library)
         result = function(**arguments_of(function, call))

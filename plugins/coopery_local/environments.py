@@ -7,7 +7,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -37,7 +37,7 @@ class Environment:
     wheels: Annotated[tuple[str, ...], unkeyed] = ()
     """The roles of the needs that hold wheels, in the order to install them."""
     pins: Annotated[tuple[Pin, ...], unkeyed] = ()
-    index: Annotated[IndexOptions, unkeyed] = IndexOptions()
+    index: Annotated[IndexOptions, unkeyed] = field(default_factory=IndexOptions)
 
 
 def plan_environment(image: Image, layers: Sequence[Layer]) -> ImagePlan:

@@ -90,7 +90,7 @@ class _Scanner:
                 quoted = self.text[start : self.at]
                 parts.append(str(tomllib.loads(f"k = {quoted}")["k"]))
             else:
-                while self.at < len(self.text) and self.text[self.at] not in ' \t.=]"\'':
+                while self.at < len(self.text) and self.text[self.at] not in " \t.=]\"'":
                     self.at += 1
                 parts.append(self.text[start : self.at])
             self._skip_space()

@@ -77,6 +77,8 @@ def _told(bench: Bench) -> Iterator[None]:
     try:
         yield
     except (BuildBackendException, BuildException, FailedProcessError) as error:
+        if bench.cancelled.is_set():
+            raise _cancelled() from None
         reason = str(error).strip().splitlines()
         message = f"the build backend failed: {reason[0] if reason else type(error).__name__}"
         shown = tail(bench.log)

@@ -23,8 +23,9 @@ def check(recipe: Recipe, image: Image) -> Iterator[Problem]:
     wheels = image.facet(Wheels)
     for number, given in enumerate(wheels.items if wheels else ()):
         key = ("image", image.name, "wheels", number)
-        if name := (yield from _check_wheel(recipe, image, given, key)):
-            named.append((name, given, key))
+        distribution = yield from _check_wheel(recipe, image, given, key)
+        if distribution is not None:
+            named.append((distribution, given, key))
     yield from duplicates(image, named)
 
 
@@ -32,8 +33,10 @@ def duplicates(image: Image, named: list[tuple[str, str, KeyPath]]) -> Iterator[
     """A problem for every distribution that an image has twice; `named` is (name, path, key)."""
     first: dict[str, str] = {}
     for name, path, key in named:
-        other = first.setdefault(name, path)
-        if other is not path:
+        other = first.get(name)
+        if other is None:
+            first[name] = path
+        else:
             message = f"image {image.name!r} has {name} twice: from {other} and from {path}"
             hint = "leave one of them out"
             yield problem("duplicate-distribution", message, key=key, hint=hint)

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import coopery_lock
 import pytest
 
+import coopery_lock
 from coopery.dependencies import (
     Contribution,
     DependencySet,
@@ -66,7 +66,9 @@ class Bench:
         file = self.root / "recipe.toml"
 
         def locate(key: KeyPath) -> Place:
-            return Place(file="recipe.toml", line=1 + sum(p for p in key if isinstance(p, int)), key=key)
+            return Place(
+                file="recipe.toml", line=1 + sum(p for p in key if isinstance(p, int)), key=key
+            )
 
         return Recipe(file=file, root=self.root, images=self.images, tasks={}, locate=locate)
 

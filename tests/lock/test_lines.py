@@ -194,7 +194,8 @@ def test_plain_lines_import_nothing_heavy() -> None:
     code = (
         "import sys, coopery_lock; from pathlib import Path;"
         "from coopery.model import Image, Recipe;"
-        "image = Image(name='a', facets=(coopery_lock.Packages(lines=('numpy~=2.1','x[y]>=1,<2')),));"
+        "packages = coopery_lock.Packages(lines=('numpy~=2.1','x[y]>=1,<2'));"
+        "image = Image(name='a', facets=(packages,));"
         "recipe = Recipe(file=Path('r.toml'), root=Path('.'), images={'a': image}, tasks={});"
         "assert len(coopery_lock.collect_requirements(recipe, image).requirements) == 2;"
         "sys.exit('packaging' in sys.modules)"

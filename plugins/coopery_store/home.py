@@ -1,0 +1,128 @@
+"""The home folder: its layout, whether it can be used, and how its troubles are told."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+
+from coopery.errors import CooperyError, MachineError, problem
+
+VERSION = 1
+"""Of the layout. A newer home is refused; an older one would be converted here."""
+FOLDERS = ("objects", "places", "scratch", "runs", "locks", "quarantine", "records")
+_SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._@=+,-")
+_LONGEST = 160  # bytes; names may grow suffixes, and file systems allow 255
+
+
+def open_home(home: Path) -> None:
+    """Make or check the home folder. Raises MachineError (`home-unusable`, `home-newer`)."""
+    with machine_errors(home):
+        try:
+            home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except FileExistsError:
+            raise _unusable(home, "it is not a folder") from None
+        status = home.stat()
+        if not stat.S_ISDIR(status.st_mode):
+            raise _unusable(home, "it is not a folder")
+        if status.st_uid != os.geteuid():
+            raise _unusable(home, f"it belongs to user {status.st_uid}, not to {os.geteuid()}")
+        if not os.access(home, os.R_OK | os.W_OK | os.X_OK):
+            raise _unusable(home, "it cannot be written to")
+        if not _has_version(home):
+            _lay_out(home)
+
+
+def _has_version(home: Path) -> bool:
+    try:
+        text = (home / "version").read_text("ascii").strip()
+    except FileNotFoundError:
+        return False
+    except UnicodeDecodeError:
+        text = ""
+    if not text.isdigit():
+        raise _unusable(home, "its file `version` is damaged")
+    if int(text) > VERSION:
+        hint = "use that coopery, or name another home folder with --home"
+        message = f"the home folder {home} was made by a newer coopery (layout {text})"
+        raise MachineError(problem("home-newer", message, hint=hint))
+    return True
+
+
+def _lay_out(home: Path) -> None:
+    for name in FOLDERS:
+        (home / name).mkdir(mode=0o700, exist_ok=True)
+    for number in range(256):
+        (home / "objects" / f"{number:02x}").mkdir(exist_ok=True)
+    for name in ("objects", "."):
+        sync_path(home / name)
+    # Last, so that a home with a version is whole.
+    write_atomically(home / "version", f"{VERSION}\n".encode())
+
+
+def _unusable(home: Path, why: str) -> MachineError:
+    hint = "name another one with --home or COOPERY_HOME"
+    message = f"the home folder {home} cannot be used: {why}"
+    return MachineError(problem("home-unusable", message, hint=hint))
+
+
+def disk_full(where: Path) -> MachineError:
+    """The error for a file system without room."""
+    hint = "make room there, or move the home folder with --home or COOPERY_HOME"
+    return MachineError(problem("disk-full", f"no space is left for {where}", hint=hint))
+
+
+@contextmanager
+def machine_errors(home: Path) -> Iterator[None]:
+    """Tell what the system refuses within the home folder as a MachineError."""
+    try:
+        yield
+    except CooperyError:
+        raise
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise disk_full(home) from error
+        where = f" ({os.fsdecode(error.filename)})" if error.filename else ""
+        raise _unusable(home, f"{error.strerror or error}{where}") from error
+
+
+def sync_path(path: Path | bytes) -> None:
+    """Make a file's contents, or a folder's names, durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write beside, make durable, rename: readers see the old contents or the new."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    try:
+        with beside.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    sync_path(path.parent)
+
+
+def safe_name(name: str) -> str:
+    """A file name for any text: distinct texts have distinct names, plain ones stay as they are."""
+    encoded = "".join(
+        chr(byte) if chr(byte) in _SAFE else f"%{byte:02X}"
+        for byte in name.encode("utf-8", "surrogatepass")
+    )
+    if encoded.startswith(".") or not encoded:
+        encoded = f"%2E{encoded[1:]}" if encoded else "%"
+    if len(encoded) <= _LONGEST:
+        return encoded
+    # No encoded name holds a `~`, so a shortened one equals no other.
+    return f"{encoded[: _LONGEST - 40]}~{sha256(encoded.encode()).hexdigest()[:32]}"

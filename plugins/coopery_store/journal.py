@@ -1,0 +1,88 @@
+"""The journal: what the index must not lose, as checked lines in one file that only grows.
+
+A line is a CRC-32 (8 hex digits), a space and a JSON value. The index can be made from it anew.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from coopery_store.locks import held
+
+
+class Journal:
+    """`records/journal.jsonl` in the home folder. Whoever appends holds `locked()`."""
+
+    def __init__(self, home: Path) -> None:
+        self.path = home / "records" / "journal.jsonl"
+        self._lock = home / "locks" / "journal"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other threads and processes from appending."""
+        with held(self._lock, keep=True):
+            yield
+
+    def size(self) -> int:
+        """Its length in bytes."""
+        try:
+            return self.path.stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def append(self, texts: Iterable[str], *, durable: bool) -> int:
+        """Add lines and return the new length; with `durable` they outlive a power cut."""
+        lines = [checked(text) for text in texts]
+        new = not self.path.exists()
+        descriptor = os.open(
+            self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
+        )
+        try:
+            size = os.fstat(descriptor).st_size
+            if size and os.pread(descriptor, 1, size - 1) != b"\n":
+                lines.insert(0, b"\n")  # a writer died within its line
+            content = memoryview(b"".join(lines))
+            while content:
+                content = content[os.write(descriptor, content) :]
+            if durable:
+                os.fsync(descriptor)
+            end = os.fstat(descriptor).st_size
+        finally:
+            os.close(descriptor)
+        if new and durable:
+            folder = os.open(self.path.parent, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        return end
+
+    def read(self, start: int = 0) -> Iterator[str]:
+        """The undamaged lines from a byte position on."""
+        try:
+            file = self.path.open("rb")
+        except FileNotFoundError:
+            return
+        with file:
+            file.seek(start)
+            for line in file:
+                if (text := _unchecked(line)) is not None:
+                    yield text
+
+
+def checked(text: str) -> bytes:
+    """A line of the journal."""
+    content = text.encode("ascii")
+    return b"%08x %b\n" % (zlib.crc32(content), content)
+
+
+def _unchecked(line: bytes) -> str | None:
+    """What a line says, or None if it is damaged or was cut off."""
+    content = line[9:].rstrip(b"\n")
+    if line[:9] != b"%08x " % zlib.crc32(content):
+        return None
+    return content.decode("ascii")

@@ -1,0 +1,259 @@
+"""Wrong recipes: every one is told with place and mend, exits with 2 and leaves nothing behind."""
+
+from __future__ import annotations
+
+import pytest
+
+from coopery.testing import Project
+
+GOOD = """
+[task.a]
+command = ["true"]
+"""
+
+CASES = {
+    "unknown table": ("[tsk.a]\ncommand = ['true']\n", "unknown-key", 1, "did you mean 'task'"),
+    "unknown image key": ("[image.i]\npackges = []\n" + GOOD, "unknown-key", 2, "'packages'"),
+    "unknown task key": ("[task.a]\ncomand = ['true']\n", "unknown-key", 2, "'command'"),
+    "unknown input key": (
+        "[task.a]\ncommand = ['true']\ninputs.x = { form = 'b.o' }\n",
+        "unknown-key",
+        3,
+        "'from'",
+    ),
+    "unknown output key": (
+        "[task.a]\ncommand = ['true']\noutputs.x = { transent = true }\n",
+        "unknown-key",
+        3,
+        "'transient'",
+    ),
+    "unknown resource": (
+        "[task.a]\ncommand = ['true']\nresources = { memry = '1Gi' }\n",
+        "unknown-key",
+        3,
+        "'memory'",
+    ),
+    "unknown default": ("[defaults]\nruntme = 'local'\n" + GOOD, "unknown-key", 2, "'runtime'"),
+    "wrong type": ("[task.a]\ncommand = 3\n", "wrong-type", 2, "expected text or a list"),
+    "wrong type inside": ("[task.a]\ncommand = ['a', 3]\n", "wrong-type", 2, "command[1]"),
+    "wrong quantity": (
+        "[task.a]\ncommand = ['true']\nresources = { memory = '1 GB' }\n",
+        "wrong-value",
+        3,
+        "512Mi",
+    ),
+    "wrong duration": ("[task.a]\ncommand = ['true']\ntimeout = 'x'\n", "wrong-value", 3, "10m"),
+    "negative retries": ("[task.a]\ncommand = ['true']\nretries = -1\n", "wrong-value", 3, "0"),
+    "unknown image": (
+        "[image.science]\n[task.a]\nimage = 'sience'\ncommand = ['true']\n",
+        "unknown-image",
+        3,
+        "'science'",
+    ),
+    "unknown task": (
+        "[task.a]\ncommand = ['true']\noutputs.o = {}\n"
+        "[task.b]\ncommand = ['true']\ninputs.x = { from = 'aa.o' }\n",
+        "unknown-task",
+        6,
+        "'a.o'",
+    ),
+    "unknown channel": (
+        "[task.a]\ncommand = ['true']\noutputs.table = {}\n"
+        "[task.b]\ncommand = ['true']\ninputs.x = { from = 'a.tabel' }\n",
+        "unknown-channel",
+        6,
+        "'table'",
+    ),
+    "unknown placeholder": (
+        "[task.a]\ncommand = ['echo', '{params.dept}']\nparams.depth = 3\n",
+        "unknown-placeholder",
+        2,
+        "'depth'",
+    ),
+    "a brace": ("[task.a]\ncommand = \"awk '{print $1}'\"\n", "bad-placeholder", 2, "{{"),
+    "unknown axis": (
+        "[task.a]\nmatrix.fold = [0]\ncommand = ['true']\noutputs.o = {}\n"
+        "[task.b]\ncommand = ['true']\ninputs.x = { from = 'a.o', at = { fld = 0 } }\n",
+        "unknown-axis",
+        7,
+        "'fold'",
+    ),
+    "unknown instance": (
+        "[task.a]\nmatrix.fold = [0]\ncommand = ['true']\noutputs.o = {}\n"
+        "[task.b]\ncommand = ['true']\ninputs.x = { from = 'a.o', at = { fold = 7 } }\n",
+        "unknown-instance",
+        7,
+        "fold=7",
+    ),
+    "cycle": (
+        "[task.a]\ncommand = ['true']\ninputs.x = { from = 'b.o' }\noutputs.o = {}\n"
+        "[task.b]\ncommand = ['true']\ninputs.x = { from = 'a.o' }\noutputs.o = {}\n",
+        "cycle",
+        1,
+        "a -> b -> a",
+    ),
+    "one path twice": (
+        "[task.a]\ncommand = ['true']\noutputs.o = 'build/x'\n"
+        "[task.b]\ncommand = ['true']\noutputs.o = 'build/x'\n",
+        "duplicate-output",
+        6,
+        "a.o",
+    ),
+    "an output inside another": (
+        "[task.a]\ncommand = ['true']\noutputs.o = 'build'\n"
+        "[task.b]\ncommand = ['true']\noutputs.o = 'build/x'\n",
+        "nested-output",
+        6,
+        "a.o",
+    ),
+    "missing input": (
+        "[task.a]\ncommand = ['true']\ninputs.x = 'recipe.tml'\n",
+        "missing-input",
+        3,
+        "'recipe.toml'",
+    ),
+    "a folder of outputs": (
+        "[task.a]\ncommand = ['true']\noutputs.o = 'build/x'\n"
+        "[task.b]\ncommand = ['true']\ninputs.x = 'build'\n",
+        "folder-of-outputs",
+        6,
+        "from",
+    ),
+    "outside the project": (
+        "[task.a]\ncommand = ['true']\ninputs.x = '../secret'\n",
+        "outside-project",
+        3,
+        "relative",
+    ),
+    "name with slash": ("[task.'a/b']\ncommand = ['true']\n", "wrong-value", 1, "letters"),
+    "name with dots": ("[task.'..']\ncommand = ['true']\n", "wrong-value", 1, "letters"),
+    "name with newline": ('[task."a\\nb"]\ncommand = ["true"]\n', "wrong-value", 1, "letters"),
+    "name with dash": ("[task.-a]\ncommand = ['true']\n", "wrong-value", 1, "letters"),
+    "long name": (f"[task.{'x' * 300}]\ncommand = ['true']\n", "wrong-value", 1, "100"),
+    "names by case": (GOOD + "[task.A]\ncommand = ['true']\n", "duplicate-name", 3, "case"),
+    "empty command": ("[task.a]\ncommand = []\n", "empty-command", 2, "empty"),
+    "empty string": ("[task.a]\ncommand = ' '\n", "empty-command", 2, "empty"),
+    "empty matrix": ("[task.a]\nmatrix.x = []\ncommand = ['true']\n", "empty-matrix", 2, "no values"),
+    "axis not in destination": (
+        "[task.a]\nmatrix.x = [1, 2]\ncommand = ['true']\noutputs.o = 'o'\n",
+        "destination-lacks-axis",
+        4,
+        "{matrix.x}",
+    ),
+    "transient destination": (
+        "[task.a]\ncommand = ['true']\noutputs.o = { path = 'o', transient = true }\n",
+        "transient-destination",
+        3,
+        "drop",
+    ),
+    "not TOML": ("[task.a\n", "invalid-toml", 1, "column"),
+    "no action": ("[task.a]\ndescription = 'nothing'\n", "no-action", 1, "command"),
+    "system package": (
+        "[image.i]\nsystem = ['libgomp1']\n[task.a]\nimage = 'i'\ncommand = ['true']\n",
+        "system-package",
+        2,
+        "assume",
+    ),
+    "unknown runtime": ("[defaults]\nruntime = 'dokcer'\n" + GOOD, "unknown-runtime", None, "local"),
+    "undeclared file": (
+        "[task.a]\ncommand = ['cat', 'recipe.toml']\n",
+        "undeclared-file",
+        2,
+        "inputs.recipe",
+    ),
+    "bad mount": (
+        "[task.a]\ncommand = ['true']\noutputs.o = { mount = 'x/../y' }\n",
+        "bad-mount",
+        3,
+        "absolute",
+    ),
+    "input and output": (
+        "[task.a]\ncommand = ['true']\ninputs.x = 'recipe.toml'\noutputs.x = {}\n",
+        "duplicate-name",
+        4,
+        "both",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_is_told_with_place_and_mend(project: Project, name: str) -> None:
+    text, slug, line, said = CASES[name]
+    project.write("recipe.toml", text)
+    before = sorted(project.root.rglob("*"))
+    answer = project.coopery("run")
+    assert answer.exit_code == 2, answer.stderr
+    assert slug in answer.slugs, answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert answer.stdout == ""
+    block = next(x for x in answer.stderr.split("error: ")[1:] if f"[{slug}]" in x)
+    assert said in block
+    if line is not None:
+        assert f"recipe.toml:{line} " in block or f"recipe.toml:{line}:" in block, block
+    assert sorted(project.root.rglob("*")) == before
+    assert not project.home.exists()
+
+
+def test_all_that_is_wrong_is_told_at_once(project: Project) -> None:
+    project.write(
+        "recipe.toml",
+        """
+        [image.science]
+        packges = ["numpy"]
+
+        [task.fit]
+        image = "sience"
+        matrix.fold = []
+        command = ["python", "{inputs.tabel}"]
+        inputs.table = "nothing.csv"
+        inputs.other = { from = "nobody.table" }
+        resources = { cpu = "lots" }
+
+        [task.a]
+        command = ["true"]
+        inputs.x = { from = "b.o" }
+        outputs.o = "build/o"
+
+        [task.b]
+        command = ["true"]
+        inputs.x = { from = "a.o" }
+        outputs.o = "build/o/inner"
+        """,
+    )
+    answer = project.coopery("run")
+    assert sorted(answer.slugs) == [
+        "cycle",
+        "empty-matrix",
+        "missing-input",
+        "nested-output",
+        "unknown-image",
+        "unknown-key",
+        "unknown-placeholder",
+        "unknown-task",
+        "wrong-value",
+    ]
+
+
+def test_each_cycle_is_named(project: Project) -> None:
+    recipe = "".join(
+        f"[task.{name}]\ncommand = ['true']\noutputs.o = {{}}\n"
+        + "".join(f"inputs.{need} = {{ from = '{need}.o' }}\n" for need in needs)
+        for name, needs in {"a": "b", "b": "ac", "c": "b", "d": "d"}.items()
+    )
+    project.write("recipe.toml", recipe)
+    answer = project.coopery("run")
+    assert answer.slugs == ("cycle",) * 3
+    for cycle in ("a -> b -> a", "b -> c -> b", "d -> d"):
+        assert f"cycle: {cycle} " in answer.stderr
+
+
+def test_a_command_line_typo_offers_the_nearest_command(project: Project) -> None:
+    answer = project.coopery("rnu")
+    assert answer.exit_code == 2
+    assert "did you mean 'run'?" in answer.stderr
+
+
+def test_no_recipe(project: Project) -> None:
+    answer = project.coopery("run")
+    assert answer.exit_code == 2
+    assert answer.slugs == ("no-recipe",)

@@ -31,9 +31,7 @@ def declare_facets() -> Sequence[Facet]:
     """`function` of a task."""
     doc = "The function to call: `module:name`; in a Python recipe also the function itself."
     kind = Annotated[str, Callables()]
-    return [
-        Facet(noun="task", key="function", type=kind, wrap=Function, doc=doc, action=True)
-    ]
+    return [Facet(noun="task", key="function", type=kind, wrap=Function, doc=doc, action=True)]
 
 
 @hookimpl

@@ -147,7 +147,7 @@ def _packages(document: Mapping[str, Any], dependencies: DependencySet) -> tuple
     problems: list[Problem] = []
     for table in document.get("packages", ()):
         name = normalise(table["name"])
-        if False:
+        if name in own:
             continue
         archive = table.get("archive")
         files = [archive] if archive else [*table.get("wheels", ()), table.get("sdist") or {}]

@@ -110,8 +110,8 @@ class Index:
             end = self._journal.append(known, durable=True)
             self.apply([entries.position(end)])
         elif size > position:
-            texts = list(self._journal.read(position))
-            self.apply([*entries.changes(texts), entries.position(size)])
+            texts, end = self._journal.read(position)
+            self.apply([*entries.changes(texts), entries.position(end)])
 
     def _position(self) -> int:
         rows = self.select("SELECT value FROM meta WHERE name = 'journal'")
@@ -119,11 +119,14 @@ class Index:
 
     def rebuild(self) -> None:
         """Set the index aside and make it anew from the journal."""
-        with self._lock:
+        with self._lock, machine_errors(self._home):
             self.close()
             with held(self._home / "locks" / "index", keep=True):
                 self._set_aside()
-                self._create()
+                try:
+                    self._create()
+                except sqlite3.DatabaseError as error:
+                    raise self._explained(error) from error
 
     def close(self) -> None:
         """Let go of the file."""
@@ -140,8 +143,9 @@ class Index:
             try:
                 return self._ask(ask)
             except _Damaged:
-                self.rebuild()
+                pass
             try:
+                self.rebuild()
                 return self._ask(ask)
             except _Damaged as error:
                 message = f"the index in {self._home} is damaged again as soon as it is made"
@@ -167,8 +171,7 @@ class Index:
                 if not self._path.exists():
                     self._create()
             inode = os.stat(self._path).st_ino
-        connection = _open(self._path)
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        connection, version = _open(self._path)
         if version != _SCHEMA_VERSION:
             connection.close()
             raise _Damaged
@@ -181,13 +184,12 @@ class Index:
         for suffix in ("", "-wal", "-shm", "-journal"):
             Path(f"{beside}{suffix}").unlink(missing_ok=True)
             Path(f"{self._path}{suffix}").unlink(missing_ok=True)
-        connection = _open(beside)
+        connection, _ = _open(beside)
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.executescript(_SCHEMA)
-            size = self._journal.size()
-            changes = [*entries.changes(list(self._journal.read())), entries.position(size)]
-            _transact(connection, [(sql, list(rows)) for sql, rows in changes])
+            texts, end = self._journal.read()
+            _transact(connection, [*entries.changes(texts), entries.position(end)])
             connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
         finally:
             connection.close()
@@ -216,16 +218,18 @@ class Index:
         return MachineError(problem(slug, message, hint=hint))
 
 
-def _open(path: Path) -> sqlite3.Connection:
+def _open(path: Path) -> tuple[sqlite3.Connection, int]:
+    """A connection, and the version of the schema found there (0 for a new file)."""
     connection = sqlite3.connect(
         path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
     )
     try:
         connection.execute("PRAGMA synchronous = NORMAL")
+        version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     except BaseException:
         connection.close()
         raise
-    return connection
+    return connection, version
 
 
 def _transact(connection: sqlite3.Connection, changes: Iterable[Change]) -> None:

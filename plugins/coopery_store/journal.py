@@ -61,17 +61,23 @@ class Journal:
                 os.close(folder)
         return end
 
-    def read(self, start: int = 0) -> Iterator[str]:
-        """The undamaged lines from a byte position on."""
+    def read(self, start: int = 0) -> tuple[list[str], int]:
+        """The undamaged lines from a byte position on, and where the last whole line ends."""
+        texts: list[str] = []
+        end = start
         try:
             file = self.path.open("rb")
         except FileNotFoundError:
-            return
+            return texts, 0
         with file:
             file.seek(start)
             for line in file:
+                if not line.endswith(b"\n"):
+                    break  # somebody is writing it, or died doing so
+                end += len(line)
                 if (text := _unchecked(line)) is not None:
-                    yield text
+                    texts.append(text)
+        return texts, end
 
 
 def checked(text: str) -> bytes:

@@ -7,7 +7,8 @@ import stat
 import threading
 import time
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from json import dumps, loads
 from pathlib import Path
 
@@ -33,11 +34,25 @@ Row = tuple[int, int, int, int, int, str, int]
 _GRANULARITY = 2_000_000_000
 """Nanoseconds. A file written to this shortly before it was hashed may change once more without
 showing it: FAT counts in two seconds, others in ticks of the kernel's clock (semantics 7)."""
-_MODE = stat.S_IFMT(-1) | stat.S_IXUSR
+_MODE = 0o170000 | stat.S_IXUSR  # the type, and the exec bit that counts
 _LOAD = """SELECT path, size, mtime_ns, ctime_ns, inode, mode, digest, hashed_at
     FROM stats WHERE path IN ({})"""
 _KEEP = "INSERT OR REPLACE INTO stats VALUES(?, ?, ?, ?, ?, ?, ?, ?)"
 _KEEP_LISTING = "INSERT OR IGNORE INTO folders(digest, listing) VALUES(?, ?)"
+
+
+def _unreadable(error: OSError, name: bytes) -> StepError:
+    shown = os.fsdecode(error.filename or name)
+    hint = "make it readable for the user who runs coopery"
+    return StepError(problem("unreadable", f"{shown} cannot be read", hint=hint))
+
+
+@contextmanager
+def _readable(name: bytes) -> Iterator[None]:
+    try:
+        yield
+    except PermissionError as error:
+        raise _unreadable(error, name) from error
 
 
 class Stats:
@@ -56,7 +71,8 @@ class Stats:
     def identify(self, path: Path) -> Identity:
         """See `coopery.steps.Store.identify`; raises FileNotFoundError."""
         name = os.path.abspath(os.fsencode(path))
-        return self._identity(name, os.stat(name), follow=True)
+        with _readable(name):
+            return self._identity(name, os.stat(name), follow=True)
 
     def identify_many(
         self, paths: Sequence[Path], *, follow: bool = True
@@ -73,13 +89,24 @@ class Stats:
                 there.append((path, name, look(name)))
             except (FileNotFoundError, NotADirectoryError):
                 continue
+            except PermissionError as error:
+                raise _unreadable(error, name) from error
         self._load([name for _, name, status in there if stat.S_ISREG(status.st_mode)])
-        return {path: self._identity(name, status, follow) for path, name, status in there}
+        found = {}
+        for path, name, status in there:
+            try:
+                found[path] = self._identity(name, status, follow)
+            except FileNotFoundError:
+                continue  # it went just now
+            except PermissionError as error:
+                raise _unreadable(error, name) from error
+        return found
 
     def identify_set(self, root: Path, files: Sequence[str]) -> Identity:
         """See `coopery.steps.Store.identify_set`; raises FileNotFoundError."""
         top = os.path.abspath(os.fsencode(root))
-        return self._folder(top, scan_chosen(top, files))
+        with _readable(top):
+            return self._folder(top, scan_chosen(top, files))
 
     def _identity(self, name: bytes, status: os.stat_result, follow: bool) -> Identity:
         mode = status.st_mode
@@ -106,12 +133,7 @@ class Stats:
         ):
             return row[5]
         now = time.time_ns()
-        try:
-            hashed = hash_file(name, follow=follow)
-        except PermissionError as error:
-            hint = "make it readable for the user who runs coopery"
-            shown = os.fsdecode(name)
-            raise StepError(problem("unreadable", f"{shown} cannot be read", hint=hint)) from error
+        hashed = hash_file(name, follow=follow)
         with self._lock:
             # A file in the middle of being written has no identity that is worth keeping.
             found = hashed.stat

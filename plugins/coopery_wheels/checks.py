@@ -57,16 +57,16 @@ def _check_project(
         hint = 'write mode = "editable": the wheel is then built from the tree as it is'
         yield problem("release-not-supported", message, key=(*key, "mode"), hint=hint)
     elif project.mode != "editable":
-        hint = nearest(str(project.mode), ("editable", "release"))
+        near = nearest(str(project.mode), ("editable", "release"))
         message = f"{project.mode!r} is not one of editable, release"
-        yield problem("unknown-value", message, key=(*key, "mode"), hint=hint)
+        yield problem("unknown-value", message, key=(*key, "mode"), hint=near)
     if not root.exists():
         yield missing(project.path, root, key)
         return None
     if not root.is_dir():
-        hint = "a wheel file belongs in `wheels`" if root.suffix == ".whl" else None
+        mend = "a wheel file belongs in `wheels`" if root.suffix == ".whl" else None
         message = f"{project.path}: {root} is not a folder"
-        yield problem("not-a-project", message, key=key, hint=hint)
+        yield problem("not-a-project", message, key=key, hint=mend)
         return None
     try:
         tree = read_tree(root)

@@ -78,6 +78,23 @@ def test_the_models_own_dataclasses_are_taken_too(load: Load) -> None:
     assert document.data["task"]["a"]["resources"] == {"memory": "1Gi"}
 
 
+def test_all_that_a_recipe_imports_comes_from_coopery(load: Load) -> None:
+    document = load("""
+        from pathlib import Path
+        from coopery import Image, Project, Resources, task
+
+        science = Image(packages=["scikit-learn~=1.5"], projects=[Project(".", mode="editable")])
+
+        @task(image=science, inputs={"raw": "data/iris.csv"}, outputs={"table": "build/table.csv"},
+              resources=Resources(memory="512Mi"))
+        def prepare(raw: Path, table: Path, seed: int = 0) -> None:
+            ...
+    """)
+    (project,) = document.data["image"]["science"]["projects"]
+    assert project["path"] == "."
+    assert document.data["task"]["prepare"]["resources"] == {"memory": "512Mi"}
+
+
 def test_a_decorated_function_is_a_task_with_its_defaults_as_params(load: Load) -> None:
     document = load("""
         @task(inputs={"raw": "a"}, outputs={"table": {}}, params={"depth": 5}, matrix={"fold": [1]})

@@ -103,10 +103,13 @@ def test_nested_repositories_are_looked_into(tmp_path: Path) -> None:
 def test_a_git_hooks_variables_do_not_mislead(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    git(tmp_path, "init", "--quiet")
-    write(tmp_path, "a.py")
-    monkeypatch.setenv("GIT_DIR", "/nowhere")
-    assert project_files(tmp_path) == ("a.py",)
+    mine, other = write(tmp_path / "mine", "a.py"), write(tmp_path / "other", "a.py")
+    git(mine, "init", "--quiet")
+    git(other, "init", "--quiet")
+    (other / ".git/info").mkdir(exist_ok=True)
+    (other / ".git/info/exclude").write_text("a.py\n")
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    assert project_files(mine) == ("a.py",)
 
 
 def test_odd_names(root: Path) -> None:
@@ -121,6 +124,6 @@ def test_beneath(tmp_path: Path) -> None:
     (root / "out").symlink_to(tmp_path)
     (root / "in").symlink_to("sub")
     assert beneath(root, "in/a") == root / "in/a"
-    for bad in ("/etc", "../x", "sub/../../x", "out/x", "out", "a\0b"):
+    for bad in ("/etc", "../x", "sub/../../x", "sub/../sub/a", "out/x", "out", "a\0b"):
         with pytest.raises(ValueError):
             beneath(root, bad)

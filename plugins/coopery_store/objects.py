@@ -1,0 +1,313 @@
+"""The objects: files and folders under their identity, moved in by rename and never changed."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+import time
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+
+from coopery.errors import StepError, problem
+from coopery.steps import Identity
+from coopery.trees import (
+    Entry,
+    hash_file,
+    is_executable,
+    link_outside,
+    scan,
+    special_file,
+    tree_digest,
+)
+
+from coopery_store import kernel
+from coopery_store.copying import copy, remove
+from coopery_store.entries import Change
+from coopery_store.home import machine_errors, sync_path
+from coopery_store.index import Index
+from coopery_store.scratch import Scratch
+from coopery_store.stats import Stats
+
+_FEW = 8  # files to be synced one by one; beyond, the whole file system in one call is quicker
+_KEEP = "INSERT OR REPLACE INTO objects(digest, fingerprint) VALUES(?, ?)"
+
+
+class _Taken:
+    """What was seen of something while it was hashed."""
+
+    def __init__(self, identity: Identity, fingerprint: str, files: int) -> None:
+        self.identity = identity
+        self.fingerprint = fingerprint
+        self.files = files
+
+
+class Objects:
+    """`objects/ab/<digest>`. A fingerprint (sizes, times, inodes) tells whether to hash again."""
+
+    def __init__(self, home: Path, index: Index, scratch: Scratch, stats: Stats) -> None:
+        self._home = home
+        self._index = index
+        self._scratch = scratch
+        self._stats = stats
+        self._lock = threading.Lock()
+        self._pending: dict[str, _Taken] = {}
+        """Objects that are not known to be durable yet."""
+
+    def path(self, digest: str) -> Path:
+        """Where an object is, or would be."""
+        return self._home / "objects" / digest[:2] / digest
+
+    # -- in ---------------------------------------------------------------------------------------
+
+    def put(self, path: Path) -> Identity:
+        """See `coopery.steps.Store.put`.
+
+        Raises StepError `output-changing` besides, when something still writes to it.
+        """
+        with machine_errors(self._home):
+            status = path.lstat()
+            if stat.S_ISLNK(status.st_mode):
+                raise link_outside(path, os.fsencode(path.readlink()))
+            if status.st_dev != self._home.stat().st_dev:
+                path = self._own(path)
+            try:
+                _settle(path)
+            except PermissionError:
+                path = self._own(path)  # another user's files, as a container may leave them
+                _settle(path)
+            taken = self._look(path)
+            target = self.path(taken.identity.digest)
+            if self.find(taken.identity) is not None:
+                self._discard(path)
+                return taken.identity
+            try:
+                path.rename(target)
+            except OSError:
+                if self.find(taken.identity) is None:
+                    raise
+                self._discard(path)  # another thread or process was first
+                return taken.identity
+            if _fingerprint(target) != taken.fingerprint:
+                self._discard(target)
+                raise _changing(path)
+            self._note(taken)
+            return taken.identity
+
+    def _own(self, path: Path) -> Path:
+        """A copy on the home's file system that belongs to us; the original goes."""
+        target = self._scratch.new("own") / "copy"
+        copy(path, target)
+        remove(path)
+        return target
+
+    def _look(self, path: Path) -> _Taken:
+        """Hash something. The fingerprint is of before: whatever is written later shows."""
+        status = path.lstat()
+        if stat.S_ISREG(status.st_mode):
+            hashed = hash_file(path, follow=False)
+            if not hashed.steady:
+                raise _changing(path)
+            size = hashed.stat.st_size
+            identity = Identity(digest=hashed.digest, kind="file", size=size)
+            return _Taken(identity, _of_file(hashed.stat), 1)
+        entries = scan(path)
+        digests: dict[bytes, str] = {}
+        seen: list[Entry] = []
+        top = os.fsencode(path)
+        for entry in entries:
+            if entry.kind == "f":
+                hashed = hash_file(os.path.join(top, entry.name), follow=False)
+                if not hashed.steady:
+                    raise _changing(path / os.fsdecode(entry.name))
+                digests[entry.name] = hashed.digest
+                entry = entry._replace(stat=hashed.stat)
+            seen.append(entry)
+        digest = tree_digest(seen, digests)
+        self._stats.note_listing(digest, seen, digests)
+        size = sum(entry.stat.st_size for entry in seen if entry.kind == "f")
+        identity = Identity(digest=digest, kind="folder", size=size)
+        return _Taken(identity, _of_folder(seen), len(seen))
+
+    def _note(self, taken: _Taken) -> None:
+        with self._lock:
+            self._pending[taken.identity.digest] = taken
+
+    # -- out --------------------------------------------------------------------------------------
+
+    def find(self, identity: Identity) -> Path | None:
+        """See `coopery.steps.Store.find`, for files and folders."""
+        digest = identity.digest
+        path = self.path(digest)
+        with machine_errors(self._home):
+            try:
+                fingerprint = _fingerprint(path)
+            except FileNotFoundError:
+                return None
+            if fingerprint is not None and fingerprint == self._known(digest):
+                return path
+            try:
+                taken = self._look(path)
+            except FileNotFoundError:
+                return None
+            except StepError:
+                taken = None  # it holds what no object holds, or changes as it is read
+            if taken is not None and taken.identity.digest == digest:
+                self._note(taken)
+                return path
+            self._quarantine(path)
+            return None
+
+    def have(self, digests: Sequence[str]) -> set[str]:
+        """Which of these the store holds, by name alone."""
+        return {digest for digest in digests if os.path.lexists(self.path(digest))}
+
+    def _known(self, digest: str) -> str | None:
+        with self._lock:
+            pending = self._pending.get(digest)
+        if pending is not None:
+            return pending.fingerprint
+        rows = self._index.select("SELECT fingerprint FROM objects WHERE digest = ?", (digest,))
+        return rows[0][0] if rows else None
+
+    def _quarantine(self, path: Path) -> None:
+        try:
+            path.rename(self._home / "quarantine" / f"{path.name}-{time.time_ns()}")
+        except FileNotFoundError:
+            pass  # another thread did
+        self._forget(path.name)
+
+    def _forget(self, digest: str) -> None:
+        with self._lock:
+            self._pending.pop(digest, None)
+        self._index.apply([("DELETE FROM objects WHERE digest = ?", [(digest,)])])
+
+    def drop(self, identity: Identity) -> None:
+        """See `coopery.steps.Store.drop`, for files and folders."""
+        with machine_errors(self._home):
+            self._discard(self.path(identity.digest))
+            self._forget(identity.digest)
+
+    def _discard(self, path: Path) -> None:
+        """Remove something; a folder vanishes from its place at once, then bit by bit."""
+        if not path.is_dir() or path.is_symlink():
+            path.unlink(missing_ok=True)
+            return
+        trash = self._scratch.new("trash")
+        try:
+            path.rename(trash / "it")
+        except FileNotFoundError:
+            pass  # another thread did
+        remove(trash)
+
+    # -- durability -------------------------------------------------------------------------------
+
+    def settle(self, *, all_of_it: bool = False) -> list[Change]:
+        """Make every object put so far outlive a power cut; returns what the index is to note.
+
+        With `all_of_it` the whole file system is synced: for results in place.
+        """
+        with self._lock:
+            pending = dict(self._pending)
+        if not pending and not all_of_it:
+            return []
+        with machine_errors(self._home):
+            if all_of_it or sum(taken.files for taken in pending.values()) > _FEW:
+                self._sync_all()
+            else:
+                for digest in pending:
+                    self._sync(self.path(digest))
+        with self._lock:
+            for digest, taken in pending.items():
+                if self._pending.get(digest) is taken:
+                    del self._pending[digest]
+        return [(_KEEP, [(digest, taken.fingerprint) for digest, taken in pending.items()])]
+
+    def _sync_all(self) -> None:
+        descriptor = os.open(self._home, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            kernel.sync_file_system(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _sync(self, path: Path) -> None:
+        try:
+            if path.is_dir():
+                for entry in scan(path):
+                    if entry.kind != "l":
+                        sync_path(path / os.fsdecode(entry.name))
+            sync_path(path)
+        except FileNotFoundError:
+            return  # dropped since; its record stays without bytes (semantics 4)
+        sync_path(path.parent)
+
+
+def _changing(path: Path) -> StepError:
+    hint = "the task must end all its processes before it exits"
+    return StepError(problem("output-changing", f"{path} is still being written to", hint=hint))
+
+
+def _settle(path: Path) -> None:
+    """Make what enters ours alone: no other name for its inodes, and read-only files.
+
+    Folders stay writable for us, else they could not be moved or removed.
+    """
+    top = os.fsencode(path)
+    status = os.lstat(top)
+    if stat.S_ISREG(status.st_mode):
+        _settle_file(top, status)
+        return
+    if not stat.S_ISDIR(status.st_mode):
+        raise special_file(top, status.st_mode)
+    os.chmod(top, 0o755)
+    for folder, names, files in os.walk(top):  # folders first: one may be closed to us as yet
+        for name in names:
+            inner = os.path.join(folder, name)
+            if not os.path.islink(inner):
+                os.chmod(inner, 0o755)
+        for name in files:
+            inner = os.path.join(folder, name)
+            status = os.lstat(inner)
+            if stat.S_ISREG(status.st_mode):
+                _settle_file(inner, status)
+
+
+def _settle_file(path: bytes, status: os.stat_result) -> None:
+    if status.st_nlink > 1:
+        # A hard link elsewhere would let its owner change the object.
+        beside = path + b".coopery"
+        copy(path, beside)
+        os.replace(beside, path)
+    mode = 0o555 if is_executable(status) else 0o444
+    if stat.S_IMODE(status.st_mode) != mode or status.st_nlink > 1:
+        os.chmod(path, mode)
+
+
+def _fingerprint(path: Path) -> str | None:
+    """Sizes, times and inodes of what is there as a short text; None if no object is like that.
+
+    Raises FileNotFoundError.
+    """
+    status = os.lstat(path)
+    if stat.S_ISREG(status.st_mode):
+        return _of_file(status)
+    if not stat.S_ISDIR(status.st_mode):
+        return None
+    try:
+        return _of_folder(scan(path))
+    except StepError:
+        return None
+
+
+def _of_file(status: os.stat_result) -> str:
+    exec_bit = "x" if is_executable(status) else "-"
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_ino} {exec_bit}"
+
+
+def _of_folder(entries: Sequence[Entry]) -> str:
+    hashed = sha256()
+    for name, kind, status, target in entries:
+        seen = _of_file(status).encode() if kind == "f" else target
+        hashed.update(b"%b\0%b\0%b\0" % (kind.encode(), name, seen))
+    return hashed.hexdigest()

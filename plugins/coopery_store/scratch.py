@@ -1,0 +1,71 @@
+"""Scratch folders on the home's file system, which vanish with the process that made them."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+from coopery_store.copying import remove
+from coopery_store.home import machine_errors, safe_name
+from coopery_store.locks import try_lock
+
+
+class Scratch:
+    """`scratch/<session>/…`, with a lock on `scratch/<session>.lock` that dies with its holder."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._top = home / "scratch"
+        self._lock = threading.Lock()
+        self._folder: Path | None = None
+        self._descriptor = -1
+        self._numbers = itertools.count(1)
+
+    def new(self, name: str) -> Path:
+        """A new empty folder, named after `name`."""
+        with machine_errors(self._home):
+            folder = self._session() / f"{next(self._numbers)}-{safe_name(name)[:80]}"
+            folder.mkdir(mode=0o700)
+            return folder
+
+    def _session(self) -> Path:
+        """This process's folder; the first time, those of the dead are cleared away."""
+        with self._lock:
+            if self._folder is None:
+                self._sweep()
+                token = f"{os.getpid()}-{os.urandom(4).hex()}"
+                descriptor = try_lock(self._top / f"{token}.lock")
+                assert descriptor is not None, "nobody else knows this name"
+                self._descriptor = descriptor
+                self._folder = self._top / token
+                self._folder.mkdir(mode=0o700)
+            return self._folder
+
+    def _sweep(self) -> None:
+        for lock in self._top.glob("*.lock"):
+            descriptor = try_lock(lock)
+            if descriptor is None:
+                continue
+            try:
+                # What a process of the dead run still writes to is left for the next sweep.
+                with suppress(OSError):
+                    remove(lock.with_suffix(""))
+                    lock.unlink(missing_ok=True)
+            finally:
+                os.close(descriptor)
+
+    def close(self) -> None:
+        """Remove this process's folder."""
+        with self._lock:
+            if self._folder is None:
+                return
+            folder, self._folder = self._folder, None
+            try:
+                with machine_errors(self._home):
+                    remove(folder)
+                    folder.with_name(f"{folder.name}.lock").unlink(missing_ok=True)
+            finally:
+                os.close(self._descriptor)

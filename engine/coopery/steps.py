@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -276,15 +277,25 @@ class Store(Protocol):
         ...
 
     def place(self, key: str) -> Path:
-        """The folder in which work in place makes its result."""
+        """An empty folder in which work in place makes its result.
+
+        What stood there goes; the caller holds the claim on `key`.
+        """
+        ...
+
+    def complete(self, key: str) -> None:
+        """Mark the result in `place(key)` as whole; until then `find` does not see it."""
         ...
 
     def drop(self, identity: Identity) -> None:
         """Forget these bytes; records that name them stay."""
         ...
 
-    def claim(self, key: str) -> Claim:
-        """Wait until this process alone may make `key`; a holder that dies lets go."""
+    def claim(self, key: str, cancelled: threading.Event | None = None) -> Claim:
+        """Wait until this thread alone may make `key`; a holder that dies lets go.
+
+        Raises StepError (`cancelled`) when that is set while waiting.
+        """
         ...
 
     def identify(self, path: Path) -> Identity:
@@ -344,12 +355,8 @@ class Store(Protocol):
         ...
 
 
-class Claim(Protocol):
-    """A held claim on a key: a context manager that lets go at its end."""
-
-    def __enter__(self) -> object: ...
-
-    def __exit__(self, *exc: object) -> None: ...
+Claim = AbstractContextManager[object]
+"""A claim on a key: held from entering the context to its end."""
 
 
 class Execution(Protocol):

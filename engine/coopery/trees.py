@@ -4,6 +4,8 @@ Owner, times, umask and all other permissions never matter (semantics 1). Names 
 the file system holds has an identity.
 """
 
+# ruff: noqa: PTH - paths are bytes here, which pathlib does not know.
+
 from __future__ import annotations
 
 import hashlib
@@ -97,7 +99,12 @@ def _entry(top: bytes, name: bytes, status: os.stat_result) -> Entry:
 
 def special_file(path: Path | bytes, mode: int) -> StepError:
     """The error for what is neither a file nor a folder nor a link."""
-    kinds = ((stat.S_ISFIFO, "FIFO"), (stat.S_ISSOCK, "socket"), (stat.S_ISBLK, "block device"))
+    kinds = (
+        (stat.S_ISLNK, "symbolic link"),
+        (stat.S_ISFIFO, "FIFO"),
+        (stat.S_ISSOCK, "socket"),
+        (stat.S_ISBLK, "block device"),
+    )
     kind = next((word for test, word in kinds if test(mode)), "character device")
     return StepError(
         problem(
@@ -212,8 +219,7 @@ def folder_digest(path: Path | bytes) -> tuple[str, int]:
     entries = scan(top)
     files = [entry for entry in entries if entry.kind == "f"]
     digests = {
-        entry.name: hash_file(os.path.join(top, entry.name), follow=False).digest
-        for entry in files
+        entry.name: hash_file(os.path.join(top, entry.name), follow=False).digest for entry in files
     }
     return tree_digest(entries, digests), sum(entry.stat.st_size for entry in files)
 

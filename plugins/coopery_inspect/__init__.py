@@ -10,8 +10,6 @@ from typing import Any
 from coopery.commands import Command, Context
 from coopery.hooks import hookimpl
 
-FORMATS = ("text", "mermaid", "dot")
-
 
 @hookimpl
 def add_commands() -> Sequence[Command]:
@@ -120,7 +118,9 @@ def _sets(parser: argparse.ArgumentParser) -> None:
 
 def _graph(parser: argparse.ArgumentParser) -> None:
     _targets(parser)
-    parser.add_argument("--format", choices=FORMATS, help="how to draw it (default: text)")
+    parser.add_argument(
+        "--format", metavar="FORMAT", help="text (the default), mermaid or dot"
+    )
     parser.add_argument(
         "--instances", action="store_true", help="one node per instance, not per task"
     )

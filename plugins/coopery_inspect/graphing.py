@@ -10,7 +10,7 @@ from pathlib import Path
 
 from coopery import expanding
 from coopery.commands import Context
-from coopery.errors import Problem, RecipeError
+from coopery.errors import Problem, RecipeError, nearest
 from coopery.expanding import Node
 from coopery.session import Opened, Request, open_recipe
 from coopery.steps import Gathered, StepSource
@@ -27,6 +27,12 @@ class Graph:
 def run(context: Context) -> int:
     """Draw the graph of the targets and all that they need."""
     arguments = context.arguments
+    formats = {"text": text, "mermaid": mermaid, "dot": dot}
+    draw = formats.get(arguments.format or "text")
+    if draw is None:
+        message = f"--format: there is no format {arguments.format!r}"
+        hint = nearest(arguments.format, formats)
+        raise RecipeError(Problem(slug="bad-command-line", message=message, hint=hint))
     if arguments.json and arguments.format:
         message = "--format and --json exclude each other"
         raise RecipeError(Problem(slug="bad-command-line", message=message, hint="drop one"))
@@ -41,8 +47,7 @@ def run(context: Context) -> int:
             for (tail, head), outputs in graph.edges.items()
         ],
     }
-    draw = {"mermaid": mermaid, "dot": dot}.get(arguments.format, text)
-    context.answer(document, "" if arguments.json else draw(graph))
+    context.answer(document, draw(graph))
     return 0
 
 

@@ -18,10 +18,10 @@ command = 'echo "Hello, {params.who}!" > "{outputs.greeting}"'
 outputs.greeting = "build/greeting.txt"   # put there after the task succeeded
 
 [task.count]
-description = "Count the letters of the greeting"
-command = 'wc -c < "{inputs.text}" > "{outputs.count}"'
+description = "Count the characters of the greeting"
+command = 'wc -c < "{inputs.text}" > "{outputs.total}"'
 inputs.text = { from = "greet.greeting" } # or a file of the project: inputs.text = "data/text.txt"
-outputs.count = "build/count.txt"
+outputs.total = "build/count.txt"
 
 # A task without an image runs with what this machine happens to hold (`list` marks it unpinned).
 # An image gives it a Python with packages, locked in recipe.lock to exact versions:
@@ -57,13 +57,13 @@ greet = command(
 
 
 @task(
-    description="Count the letters of the greeting",
+    description="Count the characters of the greeting",
     inputs={"text": greet.output("greeting")},  # or a file of the project: "data/text.txt"
-    outputs={"count": "build/count.txt"},
+    outputs={"total": "build/count.txt"},
 )
-def count(text: Path, count: Path) -> None:
+def count(text: Path, total: Path) -> None:
     """A function is a task too: arguments named as inputs and outputs get their paths."""
-    count.write_text(f"{len(text.read_text())}\\n")
+    total.write_text(f"{len(text.read_text())}\\n")
 
 
 # A task without an image runs with what this machine happens to hold (`list` marks it unpinned).

@@ -1,5 +1,7 @@
 """Copies of files and folders that share no inode with the original, and removal of folders."""
 
+# ruff: noqa: PTH - paths are bytes here, which pathlib does not know.
+
 from __future__ import annotations
 
 import os
@@ -10,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from coopery.trees import is_executable, scan, special_file
-
 from coopery_store import kernel
 
 _SMALL = 1 << 16

@@ -34,12 +34,12 @@ class StoredRecord(Record):
         return tuple(Part(name=n, value=v, step=s) for n, v, s in parts), facts
 
     @cached_property
-    def parts(self) -> tuple[Part, ...]:  # type: ignore[override]
+    def parts(self) -> tuple[Part, ...]:
         """See `Record`."""
         return self._rest[0]
 
     @cached_property
-    def facts(self) -> Mapping[str, Any]:  # type: ignore[override]
+    def facts(self) -> Mapping[str, Any]:
         """See `Record`."""
         return self._rest[1]
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from coopery.errors import MachineError, problem
-
 from coopery_store import entries
 from coopery_store.entries import Change
 from coopery_store.home import disk_full, machine_errors
@@ -160,7 +159,7 @@ class Index:
 
     def _connected(self) -> sqlite3.Connection:
         try:
-            inode = os.stat(self._path).st_ino
+            inode = self._path.stat().st_ino
         except FileNotFoundError:
             inode = 0
         if self._connection is not None and inode == self._inode:
@@ -170,7 +169,7 @@ class Index:
             with held(self._home / "locks" / "index", keep=True):
                 if not self._path.exists():
                     self._create()
-            inode = os.stat(self._path).st_ino
+            inode = self._path.stat().st_ino
         connection, version = _open(self._path)
         if version != _SCHEMA_VERSION:
             connection.close()

@@ -38,9 +38,7 @@ class Journal:
         """Add lines and return the new length; with `durable` they outlive a power cut."""
         lines = [checked(text) for text in texts]
         new = not self.path.exists()
-        descriptor = os.open(
-            self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
-        )
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             size = os.fstat(descriptor).st_size
             if size and os.pread(descriptor, 1, size - 1) != b"\n":

@@ -1,4 +1,4 @@
-"""Three things Linux can do that Python has no name for: reflink, exchange, sync one file system."""
+"""What Linux can do and Python has no name for: reflinks, exchanges, one file system's sync."""
 
 from __future__ import annotations
 

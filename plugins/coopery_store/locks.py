@@ -29,7 +29,7 @@ def try_lock(path: Path) -> int | None:
         raise
     # Whoever held it before may have removed the file: then this lock guards a name nobody uses.
     try:
-        same = os.fstat(descriptor).st_ino == os.stat(path).st_ino
+        same = os.fstat(descriptor).st_ino == path.stat().st_ino
     except FileNotFoundError:
         same = False
     if not same:

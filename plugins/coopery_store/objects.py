@@ -1,5 +1,7 @@
 """The objects: files and folders under their identity, moved in by rename and never changed."""
 
+# ruff: noqa: PTH - paths are bytes here, which pathlib does not know.
+
 from __future__ import annotations
 
 import os
@@ -7,6 +9,7 @@ import stat
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -21,7 +24,6 @@ from coopery.trees import (
     special_file,
     tree_digest,
 )
-
 from coopery_store import kernel
 from coopery_store.copying import copy, remove
 from coopery_store.entries import Change
@@ -64,10 +66,11 @@ class Objects:
     def put(self, path: Path) -> Identity:
         """See `coopery.steps.Store.put`.
 
-        Raises StepError `output-changing` besides, when something still writes to it.
+        Raises StepError `output-changing` besides, when something still writes to it, and
+        FileNotFoundError.
         """
+        status = path.lstat()
         with machine_errors(self._home):
-            status = path.lstat()
             if stat.S_ISLNK(status.st_mode):
                 raise link_outside(path, os.fsencode(path.readlink()))
             if status.st_dev != self._home.stat().st_dev:
@@ -112,6 +115,8 @@ class Objects:
             size = hashed.stat.st_size
             identity = Identity(digest=hashed.digest, kind="file", size=size)
             return _Taken(identity, _of_file(hashed.stat), 1)
+        if not stat.S_ISDIR(status.st_mode):
+            raise special_file(path, status.st_mode)
         entries = scan(path)
         digests: dict[bytes, str] = {}
         seen: list[Entry] = []
@@ -172,10 +177,8 @@ class Objects:
         return rows[0][0] if rows else None
 
     def _quarantine(self, path: Path) -> None:
-        try:
+        with suppress(FileNotFoundError):  # another thread did
             path.rename(self._home / "quarantine" / f"{path.name}-{time.time_ns()}")
-        except FileNotFoundError:
-            pass  # another thread did
         self._forget(path.name)
 
     def _forget(self, digest: str) -> None:
@@ -195,10 +198,8 @@ class Objects:
             path.unlink(missing_ok=True)
             return
         trash = self._scratch.new("trash")
-        try:
+        with suppress(FileNotFoundError):  # another thread did
             path.rename(trash / "it")
-        except FileNotFoundError:
-            pass  # another thread did
         remove(trash)
 
     # -- durability -------------------------------------------------------------------------------

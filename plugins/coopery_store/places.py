@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from coopery_store.copying import remove
-from coopery_store.home import machine_errors, safe_name, write_atomically
+from coopery_store.home import machine_errors, safe_name
 
 
 class Places:
@@ -33,7 +33,7 @@ class Places:
         """Mark a place as whole."""
         _, mark = self._paths(key)
         with machine_errors(self._home):
-            write_atomically(mark, b"")
+            mark.touch(mode=0o600)  # made durable with all it vouches for, before any record
         self.unsettled.add(key)
 
     def find(self, key: str) -> Path | None:

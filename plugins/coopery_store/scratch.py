@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -37,8 +38,8 @@ class Scratch:
             if self._folder is None:
                 self._sweep()
                 token = f"{os.getpid()}-{os.urandom(4).hex()}"
-                descriptor = try_lock(self._top / f"{token}.lock")
-                assert descriptor is not None, "nobody else knows this name"
+                while (descriptor := try_lock(self._top / f"{token}.lock")) is None:
+                    time.sleep(0.001)  # somebody's sweep looks at it
                 self._descriptor = descriptor
                 self._folder = self._top / token
                 self._folder.mkdir(mode=0o700)

@@ -1,5 +1,7 @@
 """Identities of the project's files and folders: one stat each, hashed only when changed."""
 
+# ruff: noqa: PTH - paths are bytes here, which pathlib does not know.
+
 from __future__ import annotations
 
 import os
@@ -24,7 +26,6 @@ from coopery.trees import (
     special_file,
     tree_digest,
 )
-
 from coopery_store.entries import Change
 from coopery_store.index import Index
 
@@ -74,9 +75,7 @@ class Stats:
         with _readable(name):
             return self._identity(name, os.stat(name), follow=True)
 
-    def identify_many(
-        self, paths: Sequence[Path], *, follow: bool = True
-    ) -> dict[Path, Identity]:
+    def identify_many(self, paths: Sequence[Path], *, follow: bool = True) -> dict[Path, Identity]:
         """See `coopery.steps.Store.identify_many`.
 
         Without `follow`, what is a symbolic link itself is refused (StepError, `link-outside`).
@@ -111,7 +110,9 @@ class Stats:
     def _identity(self, name: bytes, status: os.stat_result, follow: bool) -> Identity:
         mode = status.st_mode
         if stat.S_ISREG(mode):
-            return Identity(digest=self._file(name, status, follow), kind="file", size=status.st_size)
+            return Identity(
+                digest=self._file(name, status, follow), kind="file", size=status.st_size
+            )
         if stat.S_ISDIR(mode):
             return self._folder(name, scan(name))
         if stat.S_ISLNK(mode):
@@ -158,8 +159,7 @@ class Stats:
         files = [entry for entry in entries if entry.kind == "f"]
         self._load([base + entry.name for entry in files])
         digests = {
-            entry.name: self._file(base + entry.name, entry.stat, follow=False)
-            for entry in files
+            entry.name: self._file(base + entry.name, entry.stat, follow=False) for entry in files
         }
         digest = tree_digest(entries, digests)
         self.note_listing(digest, entries, digests)

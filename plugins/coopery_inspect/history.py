@@ -1,0 +1,119 @@
+"""What earlier runs of a recipe left in the store: their records, and the results in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from coopery import recipes
+from coopery.commands import Context
+from coopery.errors import Problem, RecipeError, nearest
+from coopery.steps import Record, Store
+
+Document = Mapping[str, Any]
+
+DEPTH = 200
+"""How many runs back a search goes: beyond, what is looked for is no help any more."""
+
+
+class History:
+    """The runs of one recipe, latest first (of all recipes when `file` is None).
+
+    A home folder is shared by many projects, whose tasks may bear the same names; each run's
+    record is read once.
+    """
+
+    def __init__(self, store: Store, file: Path | None) -> None:
+        self.store = store
+        self.file = file
+        self._documents: dict[str, Document | None] = {}
+        self._entries: dict[str, dict[str, Document]] = {}
+
+    def read(self, run: str) -> Document | None:
+        """A run's record; None when it is not kept any more."""
+        if run not in self._documents:
+            try:
+                self._documents[run] = self.store.read_run(run)
+            except RecipeError:
+                self._documents[run] = None
+        return self._documents[run]
+
+    def runs(self) -> Iterator[str]:
+        """The ids of this recipe's runs, latest first."""
+        for run in list(self.store.runs())[:DEPTH]:
+            document = self.read(run)
+            if document is None:
+                continue
+            if self.file is None or document["recipe"] == str(self.file):
+                yield run
+
+    def entry(self, run: str, step: str) -> Document | None:
+        """What the record of a run says of a step."""
+        if run not in self._entries:
+            document = self.read(run) or {}
+            self._entries[run] = {entry["step"]: entry for entry in document.get("steps", ())}
+        return self._entries[run].get(step)
+
+    def steps(self, run: str) -> tuple[str, ...]:
+        """The steps that a run's record tells of."""
+        self.entry(run, "")
+        return tuple(self._entries[run])
+
+    def results(self, step: str) -> Iterator[Record]:
+        """The results of a step in this recipe's runs, latest first, as long as remembered."""
+        seen = set()
+        for run in self.runs():
+            entry = self.entry(run, step)
+            if entry is None or entry["state"] != "succeeded" or entry["key"] in seen:
+                continue
+            seen.add(entry["key"])
+            record = self.store.recall([entry["key"]]).get(entry["key"])
+            if record is not None:
+                yield record
+
+    def latest(self, step: str, kind: str) -> Record | None:
+        """The latest result of a step of this recipe.
+
+        When no kept run tells of one, the store's latest of this name, unless it is known to be
+        another recipe's.
+        """
+        found = next(self.results(step), None) or self.store.nearest(step, kind)
+        if found is None or self.file is None:
+            return found
+        document = self.read(found.run)
+        foreign = document is not None and document["recipe"] != str(self.file)
+        return None if foreign else found
+
+    def before(self, record: Record) -> Record | None:
+        """The result of the same step before the run that made this one."""
+        return next(
+            (
+                other
+                for other in self.results(record.step)
+                if other.key != record.key and other.run < record.run
+            ),
+            None,
+        )
+
+
+def find_run(store: Store, given: str) -> str:
+    """The run of this id, or whose id alone begins so. Raises RecipeError (`unknown-run`)."""
+    runs = store.runs()
+    if given in runs:
+        return given
+    found = [run for run in runs if run.startswith(given)] if given else []
+    if len(found) == 1:
+        return found[0]
+    if found:
+        message = f"{len(found)} runs begin with {given!r}"
+        hint = f"the latest of them is {found[0]}"
+    else:
+        message = f"there is no run {given!r}"
+        hint = nearest(given, runs[:100]) or "nothing was run yet: coopery run"
+    raise RecipeError(Problem(slug="unknown-run", message=message, hint=hint))
+
+
+def recipe_file(context: Context) -> Path:
+    """The recipe that `-f` names, or the nearest; it is not read. Raises RecipeError."""
+    return recipes.find(Path.cwd(), context.arguments.file, context.plugins.recipe_names())

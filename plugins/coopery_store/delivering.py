@@ -1,0 +1,169 @@
+"""Outputs at their destinations in the project: put there whole, and never over others' work."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+
+from coopery.errors import StepError, problem
+from coopery.steps import Identity
+from coopery.trees import scan
+from coopery_store import kernel
+from coopery_store.copying import copy, remove
+from coopery_store.entries import delivery_text
+from coopery_store.home import disk_full, sync_path
+from coopery_store.index import Index
+from coopery_store.locks import held, lock_file
+from coopery_store.objects import Objects
+from coopery_store.stats import Stats
+
+ABSENT = "absent"
+EDITED = "edited"
+
+
+class Deliveries:
+    """Which digest was put where; the content of a destination decides, not its times."""
+
+    def __init__(self, home: Path, index: Index, objects: Objects, stats: Stats) -> None:
+        self._locks = home / "locks"
+        self._index = index
+        self._objects = objects
+        self._stats = stats
+
+    def deliverable(self, destinations: Sequence[Path]) -> dict[Path, str]:
+        """See `coopery.steps.Store.deliverable`."""
+        found: dict[Path, str] = {}
+        there: dict[Path, str] = {}
+        try:
+            for path, identity in self._stats.identify_many(destinations, follow=False).items():
+                there[path] = identity.digest
+        except StepError:
+            # Something among them is no output of ours, by its kind: look at each alone.
+            for path in destinations:
+                try:
+                    one = self._stats.identify_many([path], follow=False)
+                except StepError:
+                    found[path] = EDITED
+                else:
+                    there |= {path: identity.digest for path, identity in one.items()}
+        ours = self._recorded(list(there))
+        others = [digest for path, digest in there.items() if ours.get(path) != digest]
+        # What the store holds is lost to nobody when it is overwritten, whoever put it there.
+        kept = self._objects.have(others)
+        for path in destinations:
+            digest = there.get(path)
+            if digest is None:
+                found.setdefault(path, ABSENT)
+            elif ours.get(path) == digest or digest in kept:
+                found[path] = digest
+            else:
+                found[path] = ABSENT if _is_empty_folder(path) else EDITED
+        return found
+
+    def _recorded(self, paths: Sequence[Path]) -> dict[Path, str]:
+        names = {_name(path): path for path in paths}
+        sql = "SELECT destination, digest FROM deliveries WHERE destination IN ({})"
+        return {names[name]: digest for name, digest in self._index.select_in(sql, list(names))}
+
+    def deliver(self, identity: Identity, destination: Path, *, overwrite: bool) -> None:
+        """See `coopery.steps.Store.deliver`.
+
+        Raises StepError besides: `lost-bytes`, and `unwritable` where the destination cannot be.
+        """
+        with held(lock_file(self._locks, f"deliver {os.fsdecode(_name(destination))}")):
+            state = self.deliverable([destination])[destination]
+            if state == EDITED and self._content(destination) == identity.digest:
+                state = identity.digest
+            if state == EDITED and not overwrite:
+                raise _edited(destination)
+            if state != identity.digest:
+                source = self._objects.find(identity)
+                if source is None:
+                    message = f"the bytes for {destination} are not in the store any more"
+                    hint = "run again: they are made anew"
+                    raise StepError(problem("lost-bytes", message, hint=hint))
+                _put(source, destination)
+            if self._recorded([destination]).get(destination) != identity.digest:
+                text = delivery_text(_name(destination), identity.digest)
+                self._index.append([text], durable=False)
+
+    def _content(self, destination: Path) -> str | None:
+        try:
+            found = self._stats.identify_many([destination], follow=False)
+        except StepError:
+            return None
+        return found[destination].digest if destination in found else None
+
+
+def _name(path: Path) -> bytes:
+    return os.fsencode(path.absolute())
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
+
+
+def _edited(destination: Path) -> StepError:
+    message = f"{destination} was not written by coopery, or was edited since"
+    hint = "move it away, or let it be replaced with --overwrite"
+    return StepError(problem("output-edited", message, hint=hint))
+
+
+def _put(source: Path, destination: Path) -> None:
+    """A durable copy beside the destination, then one rename; what was there before goes.
+
+    The name of the copy is fixed by the destination's, whose lock is held: what a killed process
+    left under it can be nobody else's.
+    """
+    token = sha256(os.fsencode(destination.name)).hexdigest()[:16]
+    stage = destination.with_name(f".coopery-{token}")
+    try:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        remove(stage)
+        try:
+            copy(source, stage)
+            _sync(stage)
+            _swap(stage, destination)
+        finally:
+            remove(stage)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise disk_full(destination) from error
+        message = f"{destination} cannot be written: {error.strerror or error}"
+        hint = "check who owns the folder it is in, and that no file is in the way"
+        raise StepError(problem("unwritable", message, hint=hint)) from error
+
+
+def _swap(stage: Path, destination: Path) -> None:
+    """Put `stage` in the destination's place; what was there may be at `stage` afterwards."""
+    if not os.path.lexists(destination) or not (_is_folder(stage) or _is_folder(destination)):
+        stage.rename(destination)
+    elif not kernel.exchange(os.fsencode(stage), os.fsencode(destination)):
+        # Without the kernel's help there is a moment with nothing there: a second run mends that.
+        remove(destination)
+        stage.rename(destination)
+
+
+def _is_folder(path: Path) -> bool:
+    return stat.S_ISDIR(path.lstat().st_mode)
+
+
+def _sync(path: Path) -> None:
+    if not path.is_dir():
+        sync_path(path)
+        return
+    entries = [entry for entry in scan(path) if entry.kind != "l"]
+    if len(entries) > 8:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            kernel.sync_file_system(descriptor)
+        finally:
+            os.close(descriptor)
+        return
+    for entry in entries:
+        sync_path(path / os.fsdecode(entry.name))
+    sync_path(path)

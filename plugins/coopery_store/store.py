@@ -1,0 +1,156 @@
+"""The store as a whole: each verb, handed to the part whose concern it is."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from coopery.steps import Identity, Record
+from coopery_store import copying, entries
+from coopery_store.delivering import Deliveries
+from coopery_store.home import machine_errors, open_home
+from coopery_store.index import Index
+from coopery_store.locks import held, lock_file
+from coopery_store.objects import Objects
+from coopery_store.places import Places
+from coopery_store.runs import Runs
+from coopery_store.scratch import Scratch
+from coopery_store.stats import Stats
+
+
+class HomeStore:
+    """`coopery.steps.Store` in a home folder; docs there hold here."""
+
+    def __init__(self, home: Path) -> None:
+        """Raises MachineError (`home-unusable`, `home-newer`, `disk-full`)."""
+        home = home.absolute()
+        open_home(home)
+        self._home = home
+        self._index = Index(home)
+        self._scratch = Scratch(home)
+        self._stats = Stats(self._index)
+        self._objects = Objects(home, self._index, self._scratch, self._stats)
+        self._places = Places(home)
+        self._deliveries = Deliveries(home, self._index, self._objects, self._stats)
+        self._runs = Runs(home)
+
+    # -- the memory -------------------------------------------------------------------------------
+
+    def recall(self, keys: Sequence[str]) -> Mapping[str, Record]:
+        """See `coopery.steps.Store.recall`."""
+        sql = f"SELECT {entries.COLUMNS} FROM results WHERE key IN ({{}})"
+        return {r.key: r for r in entries.records(self._index.select_in(sql, list(keys)))}
+
+    def remember(self, records: Sequence[Record]) -> None:
+        """See `coopery.steps.Store.remember`: first the objects, then the journal and the index."""
+        texts = [entries.record_text(record) for record in records]
+        unsettled = set(self._places.unsettled)
+        settled = self._objects.settle(all_of_it=bool(unsettled))
+        self._places.unsettled -= unsettled
+        self._index.append(texts, [*settled, *self._stats.changes()], durable=True)
+
+    def nearest(self, step: str, kind: str) -> Record | None:
+        """See `coopery.steps.Store.nearest`."""
+        sql = f"""SELECT {entries.COLUMNS} FROM results WHERE kind = ? AND step = ?
+            ORDER BY finished DESC LIMIT 1"""
+        return next(entries.records(self._index.select(sql, (kind, step))), None)
+
+    def rebuild(self) -> None:
+        """Make the index anew from the journal."""
+        self._index.rebuild()
+
+    # -- the bytes --------------------------------------------------------------------------------
+
+    def put(self, path: Path) -> Identity:
+        """See `coopery.steps.Store.put`."""
+        return self._objects.put(path)
+
+    def find(self, identity: Identity) -> Path | None:
+        """See `coopery.steps.Store.find`."""
+        if identity.kind == "place":
+            return self._places.find(identity.digest)
+        return self._objects.find(identity)
+
+    def place(self, key: str) -> Path:
+        """See `coopery.steps.Store.place`."""
+        return self._places.place(key)
+
+    def complete(self, key: str) -> None:
+        """See `coopery.steps.Store.complete`."""
+        self._places.complete(key)
+
+    def drop(self, identity: Identity) -> None:
+        """See `coopery.steps.Store.drop`."""
+        if identity.kind == "place":
+            self._places.drop(identity.digest)
+        else:
+            self._objects.drop(identity)
+
+    def claim(
+        self, key: str, cancelled: threading.Event | None = None
+    ) -> AbstractContextManager[None]:
+        """See `coopery.steps.Store.claim`."""
+        return held(lock_file(self._home / "locks", key), cancelled)
+
+    def scratch(self, name: str) -> Path:
+        """See `coopery.steps.Store.scratch`."""
+        return self._scratch.new(name)
+
+    # -- the project ------------------------------------------------------------------------------
+
+    def identify(self, path: Path) -> Identity:
+        """See `coopery.steps.Store.identify`."""
+        return self._stats.identify(path)
+
+    def identify_many(self, paths: Sequence[Path]) -> Mapping[Path, Identity]:
+        """See `coopery.steps.Store.identify_many`."""
+        return self._stats.identify_many(paths)
+
+    def identify_set(self, root: Path, files: Sequence[str]) -> Identity:
+        """See `coopery.steps.Store.identify_set`."""
+        return self._stats.identify_set(root, files)
+
+    def listing(self, identity: Identity) -> Mapping[str, str] | None:
+        """See `coopery.steps.Store.listing`."""
+        return self._stats.listing(identity.digest)
+
+    def copy(self, source: Path, target: Path) -> None:
+        """See `coopery.steps.Store.copy`."""
+        with machine_errors(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            copying.copy(source, target)
+
+    def deliver(self, identity: Identity, destination: Path, *, overwrite: bool) -> None:
+        """See `coopery.steps.Store.deliver`."""
+        self._deliveries.deliver(identity, destination, overwrite=overwrite)
+
+    def deliverable(self, destinations: Sequence[Path]) -> Mapping[Path, str]:
+        """See `coopery.steps.Store.deliverable`."""
+        return self._deliveries.deliverable(destinations)
+
+    # -- runs -------------------------------------------------------------------------------------
+
+    def log_path(self, run: str, step: str) -> Path:
+        """See `coopery.steps.Store.log_path`."""
+        return self._runs.log_path(run, step)
+
+    def write_run(self, run: str, document: Mapping[str, Any]) -> None:
+        """See `coopery.steps.Store.write_run`."""
+        self._runs.write(run, document)
+
+    def runs(self) -> Sequence[str]:
+        """See `coopery.steps.Store.runs`."""
+        return self._runs.ids()
+
+    def read_run(self, run: str) -> Mapping[str, Any]:
+        """See `coopery.steps.Store.read_run`."""
+        return self._runs.read(run)
+
+    def close(self) -> None:
+        """See `coopery.steps.Store.close`."""
+        self._index.apply([*self._objects.settle(), *self._stats.changes()])
+        self._index.close()
+        self._scratch.close()

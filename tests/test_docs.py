@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib.util
 import json
 import os
@@ -137,6 +138,7 @@ def slugs_in(file: Path) -> Iterator[str]:
                         yield from texts_in(default)
 
 
+@functools.cache
 def slugs() -> dict[str, Path]:
     """Every slug in the code, with a file that has it."""
     found: dict[str, Path] = {}

@@ -50,7 +50,6 @@ class IndexOptions:
     find_links: tuple[str, ...] = ()
     no_index: bool = False
     pre: bool = False
-    prefer_binary: bool = False
     no_binary: tuple[str, ...] = ()
     only_binary: tuple[str, ...] = ()
 

@@ -11,6 +11,11 @@ KeyPath = tuple[str | int, ...]
 """Where a value stands in a recipe: `("task", "fit", "inputs", "table")`."""
 
 
+def visible(text: str) -> str:
+    """The text with control characters written out, so that none can steer a terminal."""
+    return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
+
+
 def show_key(key: KeyPath) -> str:
     """The key path as a person writes it: `task.fit.inputs.table`, `image.a.packages[0]`."""
     text = ""
@@ -54,8 +59,8 @@ class Problem:
 
     def __str__(self) -> str:
         where = f"{self.place}: " if str(self.place) else ""
-        text = f"{where}{self.message} [{self.slug}]"
-        return f"{text}\n  hint: {self.hint}" if self.hint else text
+        text = visible(f"{where}{self.message} [{self.slug}]")
+        return f"{text}\n  hint: {visible(self.hint)}" if self.hint else text
 
 
 class CooperyError(Exception):

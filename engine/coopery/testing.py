@@ -1,11 +1,11 @@
 """For plugin authors' tests: a project to write recipes in, and the installed command to run them.
 
-    from coopery.testing import make_project
+from coopery.testing import make_project
 
-    def test_greets(tmp_path):
-        project = make_project(tmp_path)
-        project.write("recipe.toml", '[task.a]\\ncommand = "echo hi"\\n')
-        assert project.coopery("run").exit_code == 0
+def test_greets(tmp_path):
+    project = make_project(tmp_path)
+    project.write("recipe.toml", '[task.a]\\ncommand = "echo hi"\\n')
+    assert project.coopery("run").exit_code == 0
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ Owner, times, umask and all other permissions never matter (semantics 1). Names 
 the file system holds has an identity.
 """
 
-# ruff: noqa: PTH - paths are bytes here, which pathlib does not know.
+# Paths are bytes here, which pathlib does not know.
+# ruff: noqa: PTH115, PTH116, PTH118
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from coopery.errors import visible
 from coopery.hooks import hookimpl
 from coopery.options import Settings, option
 from coopery.quantities import show_seconds
@@ -91,4 +92,4 @@ def _tail(log: Path | None) -> list[str]:
         file.seek(0, 2)
         file.seek(max(0, file.tell() - 64 * 1024))
         lines = file.read().decode("utf-8", "replace").splitlines()[-TAIL:]
-    return ["".join(c if c.isprintable() or c == "\t" else repr(c)[1:-1] for c in x) for x in lines]
+    return [visible(line) for line in lines]

@@ -118,9 +118,7 @@ def _sets(parser: argparse.ArgumentParser) -> None:
 
 def _graph(parser: argparse.ArgumentParser) -> None:
     _targets(parser)
-    parser.add_argument(
-        "--format", metavar="FORMAT", help="text (the default), mermaid or dot"
-    )
+    parser.add_argument("--format", metavar="FORMAT", help="text (the default), mermaid or dot")
     parser.add_argument(
         "--instances", action="store_true", help="one node per instance, not per task"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from coopery.keys import Identities, differences, parts_of
@@ -36,19 +36,20 @@ class Cause:
 
 
 @dataclass(frozen=True)
+class _Change:
+    """A part of a key that differs; None where there was none, or is none any more."""
+
+    name: str
+    before: Part | None
+    after: Part | None
+
+
+@dataclass(frozen=True)
 class _Way:
     """A linked list from a step back to the target: a way can be as long as the plan."""
 
     label: str
     before: _Way | None
-
-    def names(self) -> tuple[str, ...]:
-        found = []
-        way: _Way | None = self
-        while way is not None:
-            found.append(way.label)
-            way = way.before
-        return tuple(reversed(found))
 
 
 class Search:
@@ -73,90 +74,98 @@ class Search:
         pending: list[tuple[Step, Record, _Way | None]] = [(step, old, None)]
         while pending:
             current, record, way = pending.pop()
+            changes = self._changes(current, record)
+            if not changes:
+                found.append(_unexplained(current, way))
             deeper: list[tuple[Step, Record, _Way | None]] = []
-            for before, after in self._changed(current, record):
-                further = [] if after is None else self._behind(current, after, before, record)
-                unseen = [(s, r) for s, r in further if s.name not in seen]
-                if further:
-                    # A step behind two inputs is told of once.
-                    deeper += [(s, r, _Way(_label(after, s), way)) for s, r in unseen]
-                    seen.update(s.name for s, _ in unseen)
-                    continue
-                found.append(self._cause(current, before, after, way))
+            for change in changes:
+                behind = self._behind(current, change, record)
+                if not behind:
+                    found.append(self._cause(current, change, way))
+                for producer, then in behind:
+                    if producer.name not in seen:  # one behind two inputs is told of once
+                        seen.add(producer.name)
+                        deeper.append((producer, then, _Way(_label(change, producer), way)))
             pending += reversed(deeper)
-        if not found:
-            text = "a part that is not recorded changed"
-            found.append(Cause(code="changed", step=step.name, part="", text=text))
         return tuple(found)
 
-    def _changed(self, step: Step, record: Record) -> list[tuple[Part | None, Part | None]]:
+    def _changes(self, step: Step, record: Record) -> list[_Change]:
         before = {part.name: part for part in record.parts}
         after = {part.name: part for part in parts_of(step, self.identities)}
-        pairs = [
-            (before.get(name), after.get(name))
-            for name in (*after, *(n for n in before if n not in after))
-        ]
-        pairs = [(o, n) for o, n in pairs if o is None or n is None or o.value != n.value]
-        # The hashes of a package go with its version.
-        moved = {(n or o).name for o, n in pairs if (n or o) is not None}  # type: ignore[union-attr]
+        changes = [_Change(name, before.get(name), after.get(name)) for name in {**after, **before}]
+        changes = [c for c in changes if _value(c.before) != _value(c.after)]
+        # A package's hashes go with its version, and nobody reads them.
+        moved = {change.name for change in changes}
         return [
-            (o, n)
-            for o, n in pairs
-            if f"package {(n or o).name.removeprefix('hashes ')}" not in moved  # type: ignore[union-attr]
-            or not (n or o).name.startswith("hashes ")  # type: ignore[union-attr]
+            c
+            for c in changes
+            if not c.name.startswith("hashes ")
+            or f"package {c.name.removeprefix('hashes ')}" not in moved
         ]
 
-    def _cause(
-        self, step: Step, before: Part | None, after: Part | None, way: _Way | None
-    ) -> Cause:
+    def _cause(self, step: Step, change: _Change, way: _Way | None) -> Cause:
         words = differences(
-            [before] if before else [], [after] if after else [], self.identities.store
+            [change.before] if change.before else [],
+            [change.after] if change.after else [],
+            self.identities.store,
         )
-        part = after or before
-        assert part is not None
         return Cause(
             code="changed",
             step=step.name,
-            part=part.name,
+            part=change.name,
             text="; ".join(words),
-            through=way.names() if way else (),
+            through=_names(way),
         )
 
-    def _behind(
-        self, step: Step, part: Part, before: Part | None, record: Record
-    ) -> list[tuple[Step, Record]]:
+    def _behind(self, step: Step, change: _Change, record: Record) -> list[tuple[Step, Record]]:
         """The steps whose new results make this part differ, each with its earlier result."""
-        if part.step is None or before is None:
+        if change.before is None or change.after is None or change.after.step is None:
             return []
         found = []
         for need in step.needs:
-            if need.role == part.name:
-                for name, output in _sources(need):
-                    behind = self.plan.steps[name]
-                    old = self._result_then(behind, before, record)
-                    if old is not None and self._differs(behind, old, output):
-                        found.append((behind, old))
+            if need.role != change.name:
+                continue
+            for name, output in _sources(need):
+                now = self.identities.outputs.get(name)
+                then = self._result_then(self.plan.steps[name], output, change.before, record)
+                if now is None or then is None:
+                    continue
+                if _digest(then.outputs, output) != _digest(now, output):
+                    found.append((self.plan.steps[name], then))
         return found
 
-    def _result_then(self, step: Step, before: Part, reader: Record) -> Record | None:
-        """The result of `step` that the reader's result was made from."""
+    def _result_then(self, step: Step, output: str, before: Part, reader: Record) -> Record | None:
+        """The result of `step` that the reader's earlier result was made from."""
         recall = self.history.store.recall
-        if step.work.in_place and before.value in (found := recall([before.value])):
-            return found[before.value]  # its identity was its key
+        if step.work.in_place:
+            return recall([before.value]).get(before.value)  # its identity was its key
         entry = self.history.entry(reader.run, step.name)
-        if entry is None or not entry["key"]:
-            return None
-        return recall([entry["key"]]).get(entry["key"])
-
-    def _differs(self, step: Step, old: Record, output: str) -> bool:
-        now = self.identities.outputs.get(step.name)
-        if now is None or not self.identities.known(step):
-            return False
-        return now[output].digest != _digest(old, output)
+        if entry is not None and entry["key"]:
+            return recall([entry["key"]]).get(entry["key"])
+        results = self.history.results(step.name)
+        return next((r for r in results if _digest(r.outputs, output) == before.value), None)
 
 
-def _digest(record: Record, output: str) -> str:
-    found = record.outputs.get(output)
+def _unexplained(step: Step, way: _Way | None) -> Cause:
+    """The same key, and another result."""
+    text = "made again, it came out different" if way else "nothing that is recorded changed"
+    return Cause(code="changed", step=step.name, part="", text=text, through=_names(way))
+
+
+def _names(way: _Way | None) -> tuple[str, ...]:
+    found = []
+    while way is not None:
+        found.append(way.label)
+        way = way.before
+    return tuple(reversed(found))
+
+
+def _value(part: Part | None) -> str | None:
+    return part.value if part else None
+
+
+def _digest(outputs: Mapping[str, Identity], output: str) -> str:
+    found = outputs.get(output)
     return found.digest if found else ""
 
 
@@ -170,12 +179,13 @@ def _sources(need: Need) -> Iterable[tuple[str, str]]:
             return []
 
 
-def _label(part: Part | None, step: Step) -> str:
-    """How a reader calls what it needs: `image science`, `wheel penguins`, `input table of prep`."""
-    assert part is not None
+def _label(change: _Change, step: Step) -> str:
+    """How a reader calls what it needs: `image science`, `wheel own`, `input table of prep`."""
     if step.work.kind == "task":
-        return f"{part.name} of {step.name}"
-    return part.name if part.name.endswith(f" {step.subject}") else f"{part.name} {step.subject}"
+        return f"{change.name} of {step.name}"
+    if change.name.endswith(f" {step.subject}"):
+        return change.name
+    return f"{change.name} {step.subject}"
 
 
 def known_identities(
@@ -193,6 +203,3 @@ def known_identities(
         elif key in records and not step.always:
             identities.outputs[name] = records[key].outputs
     return identities
-
-
-__all__ = ["Cause", "Search", "Sequence", "known_identities"]

@@ -88,7 +88,7 @@ def reads(node: Node) -> list[tuple[str, str]]:
 def _ordered(names: list[str], edges: Mapping[tuple[str, str], object]) -> list[str]:
     """The names such that each follows those it reads from, else in the recipe's order."""
     position = {name: index for index, name in enumerate(names)}
-    sorter: TopologicalSorter[str] = TopologicalSorter({name: () for name in names})
+    sorter: TopologicalSorter[str] = TopologicalSorter(dict.fromkeys(names, ()))
     for tail, head in edges:
         sorter.add(head, tail)
     sorter.prepare()
@@ -129,7 +129,9 @@ def dot(graph: Graph) -> str:
     """A Graphviz digraph."""
     lines = ["digraph coopery {", "    rankdir=LR;", "    node [shape=box];"]
     lines += [
-        f"    {_quoted(name)};" if name == label else f"    {_quoted(name)} [label={_quoted(label)}];"
+        f"    {_quoted(name)};"
+        if name == label
+        else f"    {_quoted(name)} [label={_quoted(label)}];"
         for name, label in graph.nodes.items()
     ]
     lines += [f"    {_quoted(tail)} -> {_quoted(head)};" for tail, head in graph.edges]

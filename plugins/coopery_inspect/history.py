@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import groupby, islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +42,17 @@ class History:
 
     def runs(self) -> Iterator[str]:
         """The ids of this recipe's runs, latest first."""
-        for run in list(self.store.runs())[:DEPTH]:
-            document = self.read(run)
-            if document is None:
-                continue
-            if self.file is None or document["recipe"] == str(self.file):
-                yield run
+        kept = list(self.store.runs())[:DEPTH]
+        # Ids tell the second a run began in; within one, the records know better.
+        for _, second in groupby(kept, key=lambda run: run.partition("-")[0]):
+            for run in sorted(second, key=self._started, reverse=True):
+                document = self.read(run)
+                if document and (not self.file or document["recipe"] == str(self.file)):
+                    yield run
+
+    def _started(self, run: str) -> str:
+        # A run that has not ended does not say when it began: it is the latest.
+        return (self.read(run) or {}).get("started") or "~"
 
     def entry(self, run: str, step: str) -> Document | None:
         """What the record of a run says of a step."""
@@ -60,10 +66,13 @@ class History:
         self.entry(run, "")
         return tuple(self._entries[run])
 
-    def results(self, step: str) -> Iterator[Record]:
-        """The results of a step in this recipe's runs, latest first, as long as remembered."""
+    def results(self, step: str, skip: int = 0) -> Iterator[Record]:
+        """The remembered results of a step in this recipe's runs, latest first.
+
+        The latest `skip` runs are left out.
+        """
         seen = set()
-        for run in self.runs():
+        for run in islice(self.runs(), skip, None):
             entry = self.entry(run, step)
             if entry is None or entry["state"] != "succeeded" or entry["key"] in seen:
                 continue
@@ -87,12 +96,9 @@ class History:
 
     def before(self, record: Record) -> Record | None:
         """The result of the same step before the run that made this one."""
+        later = list(takewhile(lambda run: run != record.run, self.runs()))
         return next(
-            (
-                other
-                for other in self.results(record.step)
-                if other.key != record.key and other.run < record.run
-            ),
+            (r for r in self.results(record.step, skip=len(later) + 1) if r.key != record.key),
             None,
         )
 

@@ -12,9 +12,7 @@ from coopery.session import Opened, Request, open_recipe
 
 def run(context: Context) -> int:
     """List the tasks and images of the recipe."""
-    opened = open_recipe(
-        Request(file=context.arguments.file), context.plugins, context.settings
-    )
+    opened = open_recipe(Request(file=context.arguments.file), context.plugins, context.settings)
     document = {
         "recipe": str(opened.recipe.file),
         "runtime": opened.runtime,
@@ -59,7 +57,7 @@ def _images(recipe: Recipe) -> list[dict[str, Any]]:
 
 
 def _text(document: dict[str, Any]) -> str:
-    tasks = [
+    tasks: list[tuple[str, ...]] = [
         (
             task["name"],
             _size(task),
@@ -68,7 +66,7 @@ def _text(document: dict[str, Any]) -> str:
         )
         for task in document["tasks"]
     ]
-    images = [
+    images: list[tuple[str, ...]] = [
         (
             image["name"],
             image["python"],
@@ -103,7 +101,7 @@ def run_plugins(context: Context) -> int:
     sources = {
         entry.name: entry.dist for entry in entry_points(group="coopery") if entry.dist is not None
     }
-    document = []
+    document: list[dict[str, Any]] = []
     for name, plugin in context.plugins.listing:
         source = sources.get(name)
         document.append(
@@ -115,7 +113,7 @@ def run_plugins(context: Context) -> int:
                 "hooks": list(context.plugins.hooks_of(plugin)),
             }
         )
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             p["name"],
             p["module"],

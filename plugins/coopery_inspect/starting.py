@@ -7,7 +7,7 @@ from pathlib import Path
 from coopery.commands import Context
 from coopery.errors import Problem, RecipeError
 
-TOML = '''\
+TOML = """\
 # A recipe: tasks with named inputs and outputs. `coopery run` brings all of them up to date,
 # and runs nothing again whose inputs, command and parameters are what they were.
 
@@ -33,10 +33,10 @@ outputs.total = "build/count.txt"
 # [task.fit]
 # image = "science"
 # matrix.fold = [0, 1, 2]                 # three instances: fit@fold=0, fit@fold=1, fit@fold=2
-# command = ["python", "-m", "mypackage.fit", "--fold", "{matrix.fold}", "{inputs.table}", "{outputs.model}"]
+# command = ["python", "-m", "mine.fit", "{matrix.fold}", "{inputs.table}", "{outputs.model}"]
 # inputs.table = "data/table.csv"
 # outputs.model = {}                      # stays in the store: coopery get fit.model
-'''
+"""
 
 PYTHON = '''\
 """A recipe: tasks with named inputs and outputs. `coopery run` brings all of them up to date,

@@ -38,7 +38,7 @@ def plan_image(
     recipe: Recipe, image: Image, layers: Sequence[Layer], runtime: str
 ) -> ImagePlan | None:
     """An image becomes a virtual environment; its files are laid under each task's folder."""
-    return plan_environment(image, layers) if runtime == NAME else None
+    return plan_environment(recipe, image, layers) if runtime == NAME else None
 
 
 @hookimpl(trylast=True)

@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar
 
 from coopery.dependencies import ImagePlan, IndexOptions, Layer, Pin
 from coopery.errors import MachineError, Problem, StepError, problem
-from coopery.model import Image
+from coopery.model import Image, Recipe
 from coopery.planning import HOST_PYTHON
 from coopery.shapes import unkeyed
 from coopery.steps import Made, Need, Step, StepSource, Workspace
@@ -37,10 +37,12 @@ class Environment:
     wheels: Annotated[tuple[str, ...], unkeyed] = ()
     """The roles of the needs that hold wheels, in the order to install them."""
     pins: Annotated[tuple[Pin, ...], unkeyed] = ()
+    root: Annotated[Path | None, unkeyed] = None
+    """The recipe's folder, where a project's own index configuration is looked for."""
     index: Annotated[IndexOptions, unkeyed] = field(default_factory=IndexOptions)
 
 
-def plan_environment(image: Image, layers: Sequence[Layer]) -> ImagePlan:
+def plan_environment(recipe: Recipe, image: Image, layers: Sequence[Layer]) -> ImagePlan:
     """The environment of an image, and what of its layers each task takes care of."""
     pins = tuple(sorted((p for layer in layers for p in layer.pins), key=lambda p: p.name))
     wheels = [need for layer in layers for need in layer.wheels]
@@ -53,6 +55,7 @@ def plan_environment(image: Image, layers: Sequence[Layer]) -> ImagePlan:
         wheels=tuple(need.role for need in wheels),
         pins=pins,
         index=index,
+        root=recipe.root,
     )
     name = f"environment {image.name}"
     step = Step(
@@ -85,7 +88,7 @@ def make_environment(work: Environment, workspace: Workspace) -> Made:
 
     from coopery.indexes import installer_environment
 
-    settings, flags = installer_environment(work.index)
+    settings, flags = installer_environment(work.index, root=work.root)
     environ = {**os.environ, **settings}
     uv = find_uv_bin()
     python = sys.executable if work.python == HOST_PYTHON else work.python

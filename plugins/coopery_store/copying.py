@@ -1,6 +1,7 @@
 """Copies of files and folders that share no inode with the original, and removal of folders."""
 
-# ruff: noqa: PTH - paths are bytes here, which pathlib does not know.
+# Paths are bytes here, which pathlib does not know.
+# ruff: noqa: PTH101, PTH102, PTH108, PTH112, PTH114, PTH115, PTH118, PTH120, PTH211
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from coopery_store.home import disk_full, sync_path
 from coopery_store.index import Index
 from coopery_store.locks import held, lock_file
 from coopery_store.objects import Objects
-from coopery_store.stats import Stats
+from coopery_store.stats import Stats, name_of
 
 ABSENT = "absent"
 EDITED = "edited"
@@ -65,7 +65,7 @@ class Deliveries:
         return found
 
     def _recorded(self, paths: Sequence[Path]) -> dict[Path, str]:
-        names = {_name(path): path for path in paths}
+        names = {name_of(path): path for path in paths}
         sql = "SELECT destination, digest FROM deliveries WHERE destination IN ({})"
         return {names[name]: digest for name, digest in self._index.select_in(sql, list(names))}
 
@@ -74,7 +74,7 @@ class Deliveries:
 
         Raises StepError besides: `lost-bytes`, and `unwritable` where the destination cannot be.
         """
-        with held(lock_file(self._locks, f"deliver {os.fsdecode(_name(destination))}")):
+        with held(lock_file(self._locks, f"deliver {os.fsdecode(name_of(destination))}")):
             state = self.deliverable([destination])[destination]
             if state == EDITED and self._content(destination) == identity.digest:
                 state = identity.digest
@@ -88,7 +88,7 @@ class Deliveries:
                     raise StepError(problem("lost-bytes", message, hint=hint))
                 _put(source, destination)
             if self._recorded([destination]).get(destination) != identity.digest:
-                text = delivery_text(_name(destination), identity.digest)
+                text = delivery_text(name_of(destination), identity.digest)
                 self._index.append([text], durable=False)
 
     def _content(self, destination: Path) -> str | None:
@@ -97,10 +97,6 @@ class Deliveries:
         except StepError:
             return None
         return found[destination].digest if destination in found else None
-
-
-def _name(path: Path) -> bytes:
-    return os.fsencode(path.absolute())
 
 
 def _is_empty_folder(path: Path) -> bool:

@@ -1,6 +1,7 @@
 """The objects: files and folders under their identity, moved in by rename and never changed."""
 
-# ruff: noqa: PTH - paths are bytes here, which pathlib does not know.
+# Paths are bytes here, which pathlib does not know.
+# ruff: noqa: PTH101, PTH105, PTH114, PTH118
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Identities of the project's files and folders: one stat each, hashed only when changed."""
 
-# ruff: noqa: PTH - paths are bytes here, which pathlib does not know.
+# Paths are bytes here, which pathlib does not know.
+# ruff: noqa: PTH100, PTH115, PTH116
 
 from __future__ import annotations
 
@@ -42,6 +43,13 @@ _KEEP = "INSERT OR REPLACE INTO stats VALUES(?, ?, ?, ?, ?, ?, ?, ?)"
 _KEEP_LISTING = "INSERT OR IGNORE INTO folders(digest, listing) VALUES(?, ?)"
 
 
+def name_of(path: Path) -> bytes:
+    """The absolute path as bytes, `..` taken out; most are in that form already."""
+    name = os.fsencode(path)
+    plain = name.startswith(b"/") and b"/." not in name
+    return name if plain else os.path.abspath(name)
+
+
 def _unreadable(error: OSError, name: bytes) -> StepError:
     shown = os.fsdecode(error.filename or name)
     hint = "make it readable for the user who runs coopery"
@@ -71,7 +79,7 @@ class Stats:
 
     def identify(self, path: Path) -> Identity:
         """See `coopery.steps.Store.identify`; raises FileNotFoundError."""
-        name = os.path.abspath(os.fsencode(path))
+        name = name_of(path)
         with _readable(name):
             return self._identity(name, os.stat(name), follow=True)
 
@@ -83,7 +91,7 @@ class Stats:
         look = os.stat if follow else os.lstat
         there: list[tuple[Path, bytes, os.stat_result]] = []
         for path in paths:
-            name = os.path.abspath(os.fsencode(path))
+            name = name_of(path)
             try:
                 there.append((path, name, look(name)))
             except (FileNotFoundError, NotADirectoryError):
@@ -103,7 +111,7 @@ class Stats:
 
     def identify_set(self, root: Path, files: Sequence[str]) -> Identity:
         """See `coopery.steps.Store.identify_set`; raises FileNotFoundError."""
-        top = os.path.abspath(os.fsencode(root))
+        top = name_of(root)
         with _readable(top):
             return self._folder(top, scan_chosen(top, files))
 

@@ -39,14 +39,17 @@ def test_quantity(text: str, value: float) -> None:
     assert parse_quantity(text) == value
 
 
-@pytest.mark.parametrize("text", ["", "lots", "1 GB", "1GB", "1K", "0", "-1", "1e", "Mi", "1.2.3", "0x1"])
+@pytest.mark.parametrize(
+    "text", ["", "lots", "1 GB", "1GB", "1K", "0", "-1", "1e", "Mi", "1.2.3", "0x1"]
+)
 def test_not_a_quantity(text: str) -> None:
     with pytest.raises(ValueError, match="expected"):
         parse_quantity(text)
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("90s", 90), ("10m", 600), ("1h30m", 5400), ("250ms", 0.25), ("2d", 172800)]
+    ("text", "seconds"),
+    [("90s", 90), ("10m", 600), ("1h30m", 5400), ("250ms", 0.25), ("2d", 172800)],
 )
 def test_duration(text: str, seconds: float) -> None:
     assert parse_duration(text) == seconds

@@ -43,7 +43,8 @@ def test_a_task_reads_and_writes_channels(project: Project) -> None:
 def test_a_touched_but_equal_input_runs_nothing(project: Project) -> None:
     file = project.write("in.txt", "x")
     project.write(
-        "recipe.toml", '[task.a]\ncommand = "cat {inputs.i} > {outputs.o}"\n'
+        "recipe.toml",
+        '[task.a]\ncommand = "cat {inputs.i} > {outputs.o}"\n'
         'inputs.i = "in.txt"\noutputs.o = "o"\n',
     )
     project.run()
@@ -341,8 +342,10 @@ def test_transient_outputs_are_dropped_and_remade(project: Project) -> None:
     assert [p.read_text() for p in objects if p.read_text() == "transient\n"] == [
         "transient\n"
     ]  # b's own copy has the same bytes, and stays
-    recipe("[task.c]\ncommand = 'wc -c < {inputs.i} > {outputs.o}'\n"
-           "inputs.i = { from = 'a.o' }\noutputs.o = 'c'\n")
+    recipe(
+        "[task.c]\ncommand = 'wc -c < {inputs.i} > {outputs.o}'\n"
+        "inputs.i = { from = 'a.o' }\noutputs.o = 'c'\n"
+    )
     steps = project.run()
     assert project.read("c").strip() == "10"
     assert steps["b"]["cached"]

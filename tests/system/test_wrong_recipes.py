@@ -133,7 +133,12 @@ CASES = {
     "names by case": (GOOD + "[task.A]\ncommand = ['true']\n", "duplicate-name", 3, "case"),
     "empty command": ("[task.a]\ncommand = []\n", "empty-command", 2, "empty"),
     "empty string": ("[task.a]\ncommand = ' '\n", "empty-command", 2, "empty"),
-    "empty matrix": ("[task.a]\nmatrix.x = []\ncommand = ['true']\n", "empty-matrix", 2, "no values"),
+    "empty matrix": (
+        "[task.a]\nmatrix.x = []\ncommand = ['true']\n",
+        "empty-matrix",
+        2,
+        "no values",
+    ),
     "axis not in destination": (
         "[task.a]\nmatrix.x = [1, 2]\ncommand = ['true']\noutputs.o = 'o'\n",
         "destination-lacks-axis",
@@ -154,7 +159,12 @@ CASES = {
         2,
         "assume",
     ),
-    "unknown runtime": ("[defaults]\nruntime = 'dokcer'\n" + GOOD, "unknown-runtime", None, "local"),
+    "unknown runtime": (
+        "[defaults]\nruntime = 'dokcer'\n" + GOOD,
+        "unknown-runtime",
+        None,
+        "local",
+    ),
     "undeclared file": (
         "[task.a]\ncommand = ['cat', 'recipe.toml']\n",
         "undeclared-file",

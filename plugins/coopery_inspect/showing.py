@@ -1,0 +1,105 @@
+"""`show`: the record of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from coopery.commands import Context, table
+from coopery.errors import Problem, RecipeError
+from coopery.quantities import show_bytes, show_seconds
+from coopery.session import open_store
+from coopery.steps import Store
+from coopery_inspect.history import History, find_run, recipe_file
+
+HEADER = ("STEP", "STATE", "CACHED", "TOOK", "EXIT", "MEMORY", "KEY")
+
+
+def run(context: Context) -> int:
+    """Show the run that is named, else the recipe's latest, else the latest of all."""
+    with open_store(context.plugins, context.settings) as store:
+        given = context.arguments.run
+        found = find_run(store, given) if given is not None else _latest(context, store)
+        document = store.read_run(found)
+    context.answer(document, _text(document))
+    return 0
+
+
+def _latest(context: Context, store: Store) -> str:
+    file: Path | None
+    try:
+        file = recipe_file(context)
+    except RecipeError:
+        if context.arguments.file is not None:
+            raise
+        file = None  # outside any project, the latest of all is meant
+    found = next(History(store, file).runs(), None)
+    if found is None:
+        message = f"no run of {file.name if file else 'any recipe'} is kept"
+        raise RecipeError(Problem(slug="no-runs", message=message, hint="start one: coopery run"))
+    return found
+
+
+def _text(document: Mapping[str, Any]) -> str:
+    facts = [
+        ("run", document["run"]),
+        ("recipe", document["recipe"]),
+        ("runtime", document["runtime"]),
+        ("targets", ", ".join(document["targets"]) or "-"),
+        ("state", _state(document)),
+    ]
+    if document.get("started"):
+        facts.append(("started", document["started"]))
+        facts.append(("took", _took(document)))
+    parts = [table([(f"{name}:", value) for name, value in facts])]
+    steps = document.get("steps", [])
+    if steps:
+        parts.append(table([_row(step) for step in steps], HEADER))
+    details = [line for step in steps for line in _details(step)]
+    if details:
+        parts.append("\n".join(details))
+    return "\n\n".join(parts)
+
+
+def _state(document: Mapping[str, Any]) -> str:
+    if "exit_code" in document:
+        return f"{document['state']} (exit code {document['exit_code']})"
+    return f"{document['state']} (it has not ended, or was killed)"
+
+
+def _row(step: Mapping[str, Any]) -> tuple[str, ...]:
+    facts = step["facts"]
+    exit_code, memory = facts.get("exit_code"), facts.get("peak_memory")
+    return (
+        step["step"],
+        step["state"],
+        "yes" if step["cached"] else "-",
+        _took(step),
+        "-" if exit_code is None else str(exit_code),
+        "-" if memory is None else show_bytes(memory),
+        step["key"][:12] or "-",
+    )
+
+
+def _took(entry: Mapping[str, Any]) -> str:
+    if not entry.get("started") or not entry.get("ended"):
+        return "-"
+    span = datetime.fromisoformat(entry["ended"]) - datetime.fromisoformat(entry["started"])
+    return show_seconds(span.total_seconds())
+
+
+def _details(step: Mapping[str, Any]) -> list[str]:
+    """What a step's row does not say: why it ran, its notes, what went wrong, its log."""
+    lines = []
+    reason = step["reason"]
+    if reason and not step["cached"]:
+        lines.append(f"  because: {reason['text']}")
+    if step["notes"]:
+        lines.append(f"  notes: {', '.join(step['notes'])}")
+    for problem in step["problems"]:
+        lines += [f"  {line}" for line in problem["message"].splitlines()]
+    if step["log"]:
+        lines.append(f"  log: {step['log']}")
+    return [f"{step['step']}:", *lines] if lines else []

@@ -1,0 +1,216 @@
+"""`why`: what of a target changed since it was last made, or which run made its result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from coopery import running
+from coopery.commands import Context
+from coopery.dependencies import LockPolicy
+from coopery.planning import Plan
+from coopery.records import timestamp
+from coopery.running import Forecast, Policy
+from coopery.session import Request, make_plan, open_recipe, open_store
+from coopery.steps import Record, Store
+from coopery_inspect.causes import Cause, Search, known_identities
+from coopery_inspect.history import History
+
+MOST = 8
+"""How many reasons the text gives; `--json` gives all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What there is to say of one target.
+
+    `reasons` tell why it will run (of what it depends on: why that will), and of a cached one,
+    why it ran. `chain` leads from the step it depends on to it.
+    """
+
+    step: str
+    verdict: str
+    key: str
+    chain: tuple[str, ...] = ()
+    made_by: str = ""
+    made_at: float | None = None
+    reasons: tuple[Cause, ...] = ()
+
+    @property
+    def on(self) -> str | None:
+        """The step on which it depends whether it runs."""
+        return self.chain[0] if self.chain else None
+
+
+def run(context: Context) -> int:
+    """Explain every target; nothing is run, locked or written."""
+    arguments = context.arguments
+    request = Request(
+        file=arguments.file,
+        targets=tuple(arguments.targets),
+        sets=tuple(arguments.sets),
+        lock=LockPolicy.PREVIEW,
+    )
+    opened = open_recipe(request, context.plugins, context.settings)
+    plan = make_plan(opened, request, context.plugins, context.settings)
+    with open_store(context.plugins, context.settings) as store:
+        answers = Explainer(plan, store).answers()
+    document = {
+        "recipe": str(plan.recipe.file),
+        "runtime": plan.runtime,
+        "targets": [_document(answer) for answer in answers],
+    }
+    context.answer(document, "\n".join(_text(answer) for answer in answers))
+    return 0
+
+
+class Explainer:
+    """Explains the steps of one plan."""
+
+    def __init__(self, plan: Plan, store: Store) -> None:
+        self.plan = plan
+        self.history = History(store, plan.recipe.file)
+        forecasts = running.forecast(plan, store, Policy(jobs=1))
+        self.forecasts: Mapping[str, Forecast] = {f.step: f for f in forecasts}
+        keys = {f.step: f.key for f in forecasts if f.key}
+        self.records: Mapping[str, Record] = store.recall(list(keys.values()))
+        self.identities = known_identities(plan, keys, self.records, self.history)
+        self.search = Search(plan, self.identities, self.history)
+
+    def answers(self) -> list[Answer]:
+        """An answer for every target of the plan."""
+        return [self.answer(self.forecasts[name]) for name in self.plan.targets]
+
+    def answer(self, forecast: Forecast) -> Answer:
+        """What a run would do with a step, and for which reasons."""
+        match forecast.verdict:
+            case "cached":
+                record = self.records[forecast.key]
+                return Answer(
+                    step=forecast.step,
+                    verdict="cached",
+                    key=record.key,
+                    made_by=record.run,
+                    made_at=record.finished,
+                    reasons=self.past(record),
+                )
+            case "depends":
+                chains = self.chains(forecast.step)
+                reasons = [
+                    replace(cause, through=(chain[0], *cause.through))
+                    for chain in chains
+                    for cause in self.reasons(self.forecasts[chain[0]])
+                ]
+                return Answer(
+                    step=forecast.step,
+                    verdict="depends",
+                    key="",
+                    chain=chains[0],
+                    reasons=tuple(reasons),
+                )
+        return Answer(
+            step=forecast.step,
+            verdict="run",
+            key=forecast.key,
+            reasons=self.reasons(forecast),
+        )
+
+    def reasons(self, forecast: Forecast) -> tuple[Cause, ...]:
+        """Why a step will run."""
+        step = self.plan.steps[forecast.step]
+        if step.always:
+            return (_plain("always", forecast),)
+        if not forecast.key:
+            return (_plain("missing-input", forecast),)
+        if forecast.key in self.records:
+            return (_plain("gone", forecast),)
+        return self.search.causes(step, self.history.latest(step.name, step.work.kind))
+
+    def past(self, record: Record) -> tuple[Cause, ...]:
+        """Why the run that made a result did so, as far as its record is kept."""
+        entry = self.history.entry(record.run, record.step)
+        reason = entry["reason"] if entry else None
+        if reason is None:
+            return ()
+        before = self.history.before(record) if reason["code"] == "changed" else None
+        if before is not None:
+            return self.search.causes(self.plan.steps[record.step], before)
+        return (Cause(code=reason["code"], step=record.step, part="", text=reason["text"]),)
+
+    def chains(self, name: str) -> list[tuple[str, ...]]:
+        """For each step that may cut `name` off, the shortest way from that step to `name`."""
+        reader: dict[str, str | None] = {name: None}
+        pending = [name]
+        roots = []
+        for current in pending:
+            if self.forecasts[current].verdict != "depends":
+                roots.append(current)
+                continue
+            for need in self.plan.steps[current].waits_for:
+                if need not in self.identities.outputs and need not in reader:
+                    reader[need] = current
+                    pending.append(need)
+        # The one that the forecast names comes first.
+        roots.sort(key=lambda root: root != self.forecasts[name].on)
+        return [_way(root, reader) for root in roots]
+
+
+def _way(root: str, reader: Mapping[str, str | None]) -> tuple[str, ...]:
+    found = []
+    current: str | None = root
+    while current is not None:
+        found.append(current)
+        current = reader[current]
+    return tuple(found)
+
+
+def _plain(code: str, forecast: Forecast) -> Cause:
+    return Cause(code=code, step=forecast.step, part="", text=forecast.reason)
+
+
+def _document(answer: Answer) -> dict[str, Any]:
+    return {
+        "step": answer.step,
+        "verdict": answer.verdict,
+        "key": answer.key or None,
+        "on": answer.on,
+        "chain": list(answer.chain),
+        "made_by": answer.made_by or None,
+        "made_at": timestamp(answer.made_at),
+        "reasons": [
+            {
+                "code": cause.code,
+                "step": cause.step,
+                "part": cause.part or None,
+                "text": cause.text,
+                "through": list(cause.through),
+            }
+            for cause in answer.reasons
+        ],
+    }
+
+
+def _text(answer: Answer) -> str:
+    reasons = [str(cause) for cause in answer.reasons[:MOST]]
+    if len(answer.reasons) > MOST:
+        reasons.append(f"… and {len(answer.reasons) - MOST} more (--json gives all)")
+    match answer.verdict:
+        case "cached":
+            when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(answer.made_at))
+            head = f"cached, made by run {answer.made_by} at {when}, key {answer.key[:12]}"
+            reasons = [f"it ran because: {reason}" for reason in reasons]
+        case "depends":
+            head = f"depends on {answer.on}"
+            if len(answer.chain) > 2:
+                head += f" ({_chain(answer.chain)})"
+        case _:
+            head = "run"
+    return "\n".join([f"{answer.step}: {head}", *(f"  {reason}" for reason in reasons)])
+
+
+def _chain(names: tuple[str, ...]) -> str:
+    """`prepare -> fit@fold=0 -> score`; a long one without its middle."""
+    shown = names if len(names) <= 6 else (*names[:3], "…", *names[-2:])
+    return " -> ".join(shown)

@@ -99,7 +99,7 @@ def check_plugins(session: nox.Session, coopery: Path, expected: set[str]) -> No
     """The installed command must find exactly these plugins."""
     answer = session.run(str(coopery), "plugins", "--json", silent=True, external=True)
     listed = json.loads(str(answer))
-    found = {plugin["name"] for plugin in listed.get("plugins", listed)}
+    found = {plugin["name"] for plugin in listed}
     if found != expected:
         session.error(f"{coopery} lists {sorted(found)}, expected {sorted(expected)}")
     session.log(f"{coopery} lists {len(found)} plugins")

@@ -8,6 +8,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+
+from coopery.testing import make_project
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -214,8 +217,13 @@ def test_recipe_reference_names_every_key() -> None:
 
 
 def matches(expected: str, found: str) -> bool:
-    """Whether an output is as a page says; `…` in the page stands for anything on its line."""
-    pattern = ".*".join(re.escape(part) for part in expected.rstrip("\n").split("…"))
+    """Whether an output is as a page says.
+
+    `…` stands for anything on its line; alone on a line, for any number of lines.
+    """
+    lines = expected.rstrip("\n").replace("\n…\n", "\n\0\n").split("\0")
+    parts = [".*".join(re.escape(text) for text in line.split("…")) for line in lines]
+    pattern = "(?:.*\n)*?".join(part.removeprefix("\\\n") for part in parts)
     return re.fullmatch(pattern, found.rstrip("\n")) is not None
 
 
@@ -233,18 +241,11 @@ def commands(block: Block) -> Iterator[tuple[str, str]]:
         yield command, "\n".join(output)
 
 
-@pytest.mark.xdist_group("docs")
-@pytest.mark.parametrize("page", RUN, ids=page_id)
-def test_examples_do_what_the_page_says(page: Path, tmp_path: Path) -> None:
-    """In order: a block whose first line names a file writes it, a console block is run.
-
-    `console exit=N` expects that exit code. A block `console not-run` is left alone.
-    """
-    folder = tmp_path / "project"
-    folder.mkdir()
+def try_blocks(page: Path, folder: Path, home: Path) -> None:
+    """Do what a page says, in order: see `test_examples_do_what_the_page_says`."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     env = {k: v for k, v in os.environ.items() if not k.startswith("COOPERY_")}
-    env |= {"PATH": path, "COOPERY_HOME": str(tmp_path / "home"), "COOPERY_JOBS": "2"}
+    env |= {"PATH": path, "COOPERY_HOME": str(home), "COOPERY_JOBS": "2"}
     for block in blocks(page):
         if block.language != "console":
             if block.info:
@@ -256,6 +257,9 @@ def test_examples_do_what_the_page_says(page: Path, tmp_path: Path) -> None:
             continue
         code = int(block.info.removeprefix("exit=")) if block.info else 0
         for command, expected in commands(block):
+            if command.startswith("cd "):
+                folder /= command.removeprefix("cd ")
+                continue
             ended = subprocess.run(
                 ["sh", "-c", command],
                 cwd=folder,
@@ -270,6 +274,48 @@ def test_examples_do_what_the_page_says(page: Path, tmp_path: Path) -> None:
             assert ended.returncode == code, where
             if expected:
                 assert matches(expected, ended.stdout), where
+
+
+@pytest.mark.parametrize("page", RUN, ids=page_id)
+def test_examples_do_what_the_page_says(page: Path, tmp_path: Path) -> None:
+    """In order: a block whose first line names a file writes it, a console block is run.
+
+    `console exit=N` expects that exit code. A block `console not-run` is left alone.
+    """
+    (tmp_path / "project").mkdir()
+    try_blocks(page, tmp_path / "project", tmp_path / "home")
+
+
+def test_a_wrong_output_is_noticed() -> None:
+    assert matches("a … c\n", "a b c\n")
+    assert matches("a\n…\nd", "a\nb\nc\nd\n")
+    assert not matches("a … c\n", "a b d\n")
+    assert not matches("a\n", "a\nb\n")
+
+
+def test_plugin_of_the_docs_works_once_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Installed as an installer would leave it: the module, and its entry point's metadata."""
+    import tomllib
+
+    page = ROOT / "docs" / "how-to" / "write-a-plugin.md"
+    files = {block.info: block.text for block in blocks(page) if block.info}
+    project = tomllib.loads(files["motd/pyproject.toml"])["project"]
+    site = tmp_path / "site"
+    info = site / "coopery_motd-1.0.dist-info"
+    info.mkdir(parents=True)
+    (site / "motd.py").write_text(files["motd/motd.py"], "utf-8")
+    name = f"Name: {project['name']}\nVersion: {project['version']}\n"
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\n{name}", "utf-8")
+    ((key, module),) = project["entry-points"]["coopery"].items()
+    (info / "entry_points.txt").write_text(f"[coopery]\n{key} = {module}\n", "utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(site))
+    project_made = make_project(tmp_path)
+    project_made.write("recipe.toml", files["recipe.toml"])
+    answer = project_made.coopery("run")
+    assert answer.exit_code == 0, answer.stderr
+    assert project_made.read("build/motd.txt") == "steady as she goes\n"
 
 
 README = ROOT / "README.md"
@@ -287,12 +333,15 @@ def test_readme_has_the_two_commands_and_ci_calls_the_second() -> None:
     assert f"\n{SECOND} ||" in (ROOT / ".ci" / "run").read_text("utf-8")
 
 
-def test_readme_tour_says_what_happens() -> None:
-    """The tour's recipe is the example's, and its figures are what the example makes."""
-    text = README.read_text("utf-8")
-    recipe = (ROOT / "recipes" / "hello" / "recipe.toml").read_text("utf-8")
+def test_readme_quotes_the_recipe_as_it_is() -> None:
+    recipe = (ROOT / "recipes" / "penguins" / "recipe.toml").read_text("utf-8")
     quoted = [block.text for block in blocks(README) if block.language == "toml"]
     assert quoted
-    for block in quoted:
-        assert block in recipe
-    assert "coopery why" in text
+    for text in quoted:
+        assert text in recipe
+
+
+def test_readme_tour_says_what_happens(tmp_path: Path) -> None:
+    ignored = shutil.ignore_patterns("build", "*.lock", "__pycache__")
+    shutil.copytree(ROOT / "recipes", tmp_path / "recipes", ignore=ignored)
+    try_blocks(README, tmp_path, tmp_path / "home")

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from coopery.authoring import Image, command, defaults, task
-    from coopery.model import Input, Output, Project, Resources
+    from coopery.authoring import Image, Input, Output, Resources, command, defaults, task
+    from coopery.model import Project
 
 __version__ = "0.1.0"
 
@@ -26,8 +26,6 @@ __all__ = [
     "task",
 ]
 
-_NOUNS = ("Input", "Output", "Project", "Resources")
-
 
 def __getattr__(name: str) -> Any:
     """Load the authoring names on first use, so that `coopery --version` stays light."""
@@ -35,5 +33,5 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'coopery' has no attribute {name!r}")
     import importlib
 
-    module = importlib.import_module("coopery.model" if name in _NOUNS else "coopery.authoring")
+    module = importlib.import_module("coopery.model" if name == "Project" else "coopery.authoring")
     return getattr(module, name)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from coopery.keys import Identities, differences, parts_of
+from coopery.keys import Identities, parts_of
 from coopery.planning import Plan
 from coopery.steps import Gathered, Identity, Need, Part, Record, Step, StepSource
+from coopery_inspect.changes import Change, changes, words
 from coopery_inspect.history import History
 
 SHOWN = 4
@@ -36,15 +37,6 @@ class Cause:
 
 
 @dataclass(frozen=True)
-class _Change:
-    """A part of a key that differs; None where there was none, or is none any more."""
-
-    name: str
-    before: Part | None
-    after: Part | None
-
-
-@dataclass(frozen=True)
 class _Way:
     """A linked list from a step back to the target: a way can be as long as the plan."""
 
@@ -60,6 +52,18 @@ class Search:
         self.identities = identities
         self.history = history
 
+    def certain(self, step: Step, old: Record | None) -> tuple[Cause, ...]:
+        """What differs already, though not all that the step needs is known yet."""
+        if old is None:
+            return ()
+        known = self.identities.outputs
+        needs = tuple(need for need in step.needs if all(name in known for name in need.steps))
+        unknown = {need.role for need in step.needs} - {need.role for need in needs}
+        step = replace(step, needs=needs)
+        old = replace(old, parts=tuple(part for part in old.parts if part.name not in unknown))
+        same = not changes(old.parts, parts_of(step, self.identities))
+        return () if same else self.causes(step, old)
+
     def causes(self, step: Step, old: Record | None) -> tuple[Cause, ...]:
         """What differs between an earlier result and the step as it is planned now.
 
@@ -74,11 +78,11 @@ class Search:
         pending: list[tuple[Step, Record, _Way | None]] = [(step, old, None)]
         while pending:
             current, record, way = pending.pop()
-            changes = self._changes(current, record)
-            if not changes:
+            found_here = changes(record.parts, parts_of(current, self.identities))
+            if not found_here:
                 found.append(_unexplained(current, way))
             deeper: list[tuple[Step, Record, _Way | None]] = []
-            for change in changes:
+            for change in found_here:
                 behind = self._behind(current, change, record)
                 if not behind:
                     found.append(self._cause(current, change, way))
@@ -89,35 +93,16 @@ class Search:
             pending += reversed(deeper)
         return tuple(found)
 
-    def _changes(self, step: Step, record: Record) -> list[_Change]:
-        before = {part.name: part for part in record.parts}
-        after = {part.name: part for part in parts_of(step, self.identities)}
-        changes = [_Change(name, before.get(name), after.get(name)) for name in {**after, **before}]
-        changes = [c for c in changes if _value(c.before) != _value(c.after)]
-        # A package's hashes go with its version, and nobody reads them.
-        moved = {change.name for change in changes}
-        return [
-            c
-            for c in changes
-            if not c.name.startswith("hashes ")
-            or f"package {c.name.removeprefix('hashes ')}" not in moved
-        ]
-
-    def _cause(self, step: Step, change: _Change, way: _Way | None) -> Cause:
-        words = differences(
-            [change.before] if change.before else [],
-            [change.after] if change.after else [],
-            self.identities.store,
-        )
+    def _cause(self, step: Step, change: Change, way: _Way | None) -> Cause:
         return Cause(
             code="changed",
             step=step.name,
             part=change.name,
-            text="; ".join(words),
+            text=words(change, self.identities.store),
             through=_names(way),
         )
 
-    def _behind(self, step: Step, change: _Change, record: Record) -> list[tuple[Step, Record]]:
+    def _behind(self, step: Step, change: Change, record: Record) -> list[tuple[Step, Record]]:
         """The steps whose new results make this part differ, each with its earlier result."""
         if change.before is None or change.after is None or change.after.step is None:
             return []
@@ -160,10 +145,6 @@ def _names(way: _Way | None) -> tuple[str, ...]:
     return tuple(reversed(found))
 
 
-def _value(part: Part | None) -> str | None:
-    return part.value if part else None
-
-
 def _digest(outputs: Mapping[str, Identity], output: str) -> str:
     found = outputs.get(output)
     return found.digest if found else ""
@@ -179,7 +160,7 @@ def _sources(need: Need) -> Iterable[tuple[str, str]]:
             return []
 
 
-def _label(change: _Change, step: Step) -> str:
+def _label(change: Change, step: Step) -> str:
     """How a reader calls what it needs: `image science`, `wheel own`, `input table of prep`."""
     if step.work.kind == "task":
         return f"{change.name} of {step.name}"

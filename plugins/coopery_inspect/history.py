@@ -9,7 +9,7 @@ from typing import Any
 
 from coopery import recipes
 from coopery.commands import Context
-from coopery.errors import Problem, RecipeError, nearest
+from coopery.errors import CooperyError, Problem, RecipeError, nearest
 from coopery.steps import Record, Store
 
 Document = Mapping[str, Any]
@@ -32,11 +32,13 @@ class History:
         self._entries: dict[str, dict[str, Document]] = {}
 
     def read(self, run: str) -> Document | None:
-        """A run's record; None when it is not kept any more."""
+        """A run's record; None when it is damaged or not kept any more."""
         if run not in self._documents:
             try:
                 self._documents[run] = self.store.read_run(run)
-            except RecipeError:
+            except CooperyError as error:
+                if any(p.slug not in ("unknown-run", "run-damaged") for p in error.problems):
+                    raise
                 self._documents[run] = None
         return self._documents[run]
 
@@ -87,12 +89,14 @@ class History:
         When no kept run tells of one, the store's latest of this name, unless it is known to be
         another recipe's.
         """
-        found = next(self.results(step), None) or self.store.nearest(step, kind)
-        if found is None or self.file is None:
+        found = next(self.results(step), None)
+        if found is not None:
             return found
-        document = self.read(found.run)
-        foreign = document is not None and document["recipe"] != str(self.file)
-        return None if foreign else found
+        found = self.store.nearest(step, kind)
+        document = self.read(found.run) if found is not None else None
+        if document and self.file and document["recipe"] != str(self.file):
+            return None
+        return found
 
     def before(self, record: Record) -> Record | None:
         """The result of the same step before the run that made this one."""

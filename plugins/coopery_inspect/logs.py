@@ -18,11 +18,12 @@ from coopery_inspect.history import History, find_run, recipe_file
 
 @dataclass(frozen=True, kw_only=True)
 class Log:
-    """A step's log and the run it was written in; no path when the step printed nothing."""
+    """A step's log and the run it was written in; without a path, `note` says why."""
 
     step: str
     run: str
     path: Path | None
+    note: str = ""
 
 
 def run(context: Context) -> int:
@@ -47,7 +48,13 @@ def run(context: Context) -> int:
             hint = f"run it: coopery run {arguments.task}"
             raise RecipeError(Problem(slug="no-log", message=message, hint=hint))
         document = [
-            {"step": log.step, "run": log.run, "path": _shown(log), "text": _text(log)}
+            {
+                "step": log.step,
+                "run": log.run,
+                "path": str(log.path) if log.path else None,
+                "text": log.path.read_text("utf-8", "replace") if log.path else "",
+                "note": log.note or None,
+            }
             for log in (logs if arguments.json else ())
         ]
         context.answer(document, "")
@@ -107,16 +114,16 @@ def _find(history: History, runs: Sequence[str], step: str) -> Log | None:
 
 
 def _made(history: History, run: str, step: str) -> Log:
-    path = history.store.log_path(run, step)
-    return Log(step=step, run=run, path=path if path.is_file() else None)
-
-
-def _shown(log: Log) -> str | None:
-    return str(log.path) if log.path else None
-
-
-def _text(log: Log) -> str:
-    return log.path.read_text("utf-8", "replace") if log.path else ""
+    entry = history.entry(run, step)
+    if entry is None:
+        return Log(step=step, run=run, path=None, note="the run that made it is not kept any more")
+    path = Path(entry["log"]) if entry["log"] else None
+    if path is None or not path.is_file() or path.stat().st_size == 0:
+        note = (
+            "its log is not kept any more" if path and not path.is_file() else "it printed nothing"
+        )
+        return Log(step=step, run=run, path=None, note=note)
+    return Log(step=step, run=run, path=path)
 
 
 def _print(context: Context, logs: Sequence[Log]) -> None:
@@ -127,8 +134,8 @@ def _print(context: Context, logs: Sequence[Log]) -> None:
             print(f"{gap}==> {log.step} (run {log.run}) <==", flush=True)
         else:
             context.tell(f"{log.step}, run {log.run}")
-        if log.path is None or log.path.stat().st_size == 0:
-            context.tell(f"{log.step} printed nothing")
+        if log.path is None:
+            context.tell(f"{log.step}: {log.note}")
             continue
         with log.path.open("rb") as file:
             shutil.copyfileobj(file, sys.stdout.buffer)

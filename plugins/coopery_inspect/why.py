@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from coopery import running
 from coopery.commands import Context
 from coopery.dependencies import LockPolicy
+from coopery.keys import Vanished
 from coopery.planning import Plan
 from coopery.records import timestamp
 from coopery.running import Forecast, Policy
@@ -78,6 +79,7 @@ class Explainer:
         self.records: Mapping[str, Record] = store.recall(list(keys.values()))
         self.identities = known_identities(plan, keys, self.records, self.history)
         self.search = Search(plan, self.identities, self.history)
+        self._reasons: dict[str, tuple[Cause, ...]] = {}
 
     def answers(self) -> list[Answer]:
         """An answer for every target of the plan."""
@@ -97,19 +99,7 @@ class Explainer:
                     reasons=self.past(record),
                 )
             case "depends":
-                chains = self.chains(forecast.step)
-                reasons = [
-                    replace(cause, through=(chain[0], *cause.through))
-                    for chain in chains
-                    for cause in self.reasons(self.forecasts[chain[0]])
-                ]
-                return Answer(
-                    step=forecast.step,
-                    verdict="depends",
-                    key="",
-                    chain=chains[0],
-                    reasons=tuple(reasons),
-                )
+                return self.depends(forecast)
         return Answer(
             step=forecast.step,
             verdict="run",
@@ -117,16 +107,43 @@ class Explainer:
             reasons=self.reasons(forecast),
         )
 
+    def depends(self, forecast: Forecast) -> Answer:
+        """A step that other steps may yet cut off: what is certain of it, and of all of those."""
+        roots, between, reader = self.open_ends(forecast.step)
+        found = list(self.reasons(forecast))
+        for name in (*roots, *between):
+            found += [
+                replace(cause, through=(name, *cause.through))
+                for cause in self.reasons(self.forecasts[name])
+            ]
+        return Answer(
+            step=forecast.step,
+            verdict="depends",
+            key="",
+            chain=_way(roots[0], reader),
+            reasons=tuple(found),
+        )
+
     def reasons(self, forecast: Forecast) -> tuple[Cause, ...]:
-        """Why a step will run."""
+        """Why a step will run, as far as it is certain."""
+        if forecast.step not in self._reasons:
+            self._reasons[forecast.step] = self._find_reasons(forecast)
+        return self._reasons[forecast.step]
+
+    def _find_reasons(self, forecast: Forecast) -> tuple[Cause, ...]:
         step = self.plan.steps[forecast.step]
         if step.always:
             return (_plain("always", forecast),)
-        if not forecast.key:
-            return (_plain("missing-input", forecast),)
         if forecast.key in self.records:
             return (_plain("gone", forecast),)
-        return self.search.causes(step, self.history.latest(step.name, step.work.kind))
+        latest = self.history.latest(step.name, step.work.kind)
+        try:
+            if forecast.verdict == "depends":
+                return self.search.certain(step, latest)
+            return self.search.causes(step, latest)
+        except Vanished:
+            text = forecast.reason if forecast.verdict == "run" else "an input is gone"
+            return (Cause(code="missing-input", step=step.name, part="", text=text),)
 
     def past(self, record: Record) -> tuple[Cause, ...]:
         """Why the run that made a result did so, as far as its record is kept."""
@@ -139,8 +156,11 @@ class Explainer:
             return self.search.causes(self.plan.steps[record.step], before)
         return (Cause(code=reason["code"], step=record.step, part="", text=reason["text"]),)
 
-    def chains(self, name: str) -> list[tuple[str, ...]]:
-        """For each step that may cut `name` off, the shortest way from that step to `name`."""
+    def open_ends(self, name: str) -> tuple[list[str], list[str], Mapping[str, str | None]]:
+        """The steps that may cut `name` off, those between, and by step who reads it.
+
+        The one that the forecast names comes first; the readers give the shortest ways.
+        """
         reader: dict[str, str | None] = {name: None}
         pending = [name]
         roots = []
@@ -152,9 +172,10 @@ class Explainer:
                 if need not in self.identities.outputs and need not in reader:
                     reader[need] = current
                     pending.append(need)
-        # The one that the forecast names comes first.
+        ends = set(roots)
+        between = [step for step in pending[1:] if step not in ends]
         roots.sort(key=lambda root: root != self.forecasts[name].on)
-        return [_way(root, reader) for root in roots]
+        return roots, between, reader
 
 
 def _way(root: str, reader: Mapping[str, str | None]) -> tuple[str, ...]:
@@ -193,21 +214,42 @@ def _document(answer: Answer) -> dict[str, Any]:
 
 
 def _text(answer: Answer) -> str:
-    reasons = [str(cause) for cause in answer.reasons[:MOST]]
-    if len(answer.reasons) > MOST:
-        reasons.append(f"… and {len(answer.reasons) - MOST} more (--json gives all)")
+    reasons = _merged(answer.reasons) if answer.verdict == "depends" else answer.reasons
+    lines = [str(reason) for reason in reasons[:MOST]]
+    if len(reasons) > MOST:
+        lines.append(f"… and {len(reasons) - MOST} more (--json gives all)")
     match answer.verdict:
         case "cached":
             when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(answer.made_at))
             head = f"cached, made by run {answer.made_by} at {when}, key {answer.key[:12]}"
-            reasons = [f"it ran because: {reason}" for reason in reasons]
+            if len(lines) > 1:
+                lines = ["it ran because:", *(f"  {line}" for line in lines)]
+            else:
+                lines = [f"it ran because: {line}" for line in lines]
         case "depends":
             head = f"depends on {answer.on}"
             if len(answer.chain) > 2:
                 head += f" ({_chain(answer.chain)})"
         case _:
             head = "run"
-    return "\n".join([f"{answer.step}: {head}", *(f"  {reason}" for reason in reasons)])
+    return "\n".join([f"{answer.step}: {head}", *(f"  {line}" for line in lines)])
+
+
+def _merged(reasons: Sequence[Cause]) -> list[Cause]:
+    """What holds for several steps alike, said once: `fit@fold=0, fit@fold=1: …`."""
+    alike: dict[Cause, list[str]] = {}
+    for cause in reasons:
+        start, rest = cause.through[:1], cause.through[1:]
+        step = "" if (cause.step,) == start else cause.step
+        alike.setdefault(replace(cause, step=step, through=rest), []).extend(start)
+    return [
+        replace(cause, through=(_several(starts), *cause.through)) if starts else cause
+        for cause, starts in alike.items()
+    ]
+
+
+def _several(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _chain(names: tuple[str, ...]) -> str:

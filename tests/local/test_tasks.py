@@ -120,7 +120,9 @@ def test_inputs_are_read_only(project: Project) -> None:
         "recipe.toml",
         """
         [task.a]
-        command = "! echo y > {inputs.file}; ! echo y > {inputs.folder}/a; ! touch {inputs.folder}/b"
+        command = \"\"\"
+        ! echo y > {inputs.file} && ! echo y > {inputs.folder}/a && ! touch {inputs.folder}/b
+        \"\"\"
         inputs.file = "in.txt"
         inputs.folder = "folder"
         """,
@@ -211,7 +213,8 @@ def test_matrix_instances_are_gathered_as_folders(project: Project) -> None:
         [task.fit]
         matrix.fold = [0, 1]
         matrix.kind = ["a b", "c/d"]
-        command = ["sh", "-c", "echo \\"$1-$2\\" > $3", "-", "{matrix.fold}", "{matrix.kind}", "{outputs.m}"]
+        command = ["sh", "-c", "echo \\"$FOLD-$KIND\\" > {outputs.m}"]
+        env = { FOLD = "{matrix.fold}", KIND = "{matrix.kind}" }
         outputs.m = { name = "m.txt" }
 
         [task.one]
@@ -250,7 +253,8 @@ def test_one_instance_is_a_target(project: Project) -> None:
 def test_params_and_set(project: Project) -> None:
     project.write(
         "recipe.toml",
-        "[task.a]\nparams.depth = 3\ncommand = 'echo {params.depth} > {outputs.o}'\noutputs.o = 'o'\n",
+        "[task.a]\nparams.depth = 3\noutputs.o = 'o'\n"
+        "command = 'echo {params.depth} > {outputs.o}'\n",
     )
     project.run()
     assert project.read("o") == "3\n"
@@ -309,7 +313,8 @@ def test_retries(project: Project) -> None:
     marker = project.root / "marker"
     project.write(
         "recipe.toml",
-        f"[task.a]\ncommand = 'test -e {marker} || {{{{ touch {marker}; exit 1; }}}}'\nretries = 1\n",
+        f"[task.a]\nretries = 1\n"
+        f"command = 'test -e {marker} || {{{{ touch {marker}; exit 1; }}}}'\n",
     )
     project.run()
 
@@ -399,7 +404,8 @@ def test_two_processes_make_a_key_once(project: Project) -> None:
     count = project.root / "count"
     project.write(
         "recipe.toml",
-        f"[task.a]\ncommand = 'echo x >> {count}; sleep 1; echo > {{outputs.o}}'\noutputs.o = 'o'\n",
+        f"[task.a]\noutputs.o = 'o'\n"
+        f"command = 'echo x >> {count}; sleep 1; echo > {{outputs.o}}'\n",
     )
     threads = [threading.Thread(target=project.run) for _ in range(2)]
     for thread in threads:

@@ -107,7 +107,9 @@ class Bench:
     def resolve(self, sets: list[DependencySet], policy: LockPolicy, limit: float = 60.0) -> Lock:
         from coopery.options import Sourced
 
-        values = {coopery_lock.LockOptions: {"resolve_timeout": Sourced(limit, "flag")}}
+        values: dict[type, dict[str, Sourced]] = {
+            coopery_lock.LockOptions: {"resolve_timeout": Sourced(limit, "flag")}
+        }
         return coopery_lock.resolve(self.recipe, sets, policy, Settings(values))
 
     @property

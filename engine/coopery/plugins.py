@@ -44,10 +44,19 @@ class Plugins:
             try:
                 self._manager.register(plugin, name=name)
                 self._manager.check_pending()
+                self._refuse_wrappers(name, plugin)
             except pluggy.PluginValidationError as error:
                 raise _plugin_error("invalid-plugin", name, str(error)) from error
             except ValueError as error:
                 raise _plugin_error("duplicate-plugin", name, str(error)) from error
+
+    def _refuse_wrappers(self, name: str, plugin: object) -> None:
+        """A wrapper would be ignored here, so it is refused (docs/decisions/0005)."""
+        for caller in self._manager.get_hookcallers(plugin) or ():
+            for found in caller.get_hookimpls():
+                if found.plugin is plugin and (found.wrapper or found.hookwrapper):
+                    message = f"it wraps the hook {caller.name}; wrappers are not called"
+                    raise _plugin_error("invalid-plugin", name, message)
 
     @classmethod
     def discover(cls, without: Sequence[str] = ()) -> Plugins:

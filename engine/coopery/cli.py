@@ -94,7 +94,7 @@ def _parser(plugins: Plugins) -> argparse.ArgumentParser:
             from coopery.errors import Problem, RecipeError, nearest
 
             hint = f"see {self.prog} --help"
-            if "invalid choice: '" in message:
+            if "argument COMMAND: invalid choice: '" in message:
                 wrong = message.split("invalid choice: '")[1].split("'")[0]
                 message = f"there is no command {wrong!r}"
                 hint = nearest(wrong, [c.name for c in commands]) or hint

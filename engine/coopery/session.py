@@ -15,11 +15,12 @@ from coopery import expanding, planning, recipes, running
 from coopery.dependencies import Lock, LockPolicy
 from coopery.errors import Problem, RecipeError, nearest
 from coopery.expanding import Nodes
+from coopery.forecasting import Forecast, forecast
 from coopery.model import Recipe
 from coopery.options import CoreOptions, Settings
 from coopery.planning import Plan
 from coopery.records import run_record
-from coopery.running import Forecast, Policy, Report
+from coopery.running import Policy, Report
 from coopery.steps import Event, Store
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ def preview(
     opened = open_recipe(request, plugins, settings)
     plan = make_plan(opened, request, plugins, settings)
     with open_store(plugins, settings) as store:
-        return plan, running.forecast(plan, store, policy_of(request, plan, settings))
+        return plan, forecast(plan, store, policy_of(request, plan, settings).forced)
 
 
 def lock_recipe(context: Context, policy: LockPolicy) -> Lock:
@@ -184,8 +185,10 @@ def lock_recipe(context: Context, policy: LockPolicy) -> Lock:
 
 
 def new_run_id() -> str:
-    """A run's id: UTC time to the second, and four random digits; sorts by time."""
-    return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
+    """A run's id: UTC time to the millisecond, and random digits; sorts by time."""
+    seconds, rest = divmod(time.time_ns(), 1_000_000_000)
+    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(seconds))
+    return f"{stamp}{rest // 1_000_000:03d}-{secrets.token_hex(2)}"
 
 
 def _first_line(opened: Opened, settings: Settings) -> str:

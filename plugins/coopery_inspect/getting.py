@@ -126,10 +126,10 @@ def _find(
     *,
     single: bool,
 ) -> list[Found]:
-    from coopery.running import Policy, forecast
+    from coopery.forecasting import forecast
 
     plan = make_plan(opened, request, context.plugins, context.settings)
-    forecasts = {f.step: f for f in forecast(plan, store, Policy(jobs=1))}
+    forecasts = {f.step: f for f in forecast(plan, store, ())}
     fresh = store.recall([f.key for f in forecasts.values() if f.key])
     history = History(store, opened.recipe.file)
     found, unmade, gone = [], [], []

@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from coopery import running
 from coopery.commands import Context
 from coopery.dependencies import LockPolicy
+from coopery.forecasting import Forecast, forecast
 from coopery.keys import Vanished
 from coopery.planning import Plan
 from coopery.records import timestamp
-from coopery.running import Forecast, Policy
 from coopery.session import Request, make_plan, open_recipe, open_store
 from coopery.steps import Record, Store
 from coopery_inspect.causes import Cause, Search, known_identities
@@ -73,7 +72,7 @@ class Explainer:
     def __init__(self, plan: Plan, store: Store) -> None:
         self.plan = plan
         self.history = History(store, plan.recipe.file)
-        forecasts = running.forecast(plan, store, Policy(jobs=1))
+        forecasts = forecast(plan, store, ())
         self.forecasts: Mapping[str, Forecast] = {f.step: f for f in forecasts}
         keys = {f.step: f.key for f in forecasts if f.key}
         self.records: Mapping[str, Record] = store.recall(list(keys.values()))

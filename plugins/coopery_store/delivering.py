@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from hashlib import sha256
 from pathlib import Path
 
@@ -35,7 +36,20 @@ class Deliveries:
         self._stats = stats
 
     def deliverable(self, destinations: Sequence[Path]) -> dict[Path, str]:
-        """See `coopery.steps.Store.deliverable`."""
+        """See `coopery.steps.Store.deliverable`.
+
+        Where a process was killed between putting and recording, this clears up behind it.
+        """
+        found, unrecorded = self._states(destinations)
+        for path in unrecorded:
+            stage = _stage(path)
+            if os.path.lexists(stage):
+                with self._alone(path):
+                    remove(stage)
+        return found
+
+    def _states(self, destinations: Sequence[Path]) -> tuple[dict[Path, str], list[Path]]:
+        """The state of each, and those that hold something of the store's but not on record."""
         found: dict[Path, str] = {}
         there: dict[Path, str] = {}
         try:
@@ -62,7 +76,7 @@ class Deliveries:
                 found[path] = digest
             else:
                 found[path] = ABSENT if _is_empty_folder(path) else EDITED
-        return found
+        return found, [path for path, digest in there.items() if digest in kept]
 
     def _recorded(self, paths: Sequence[Path]) -> dict[Path, str]:
         names = {name_of(path): path for path in paths}
@@ -74,13 +88,15 @@ class Deliveries:
 
         Raises StepError besides: `lost-bytes`, and `unwritable` where the destination cannot be.
         """
-        with held(lock_file(self._locks, f"deliver {os.fsdecode(name_of(destination))}")):
-            state = self.deliverable([destination])[destination]
+        with self._alone(destination):
+            state = self._states([destination])[0][destination]
             if state == EDITED and self._content(destination) == identity.digest:
                 state = identity.digest
             if state == EDITED and not overwrite:
                 raise _edited(destination)
-            if state != identity.digest:
+            if state == identity.digest:
+                remove(_stage(destination))
+            else:
                 source = self._objects.find(identity)
                 if source is None:
                     message = f"the bytes for {destination} are not in the store any more"
@@ -90,6 +106,10 @@ class Deliveries:
             if self._recorded([destination]).get(destination) != identity.digest:
                 text = delivery_text(name_of(destination), identity.digest)
                 self._index.append([text], durable=False)
+
+    def _alone(self, destination: Path) -> AbstractContextManager[None]:
+        """Nobody else delivers there meanwhile, so what is staged there is a dead process's."""
+        return held(lock_file(self._locks, f"deliver {os.fsdecode(name_of(destination))}"))
 
     def _content(self, destination: Path) -> str | None:
         try:
@@ -109,14 +129,15 @@ def _edited(destination: Path) -> StepError:
     return StepError(problem("output-edited", message, hint=hint))
 
 
-def _put(source: Path, destination: Path) -> None:
-    """A durable copy beside the destination, then one rename; what was there before goes.
-
-    The name of the copy is fixed by the destination's, whose lock is held: what a killed process
-    left under it can be nobody else's.
-    """
+def _stage(destination: Path) -> Path:
+    """Where a copy is made ready: one name for each destination, so that leftovers are known."""
     token = sha256(os.fsencode(destination.name)).hexdigest()[:16]
-    stage = destination.with_name(f".coopery-{token}")
+    return destination.with_name(f".coopery-{token}")
+
+
+def _put(source: Path, destination: Path) -> None:
+    """A durable copy beside the destination, then one rename; what was there before goes."""
+    stage = _stage(destination)
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
         remove(stage)

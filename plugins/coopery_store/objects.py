@@ -1,7 +1,7 @@
 """The objects: files and folders under their identity, moved in by rename and never changed."""
 
 # Paths are bytes here, which pathlib does not know.
-# ruff: noqa: PTH101, PTH105, PTH114, PTH118
+# ruff: noqa: PTH118
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from hashlib import sha256
 from pathlib import Path
 
 from coopery.errors import StepError, problem
@@ -19,7 +18,6 @@ from coopery.steps import Identity
 from coopery.trees import (
     Entry,
     hash_file,
-    is_executable,
     link_outside,
     scan,
     special_file,
@@ -30,6 +28,7 @@ from coopery_store.copying import copy, remove
 from coopery_store.entries import Change
 from coopery_store.home import machine_errors, sync_path
 from coopery_store.index import Index
+from coopery_store.intake import fingerprint_of, of_file, of_folder, settle_in
 from coopery_store.scratch import Scratch
 from coopery_store.stats import Stats
 
@@ -77,10 +76,10 @@ class Objects:
             if status.st_dev != self._home.stat().st_dev:
                 path = self._own(path)
             try:
-                _settle(path)
+                settle_in(path)
             except PermissionError:
                 path = self._own(path)  # another user's files, as a container may leave them
-                _settle(path)
+                settle_in(path)
             taken = self._look(path)
             target = self.path(taken.identity.digest)
             if self.find(taken.identity) is not None:
@@ -93,7 +92,7 @@ class Objects:
                     raise
                 self._discard(path)  # another thread or process was first
                 return taken.identity
-            if _fingerprint(target) != taken.fingerprint:
+            if fingerprint_of(target) != taken.fingerprint:
                 self._discard(target)
                 raise _changing(path)
             self._note(taken)
@@ -115,7 +114,7 @@ class Objects:
                 raise _changing(path)
             size = hashed.stat.st_size
             identity = Identity(digest=hashed.digest, kind="file", size=size)
-            return _Taken(identity, _of_file(hashed.stat), 1)
+            return _Taken(identity, of_file(hashed.stat), 1)
         if not stat.S_ISDIR(status.st_mode):
             raise special_file(path, status.st_mode)
         entries = scan(path)
@@ -134,7 +133,7 @@ class Objects:
         self._stats.note_listing(digest, seen, digests)
         size = sum(entry.stat.st_size for entry in seen if entry.kind == "f")
         identity = Identity(digest=digest, kind="folder", size=size)
-        return _Taken(identity, _of_folder(seen), len(seen))
+        return _Taken(identity, of_folder(seen), len(seen))
 
     def _note(self, taken: _Taken) -> None:
         with self._lock:
@@ -148,7 +147,7 @@ class Objects:
         path = self.path(digest)
         with machine_errors(self._home):
             try:
-                fingerprint = _fingerprint(path)
+                fingerprint = fingerprint_of(path)
             except FileNotFoundError:
                 return None
             if fingerprint is not None and fingerprint == self._known(digest):
@@ -248,68 +247,3 @@ class Objects:
 def _changing(path: Path) -> StepError:
     hint = "the task must end all its processes before it exits"
     return StepError(problem("output-changing", f"{path} is still being written to", hint=hint))
-
-
-def _settle(path: Path) -> None:
-    """Make what enters ours alone: no other name for its inodes, and read-only files.
-
-    Folders stay writable for us, else they could not be moved or removed.
-    """
-    top = os.fsencode(path)
-    status = os.lstat(top)
-    if stat.S_ISREG(status.st_mode):
-        _settle_file(top, status)
-        return
-    if not stat.S_ISDIR(status.st_mode):
-        raise special_file(top, status.st_mode)
-    os.chmod(top, 0o755)
-    for folder, names, files in os.walk(top):  # folders first: one may be closed to us as yet
-        for name in names:
-            inner = os.path.join(folder, name)
-            if not os.path.islink(inner):
-                os.chmod(inner, 0o755)
-        for name in files:
-            inner = os.path.join(folder, name)
-            status = os.lstat(inner)
-            if stat.S_ISREG(status.st_mode):
-                _settle_file(inner, status)
-
-
-def _settle_file(path: bytes, status: os.stat_result) -> None:
-    if status.st_nlink > 1:
-        # A hard link elsewhere would let its owner change the object.
-        beside = path + b".coopery"
-        copy(path, beside)
-        os.replace(beside, path)
-    mode = 0o555 if is_executable(status) else 0o444
-    if stat.S_IMODE(status.st_mode) != mode or status.st_nlink > 1:
-        os.chmod(path, mode)
-
-
-def _fingerprint(path: Path) -> str | None:
-    """Sizes, times and inodes of what is there as a short text; None if no object is like that.
-
-    Raises FileNotFoundError.
-    """
-    status = os.lstat(path)
-    if stat.S_ISREG(status.st_mode):
-        return _of_file(status)
-    if not stat.S_ISDIR(status.st_mode):
-        return None
-    try:
-        return _of_folder(scan(path))
-    except StepError:
-        return None
-
-
-def _of_file(status: os.stat_result) -> str:
-    exec_bit = "x" if is_executable(status) else "-"
-    return f"{status.st_size} {status.st_mtime_ns} {status.st_ino} {exec_bit}"
-
-
-def _of_folder(entries: Sequence[Entry]) -> str:
-    hashed = sha256()
-    for name, kind, status, target in entries:
-        seen = _of_file(status).encode() if kind == "f" else target
-        hashed.update(b"%b\0%b\0%b\0" % (kind.encode(), name, seen))
-    return hashed.hexdigest()

@@ -12,17 +12,20 @@ from typing import Any
 
 import pytest
 
-RECIPE = """\
+RECIPE = '''\
 [task.prep]
 description = "Copy the\\nraw data"
 params.depth = 3
-command = 'echo prepping; cp "{inputs.raw}" "{outputs.table}"; echo {params.depth} >> "{outputs.table}"'
+command = 'echo prepping; (cat "{inputs.raw}"; echo {params.depth}) > "{outputs.table}"'
 inputs.raw = "raw.txt"
 outputs.table = "build/table.txt"
 
 [task.fit]
 matrix.fold = [0, 1]
-command = 'echo fold {matrix.fold}; cat "{inputs.table}" > "{outputs.model}"; echo {matrix.fold} >> "{outputs.model}"'
+command = """
+echo fold {matrix.fold}
+(cat "{inputs.table}"; echo {matrix.fold}) > "{outputs.model}"
+"""
 inputs.table = { from = "prep.table" }
 outputs.model = { name = "model.txt" }
 
@@ -30,7 +33,7 @@ outputs.model = { name = "model.txt" }
 command = 'cat {inputs.models}/*/model.txt > "{outputs.report}/all.txt"'
 inputs.models = { from = "fit.model" }
 outputs.report = "build/report/"
-"""
+'''
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from conftest import Project
+from .conftest import Project
 
 
 def test_logs_of_one_and_of_several(project: Project) -> None:

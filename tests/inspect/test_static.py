@@ -11,14 +11,14 @@ import pytest
 
 from coopery_inspect import graphing
 
-from conftest import Project
+from .conftest import Project
 
 
 def test_list_tells_tasks_with_instances_and_marks_the_unpinned(project: Project) -> None:
     text = project("list").stdout
     rows = [line.split(maxsplit=1) for line in text.splitlines()]
-    assert rows[1] == ["prep", "1         host (unpinned)  Copy the"]
-    assert rows[2] == ["fit", "2 (fold)  host (unpinned)"]
+    assert rows[1] == ["prep", "1          host (unpinned)  Copy the"]
+    assert rows[2] == ["fit", "2 (fold)   host (unpinned)"]
     document = project.json("list")
     assert [task["name"] for task in document["tasks"]] == ["prep", "fit", "score"]
     assert document["tasks"][1]["instances"] == ["fit@fold=0", "fit@fold=1"]
@@ -71,8 +71,11 @@ def test_validate(project: Project) -> None:
     assert ended.stdout == "" and "[unknown-key]" in ended.stderr
     document = project.json("validate", "recipe.toml", code=2)
     assert document["ok"] is False
-    found = document["problems"][0]
-    assert (found["slug"], found["line"]) == ("unknown-key", 6)
+    assert [(p["slug"], p["line"]) for p in document["problems"]] == [
+        ("missing-input", 5),
+        ("unknown-key", 6),
+    ]
+    found = document["problems"][1]
     assert found["file"] == str(project.root / "recipe.toml")
     assert found["key"] == "task.prep.retires" and "retries" in found["hint"]
 

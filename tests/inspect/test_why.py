@@ -8,7 +8,7 @@ from typing import Any
 from coopery.steps import Part
 from coopery_inspect.changes import changes
 
-from conftest import Project
+from .conftest import Project
 
 
 def why(project: Project, target: str, *flags: str) -> dict[str, Any]:

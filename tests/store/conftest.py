@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from coopery.steps import Identity, Part, Record
 from coopery_store.store import HomeStore
 

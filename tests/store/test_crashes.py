@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -14,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from coopery.errors import StepError
 from coopery.steps import Identity
+from coopery_store import locks
 from coopery_store.home import machine_errors
 from coopery_store.store import HomeStore
 
@@ -69,26 +72,24 @@ def killed_at(number: int, work: Callable[[], None]) -> bool:
 
 
 def test_a_run_killed_before_any_change_is_mended_by_the_next(tmp_path: Path) -> None:
-    number = 0
-    while True:
+    home, project = tmp_path / "home", tmp_path / "project"
+    a_run(home, project, "0")
+    number, killed = 0, True
+    while killed:
         number += 1
-        home, project = tmp_path / f"home{number}", tmp_path / f"project{number}"
-        a_run(home, project, "old")
-        killed = killed_at(number, partial(a_run, home, project, "new"))
-        a_run(home, project, "new")
+        killed = killed_at(number, partial(a_run, home, project, str(number)))
+        a_run(home, project, str(number))
         store = HomeStore(home)
         found = store.recall(["k"])["k"].outputs
         for name in ("file", "folder"):
             assert store.find(found[name]) is not None
             assert store.identify(project / name) == found[name]
-        assert (project / "file").read_text() == "new"
+        assert (project / "file").read_text() == str(number)
         assert sorted(p.name for p in project.iterdir()) == ["file", "folder"]
         assert not list((home / "scratch").iterdir())
         store.rebuild()
         assert store.recall(["k"])["k"].outputs == found
         store.close()
-        if not killed:
-            break
     assert number > 40
 
 
@@ -193,6 +194,26 @@ def test_a_claim_dies_with_its_holder_and_waiting_can_be_cancelled(
     with store.claim("key", threading.Event()):
         pass
     assert [p.name for p in (home / "locks").iterdir() if len(p.name) == 64] == []
+
+
+def test_a_lock_on_a_file_that_its_last_holder_removed_is_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "lock"
+    removals = [path]
+    real = fcntl.flock
+
+    def late(descriptor: int, operation: int) -> None:
+        if removals:
+            removals.pop().unlink()  # the last holder lets go between our open and our lock
+        real(descriptor, operation)
+
+    monkeypatch.setattr("fcntl.flock", late)
+    held = locks.try_lock(path)
+    assert held is not None
+    assert os.fstat(held).st_ino == path.stat().st_ino
+    assert locks.try_lock(path) is None
+    os.close(held)
 
 
 def test_threads_put_and_remember_side_by_side(store: HomeStore) -> None:

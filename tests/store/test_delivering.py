@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+
 from coopery.errors import MachineError, StepError
 from coopery.steps import Identity
-from coopery_store import delivering
+from coopery_store import delivering, kernel
 from coopery_store.store import HomeStore
 
 from .conftest import put_folder, put_text
@@ -131,7 +132,7 @@ def test_one_odd_destination_does_not_hide_the_others(store: HomeStore, tmp_path
 def test_without_exchange_folders_are_replaced_all_the_same(
     store: HomeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivering.kernel, "exchange", lambda *_: False)
+    monkeypatch.setattr(kernel, "exchange", lambda *_: False)
     for text in "12":
         identity = put_folder(store, {"a": text})
         store.deliver(identity, tmp_path / "out", overwrite=False)
@@ -160,4 +161,26 @@ def test_a_full_disk_leaves_the_old_delivery(
             store.deliver(two, tmp_path / "d/out", overwrite=False)
     assert slug(error) == "disk-full"
     assert (tmp_path / "d/out").read_text() == "1"
+    assert [p.name for p in (tmp_path / "d").iterdir()] == ["out"]
+
+
+def test_what_a_killed_delivery_left_behind_is_cleared_up(
+    store: HomeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = put_folder(store, {"a": "1"}), put_folder(store, {"a": "2"})
+    store.deliver(one, tmp_path / "d/out", overwrite=False)
+    real = kernel.exchange
+
+    def killed(*arguments: bytes) -> bool:
+        real(*arguments)
+        # What is left cannot be removed either: nothing runs any more.
+        patch.setattr(delivering, "remove", lambda _: None)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kernel, "exchange", killed)
+        with pytest.raises(KeyboardInterrupt):
+            store.deliver(two, tmp_path / "d/out", overwrite=False)
+    assert len(list((tmp_path / "d").iterdir())) == 2
+    assert store.deliverable([tmp_path / "d/out"]) == {tmp_path / "d/out": two.digest}
     assert [p.name for p in (tmp_path / "d").iterdir()] == ["out"]

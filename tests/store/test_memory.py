@@ -6,6 +6,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+
 from coopery.errors import MachineError
 from coopery.steps import Identity
 from coopery_store.store import HomeStore

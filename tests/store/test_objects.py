@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from coopery.errors import MachineError, StepError
 from coopery_store.store import HomeStore
 
@@ -81,13 +82,18 @@ def test_a_damaged_object_is_set_aside_and_never_served(
     assert store.find(identity) == path
 
 
+def replace_by_link(path: Path) -> None:
+    shutil.rmtree(path)
+    path.symlink_to("/etc")
+
+
 def test_a_damaged_folder_is_set_aside(store: HomeStore) -> None:
     for damage in (
         lambda p: (p / "new").write_text(""),
         lambda p: (p / "a").unlink(),
         lambda p: os.mkfifo(p / "pipe"),
         lambda p: (p / "b").chmod(0o755),
-        lambda p: (shutil.rmtree(p), p.symlink_to("/etc")),
+        replace_by_link,
     ):
         identity = put_folder(store, {"a": "1", "b": "2"})
         path = store.find(identity)

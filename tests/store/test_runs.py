@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from coopery.errors import MachineError, RecipeError
 from coopery_store.home import safe_name
 from coopery_store.store import HomeStore
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 def test_runs_are_kept_and_listed_latest_first(store: HomeStore, home: Path) -> None:

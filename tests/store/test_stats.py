@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
+
+from coopery import trees
 from coopery.errors import StepError
 from coopery_store import stats
 from coopery_store.store import HomeStore
@@ -15,7 +17,7 @@ from coopery_store.store import HomeStore
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """The paths that are hashed."""
     seen: list[bytes] = []
-    real = stats.hash_file
+    real = trees.hash_file
 
     def watched(path: bytes, *, follow: bool = True) -> object:
         seen.append(path)

@@ -1,5 +1,8 @@
 """Identity is contents, exec bits and relative names, and nothing else."""
 
+# Names are bytes here, which pathlib does not know.
+# ruff: noqa: PTH101, PTH102, PTH104, PTH108, PTH116, PTH123
+
 from __future__ import annotations
 
 import os
@@ -8,10 +11,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from coopery.errors import StepError
-from coopery.trees import file_digest, folder_digest, scan
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from coopery.errors import StepError
+from coopery.trees import file_digest, folder_digest, scan
 
 names = st.binary(min_size=1, max_size=12).filter(
     lambda name: b"/" not in name and b"\0" not in name and name not in (b".", b"..")

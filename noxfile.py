@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 JUNIT = ROOT / "build" / "tests.xml"
 PLUGINS = set(PYPROJECT["project"]["entry-points"]["coopery"])
-SOURCES = ("engine", "plugins", "recipes", "tests", "benchmarks", "docs", "noxfile.py")
+SOURCES = ("engine", "plugins", "recipes", "tests", "benchmarks", "docs/generate.py", "noxfile.py")
 
 nox.needs_version = ">=2025.2"
 # Not uv, which reads no pip.conf: here the index that pip is configured with must do.

@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import inspect
 import json
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
@@ -179,7 +180,8 @@ def hooks_text(plugins: Plugins) -> str:
         kind, _, meaning = " ".join(first.split()).partition(": ")
         arguments = ", ".join(inspect.signature(item).parameters)
         parts.append(f"## {name}\n\n`{name}({arguments})`, *{kind.lower()}*: {meaning}\n")
-        parts.append(f"```python\n{textwrap.dedent(rest).rstrip()}\n```\n")
+        code = re.sub(r"\n\n+(?=@)", "\n\n\n", textwrap.dedent(rest).rstrip())
+        parts.append(f"```python\n{code}\n```\n")
     return "\n".join(parts)
 
 

@@ -30,5 +30,5 @@ def test_is_documented_and_typed(name: str) -> None:
     assert "@hookimpl" in doc
     assert f"def {name}(" in doc
     method = getattr(Plugins, name)
-    expected = [p for p in inspect.signature(hook).parameters]
+    expected = list(inspect.signature(hook).parameters)
     assert [p for p in inspect.signature(method).parameters if p != "self"] == expected

@@ -9,7 +9,7 @@ from typing import Any
 import pluggy
 import pytest
 
-from coopery.errors import CooperyError, MachineError, Problem, RecipeError
+from coopery.errors import CooperyError, MachineError, Place, Problem, RecipeError
 from coopery.hooks import hookimpl
 from coopery.model import Recipe
 from coopery.plugins import Plugins
@@ -35,7 +35,7 @@ class Reads:
 
     @hookimpl
     def load_recipe(self, path: Path) -> Document:
-        return Document(data={"task": {self.name: {}}}, locate=lambda key: Problem.place)  # type: ignore[arg-type, return-value]
+        return Document(data={"task": {self.name: {}}}, locate=lambda key: Place(key=key))
 
 
 class ReadsLast(Reads):

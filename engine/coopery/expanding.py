@@ -124,6 +124,7 @@ class _Expander:
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self.root = str(recipe.root)
+        self.real_root = recipe.root.resolve()
         self.problems: list[Problem] = []
         self.instances = {name: self._instances(task) for name, task in recipe.tasks.items()}
         self.destinations: dict[str, tuple[str, str]] = {}
@@ -185,7 +186,15 @@ class _Expander:
             self.problems.append(problem("unknown-image", message, key=(*key, "image"), hint=hint))
         sides = [("inputs", name, c.mount) for name, c in task.inputs.items()]
         sides += [("outputs", name, c.mount) for name, c in task.outputs.items()]
+        taken: dict[tuple[str, str], tuple[str, str]] = {}
         for side, name, mount in sides:
+            for what in (side, name.upper()), ("mount", (mount or "").rstrip("/")):
+                if what[1] and taken.setdefault(what, (side, name)) != (side, name):
+                    message = f"{name!r} and {taken[what][1]!r} collide"
+                    hint = "channels differ by more than case, and have mounts of their own"
+                    self.problems.append(
+                        problem("duplicate-name", message, key=(*key, side, name), hint=hint)
+                    )
             if not name.isidentifier() or len(name) > 100:
                 message = f"a channel's name is an identifier; {name[:60]!r} is not"
                 self.problems.append(problem("wrong-value", message, key=(*key, side, name)))
@@ -264,6 +273,10 @@ class _Expander:
         if path in (self.root, str(self.recipe.file), str(self.recipe.lock_file)):
             message = f"{text!r} is the recipe's own"
             self.problems.append(problem("duplicate-output", message, key=key))
+            return None
+        if not Path(path).parent.resolve().is_relative_to(self.real_root):
+            message = f"{text!r} leads outside the project through a symlink"
+            self.problems.append(problem("outside-project", message, key=key))
             return None
         other = self.destinations.setdefault(path, (instance.name, name))
         if other != (instance.name, name):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from coopery.errors import CooperyError
 from coopery.keys import Identities, Vanished, explain
 from coopery.planning import Plan
 from coopery.steps import Identity, Step, Store
@@ -45,6 +46,8 @@ def _foresee(step: Step, identities: Identities, store: Store, forced: Collectio
         key = identities.key_of(step)
     except Vanished as error:
         return Forecast(step=step.name, verdict="run", reason=f"{error} is gone")
+    except CooperyError as error:
+        return Forecast(step=step.name, verdict="run", reason=error.problems[0].message)
     record = store.recall([key]).get(key)
     if step.work.in_place:
         # Work in place has the identity of its key: what follows can be foreseen.

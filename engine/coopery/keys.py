@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from coopery.digests import digest, plain
+from coopery.errors import CooperyError
 from coopery.shapes import fields_of, unkeyed
 from coopery.steps import (
     FileSet,
@@ -45,7 +46,17 @@ class Identities:
             for need in step.needs
             if isinstance(need.source, FileSource)
         }
-        self.files = dict(store.identify_many(sorted(paths)))
+        self.refused: dict[Path, CooperyError] = {}
+        try:
+            self.files = dict(store.identify_many(sorted(paths)))
+        except CooperyError:
+            # One that cannot be read is the business of the steps that read it.
+            self.files = {}
+            for path in sorted(paths):
+                try:
+                    self.files.update(store.identify_many([path]))
+                except CooperyError as error:
+                    self.refused[path] = error
 
     def known(self, step: Step) -> bool:
         """Whether the identities of all that a step needs are known."""
@@ -56,6 +67,8 @@ class Identities:
         match source:
             case FileSource(path=path):
                 found = self.files.get(path)
+                if path in self.refused:
+                    raise self.refused[path]
                 if found is None:
                     raise Vanished(source.shown)
                 return found.digest

@@ -269,7 +269,12 @@ def override(
                 )
             )
         else:
-            tasks[name] = replace(task, params={**task.params, parameter: _typed(raw)})
+            try:
+                value = _typed(raw)
+            except ValueError as error:
+                problems.append(problem("wrong-value", f"{where}: {error}", file=where))
+                continue
+            tasks[name] = replace(task, params={**task.params, parameter: value})
     return replace(recipe, tasks=tasks)
 
 
@@ -278,9 +283,10 @@ def _typed(raw: str) -> Any:
     import tomllib
 
     try:
-        return shapes.freeze(tomllib.loads(f"value = {raw}")["value"])
+        value = tomllib.loads(f"value = {raw}")["value"]
     except (tomllib.TOMLDecodeError, KeyError):
-        return raw
+        value = raw
+    return shapes.freeze(value)
 
 
 def schema(facets: Sequence[Facet]) -> dict[str, Any]:

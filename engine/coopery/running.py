@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,8 +124,8 @@ class Run:
         for name in names:
             try:
                 keys[name] = self._keys[name] = self.identities.key_of(self.plan.steps[name])
-            except Vanished:
-                continue  # performing it says what is missing
+            except (Vanished, CooperyError):
+                continue  # performing it says what is wrong
         records = self.store.recall(list(keys.values()))
         for name, key in keys.items():
             step = self.plan.steps[name]
@@ -250,16 +252,25 @@ class Run:
             self._fail(step, error, started)
         except OSError as error:
             self._fail(step, _os_error(error), started)
+        except Exception as error:
+            # A defect in one step's work must not take the others' results with it.
+            message = f"unexpected {type(error).__name__}: {error}"
+            hint = "this is a defect of coopery or a plugin; the log has the traceback"
+            _trace(self.store.log_path(self.id, step.name))
+            self._fail(step, StepError(problem("defect", message, hint=hint)), started)
         return False
 
     def _perform(self, step: Step, started: float) -> bool:
         while True:
             key = self.identities.key_of(step)
-            with self.store.claim(key):
+            with self.store.claim(key, self.cancelled):
                 record = None if self._must(step) else self.store.recall([key]).get(key)
                 if record is not None and self._usable(step, record):
-                    # Another process made it while this one waited for the claim.
-                    return self._settle(step, key, record.outputs, record)
+                    # Another step or process made it while this one waited for the claim.
+                    if self._settle(step, key, record.outputs, record):
+                        return True
+                    if step.name in self.outcomes:
+                        return False  # delivering it failed
                 if not self._fetch_needs(step):
                     continue  # what was remade differs, and so does this step's key
                 self.emit(Event(kind="started", time=started, step=step.name))
@@ -312,7 +323,7 @@ class Run:
     def _remake(self, step: Step) -> bool:
         """Perform a step again for its bytes; False when they are not what they were."""
         key = self.identities.key_of(step)
-        with self.store.claim(key):
+        with self.store.claim(key, self.cancelled):
             before = self.identities.outputs[step.name]
             if all(self.store.find(identity) is not None for identity in before.values()):
                 return True  # another thread remade it
@@ -411,6 +422,10 @@ class Run:
                     for name in files:
                         (folder / name).parent.mkdir(parents=True, exist_ok=True)
                         self.store.copy(root / name, folder / name)
+                    # The copy is what is read, so the copy is what must be as it was keyed.
+                    now = self.store.identify_set(folder, files).digest
+                    if now != self.identities.of_set(root, files).digest:
+                        raise _modified(need.source.shown, step)
                     inputs[need.role] = folder
                 case StepSource() as source:
                     inputs[need.role] = self._find(source)
@@ -442,9 +457,7 @@ class Run:
                 continue
             found = now.get(need.source.path)
             if found != self.identities.files.get(need.source.path):
-                message = f"{need.source.shown} changed while {step.name} ran"
-                hint = "nothing was remembered; run again"
-                raise StepError(problem("input-modified", message, key=step.key_path, hint=hint))
+                raise _modified(need.source.shown, step)
 
     def _remember(self, record: Record) -> None:
         """Commit together with whatever other threads have ready: one transaction for all."""
@@ -546,9 +559,21 @@ class Run:
     def _shared(self, producer: str, output: str, identity: Identity) -> bool:
         """Whether another output of this run is made of the same bytes."""
         return any(
-            other == identity and (name, key) != (producer, output)
+            other == identity and (name, key) != (producer, output) and self._wanted(name, key)
             for name, outputs in self.identities.outputs.items()
             for key, other in outputs.items()
+        )
+
+    def _wanted(self, producer: str, output: str) -> bool:
+        """Whether an output stays: it is not transient, or a reader has yet to end."""
+        step = self.plan.steps[producer]
+        readers = [
+            r for r in self.readers[producer] if _reads(self.plan.steps[r], producer, output)
+        ]
+        return (
+            output not in step.transient
+            or not readers
+            or any(reader not in self.outcomes for reader in readers)
         )
 
     def finish(self) -> None:
@@ -556,6 +581,12 @@ class Run:
         for name in self.needs:
             if name not in self.outcomes:
                 self._end(Outcome(step=name, state=State.CANCELLED))
+
+
+def _modified(shown: str, step: Step) -> StepError:
+    message = f"{shown} changed while {step.name} ran"
+    hint = "nothing was remembered; run again"
+    return StepError(problem("input-modified", message, key=step.key_path, hint=hint))
 
 
 def _reads(step: Step, producer: str, output: str) -> bool:
@@ -576,6 +607,15 @@ def _step_sources(need: Need) -> tuple[StepSource, ...]:
             return ()
 
 
+def _trace(log: Path) -> None:
+    """The traceback of a defect, at the end of the step's log."""
+    import traceback
+
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a", encoding="utf-8") as file:
+        traceback.print_exc(file=file)
+
+
 def _os_error(error: OSError) -> CooperyError:
     import errno
 
@@ -594,8 +634,14 @@ def _remove(folder: Path) -> None:
     def retry(function: Callable[[str], object], path: str, error: BaseException) -> None:
         if isinstance(error, FileNotFoundError):
             return
+        if not isinstance(error, PermissionError):
+            raise error
         Path(path).parent.chmod(0o700)
-        function(path)
+        if Path(path).is_dir() and not Path(path).is_symlink():
+            Path(path).chmod(0o700)
+            shutil.rmtree(path)
+        else:
+            Path(path).unlink(missing_ok=True)
 
     import sys
 
@@ -603,6 +649,25 @@ def _remove(folder: Path) -> None:
         shutil.rmtree(folder, onexc=retry)
     else:
         shutil.rmtree(folder, onerror=lambda f, p, info: retry(f, p, info[1]))
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """SIGTERM and a closed terminal stop a run as Ctrl-C does: no task outlives its run."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, interrupt) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def run(
@@ -620,7 +685,8 @@ def run(
     emit(Event(kind="run-started", time=started, message=plan.runtime, total=len(plan.steps)))
     interrupted = False
     try:
-        plugins.schedule(under_way)
+        with _stoppable():
+            plugins.schedule(under_way)
     except KeyboardInterrupt:
         interrupted = True
         under_way.cancel()

@@ -8,7 +8,9 @@ recipe may hold. Supported: `str`, `int`, `float`, `bool`, `Any`, `Literal`, uni
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import functools
+import math
 import re
 import types
 import typing
@@ -163,7 +165,7 @@ _MISMATCH: Any = object()
 def _convert(raw: Any, hint: Any, key: KeyPath, problems: list[Problem]) -> Any:
     origin = get_origin(hint)
     if hint is Any:
-        return freeze(raw)
+        return _convert_plain(raw, key, problems)
     if origin is Annotated:
         base, *marks = get_args(hint)
         for mark in marks:
@@ -218,6 +220,15 @@ def _convert(raw: Any, hint: Any, key: KeyPath, problems: list[Problem]) -> Any:
             return MISSING
         return raw if isinstance(raw, str) else _MISMATCH
     return raw if isinstance(raw, hint) else _MISMATCH
+
+
+def _convert_plain(raw: Any, key: KeyPath, problems: list[Problem]) -> Any:
+    """Data of any plain form: text, numbers, booleans, lists and tables of them."""
+    try:
+        return freeze(raw)
+    except ValueError as error:
+        problems.append(problem("wrong-value", str(error), key=key))
+        return MISSING
 
 
 def _convert_text(raw: Any, mark: Text, key: KeyPath, problems: list[Problem]) -> Any:
@@ -297,11 +308,22 @@ def convert_table(
 
 
 def freeze(raw: Any) -> Any:
-    """Plain data with tuples for lists, all the way down."""
-    if isinstance(raw, list | tuple):
-        return tuple(freeze(item) for item in raw)
-    if isinstance(raw, Mapping):
-        return {str(k): freeze(v) for k, v in raw.items()}
+    """Plain data with tuples for lists, all the way down.
+
+    Raises ValueError for what has no plain form: dates (write them as text), NaN, infinities,
+    text with NUL characters.
+    """
+    match raw:
+        case list() | tuple():
+            return tuple(freeze(item) for item in raw)
+        case Mapping():
+            return {str(k): freeze(v) for k, v in raw.items()}
+        case datetime.date() | datetime.time():
+            raise ValueError(f'a date is written as text: "{raw}"')
+        case float() if not math.isfinite(raw):
+            raise ValueError(f"{raw} is not a finite number")
+        case str() if "\0" in raw:
+            raise ValueError("text holds a NUL character")
     return raw
 
 

@@ -38,7 +38,9 @@ def observe(events: Sequence[Event], settings: Settings) -> None:
     for event in events:
         text = _line(event, options)
         if text:
-            print(text, file=sys.stderr, flush=True)
+            # One write a line: several threads tell of their steps at once.
+            sys.stderr.write(f"{text}\n")
+            sys.stderr.flush()
 
 
 def _line(event: Event, options: EventOptions) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from coopery.dependencies import ImagePlan, Layer
 from coopery.errors import Problem, problem
@@ -31,6 +32,14 @@ def check(recipe: Recipe, runtime: str) -> Iterable[Problem]:
             message = "the runtime local does not hand out GPUs"
             key = ("task", task.name, "resources", "gpu")
             yield problem("no-gpu", message, key=key, hint="use -r docker, or drop `gpu`")
+        for name, output in task.outputs.items():
+            folder = Path(output.mount or "/").parent
+            if output.mount and (folder == Path("/") or folder.exists()):
+                # The folder is mounted, so that the task can make the output itself.
+                message = f"the mount {output.mount!r} would hide {folder} from the task"
+                hint = "choose a folder that this machine does not have"
+                key = ("task", task.name, "outputs", name)
+                yield problem("bad-mount", message, key=key, hint=hint)
 
 
 @hookimpl(trylast=True)

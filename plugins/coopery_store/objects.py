@@ -10,7 +10,7 @@ import stat
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 from coopery.errors import StepError, problem
@@ -29,6 +29,7 @@ from coopery_store.entries import Change
 from coopery_store.home import machine_errors, sync_path
 from coopery_store.index import Index
 from coopery_store.intake import fingerprint_of, of_file, of_folder, settle_in
+from coopery_store.locks import held, lock_file
 from coopery_store.scratch import Scratch
 from coopery_store.stats import Stats
 
@@ -81,22 +82,25 @@ class Objects:
                 path = self._own(path)  # another user's files, as a container may leave them
                 settle_in(path)
             taken = self._look(path)
-            target = self.path(taken.identity.digest)
-            if self.find(taken.identity) is not None:
-                self._discard(path)
-                return taken.identity
-            try:
-                path.rename(target)
-            except OSError:
-                if self.find(taken.identity) is None:
-                    raise
-                self._discard(path)  # another thread or process was first
-                return taken.identity
-            if fingerprint_of(target) != taken.fingerprint:
-                self._discard(target)
-                raise _changing(path)
-            self._note(taken)
+            with self._alone(taken.identity.digest):
+                return self._enter(path, taken)
+
+    def _alone(self, digest: str) -> AbstractContextManager[None]:
+        """Hold off every other thread and process that would put or drop this object."""
+        return held(lock_file(self._home / "locks", f"object {digest}"))
+
+    def _enter(self, path: Path, taken: _Taken) -> Identity:
+        """Move what was looked at to its place, unless it is there already."""
+        target = self.path(taken.identity.digest)
+        if self.find(taken.identity) is not None:
+            self._discard(path)
             return taken.identity
+        path.rename(target)
+        if fingerprint_of(target) != taken.fingerprint:
+            self._discard(target)
+            raise _changing(path)
+        self._note(taken)
+        return taken.identity
 
     def _own(self, path: Path) -> Path:
         """A copy on the home's file system that belongs to us; the original goes."""
@@ -188,7 +192,7 @@ class Objects:
 
     def drop(self, identity: Identity) -> None:
         """See `coopery.steps.Store.drop`, for files and folders."""
-        with machine_errors(self._home):
+        with machine_errors(self._home), self._alone(identity.digest):
             self._discard(self.path(identity.digest))
             self._forget(identity.digest)
 

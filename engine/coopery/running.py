@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coopery.errors import CooperyError, Place, Problem, StepError, problem
+from coopery.forecasting import forecast
 from coopery.keys import Identities, Vanished, explain, parts_of
 from coopery.planning import Plan
 from coopery.recipes import located
@@ -96,6 +97,7 @@ class Run:
                 self.readers[need].append(name)
         self._keys: dict[str, str] = {}
         self._reasons: dict[str, Reason] = {}
+        self._foretold: dict[str, str] | None = None
         self._lock = threading.RLock()
         self._pending: list[Record] = []
         self._commit = threading.Lock()
@@ -150,37 +152,17 @@ class Run:
             return None if record else "new"
         if record and all(self.store.find(i) for i in record.outputs.values()):
             return None
-        return None if self._unwanted(step, key) else "new"
+        return None if self._unwanted(step) else "new"
 
     def _in_place(self, step: Step, key: str) -> Mapping[str, Identity]:
         return {output: Identity(digest=key, kind="place") for output in step.outputs}
 
-    def _unwanted(self, step: Step, key: str) -> bool:
-        """Whether no reader of work in place will look at it: all of them are remembered."""
-        self.identities.outputs[step.name] = self._in_place(step, key)
-        try:
-            readers = [self.plan.steps[name] for name in self.readers[step.name]]
-            if not readers or not all(self.identities.known(reader) for reader in readers):
-                return False
-            if any(r.always or r.name in self.policy.forced for r in readers):
-                return False
-            keys = [self.identities.key_of(reader) for reader in readers]
-            records = self.store.recall(keys)
-            return all(
-                key in records and self._all_delivered(reader, records[key].outputs)
-                for reader, key in zip(readers, keys, strict=True)
-            )
-        except Vanished:
-            return False
-        finally:
-            del self.identities.outputs[step.name]
-
-    def _all_delivered(self, step: Step, outputs: Mapping[str, Identity]) -> bool:
-        return all(
-            self._delivered.get(d.destination) == outputs[d.output].digest
-            or self.store.find(outputs[d.output]) is not None
-            for d in step.deliveries
-        )
+    def _unwanted(self, step: Step) -> bool:
+        """Whether nobody will look into work in place: all that reads it is remembered."""
+        if self._foretold is None:
+            foretold = forecast(self.plan, self.store, self.policy.forced)
+            self._foretold = {f.step: f.verdict for f in foretold}
+        return self._foretold[step.name] == "cached"
 
     def _reason(self, step: Step, code: str) -> Reason:
         if code == "forced":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -185,3 +186,34 @@ def test_channels_that_would_collide_or_escape(
     project.write("recipe.toml", f"[task.a]\ncommand = ['true']\n{channels}\n")
     answer = project.coopery("run")
     assert (answer.exit_code, answer.slugs) == (2, (slug,))
+
+
+def test_forecasts_know_of_bytes_that_are_gone(project: Project) -> None:
+    def recipe(word: str) -> None:
+        project.write(
+            "recipe.toml",
+            f"""
+            [image.e]
+
+            [task.a]
+            command = "echo a > {{outputs.o}}"
+            outputs.o = {{ transient = true }}
+
+            [task.r]
+            image = "e"
+            command = "cat {{inputs.i}} > {{outputs.o}}; echo {word} >> {{outputs.o}}"
+            inputs.i = {{ from = "a.o" }}
+            outputs.o = "r"
+            """,
+        )
+
+    recipe("one")
+    project.run()
+    for place in (project.home / "places").iterdir():
+        shutil.rmtree(place) if place.is_dir() else place.unlink()
+    assert set(project.forecast().values()) == {"cached"}
+    assert performed(project.run()) == []
+    recipe("two")
+    assert project.forecast() == {"a": "run", "environment e": "run", "r": "run"}
+    assert sorted(performed(project.run())) == ["a", "environment e", "r"]
+    assert project.read("r") == "a\ntwo\n"

@@ -634,16 +634,18 @@ def _remove(folder: Path) -> None:
 
 
 @contextmanager
-def _stoppable() -> Iterator[None]:
+def _stoppable(cancel: Callable[[], None]) -> Iterator[None]:
     """SIGTERM and a closed terminal stop a run as Ctrl-C does: no task outlives its run."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def interrupt(number: int, frame: object) -> None:
+        # Told directly too: an exception in whatever the thread is at just now may get lost.
+        cancel()
         raise KeyboardInterrupt
 
-    numbers = (signal.SIGTERM, signal.SIGHUP)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = [signal.signal(number, interrupt) for number in numbers]
     try:
         yield
@@ -665,13 +667,12 @@ def run(
     started = time.time()
     under_way = Run(plan, plugins, store, policy, run_id, home, emit)
     emit(Event(kind="run-started", time=started, message=plan.runtime, total=len(plan.steps)))
-    interrupted = False
     try:
-        with _stoppable():
+        with _stoppable(under_way.cancel):
             plugins.schedule(under_way)
     except KeyboardInterrupt:
-        interrupted = True
         under_way.cancel()
+    interrupted = under_way.cancelled.is_set()
     under_way.finish()
     ended = time.time()
     report = Report(

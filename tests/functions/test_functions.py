@@ -174,7 +174,7 @@ def test_a_projects_function_goes_by_name(tmp_path: Path, run: Run) -> None:
             "@task(params={'d': object()})\ndef f(d): 0",
             "param-not-plain",
             "task.f.params.d",
-            "date",
+            "object",
         ),
         (
             "i = Image(python='3.4')\n@task(image=i)\ndef f(): 0",

@@ -57,7 +57,7 @@ def add_commands() -> Sequence[Command]:  # type: ignore[empty-body]
 
     @hookimpl
     def add_commands():
-        return [Command("greet", "say hello", lambda context: print("hello") or 0)]
+        return [Command(name="greet", help="say hello", run=lambda c: print("hello") or 0)]
     """
 
 

@@ -123,7 +123,7 @@ def test_no_task_outlives_a_run_that_is_told_to_stop(
     while not (pid.exists() and pid.read_text()):
         time.sleep(0.02)
     process.send_signal(number)
-    assert process.wait(10) == 130
+    assert process.wait(30) == 130
     assert not Path("/proc", pid.read_text().strip()).exists()
 
 

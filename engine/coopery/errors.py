@@ -49,13 +49,15 @@ class Place:
 class Problem:
     """One thing that is wrong: what, where, and how to mend it.
 
-    `slug` is stable and is explained under that name in docs/reference/errors.md.
+    `slug` is stable and is explained under that name in docs/reference/errors.md. A `warning` is
+    told and stops nothing.
     """
 
     slug: str
     message: str
     place: Place = Place()
     hint: str | None = None
+    warning: bool = False
 
     def __str__(self) -> str:
         where = f"{self.place}: " if str(self.place) else ""

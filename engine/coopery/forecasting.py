@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from coopery.errors import CooperyError
 from coopery.keys import Identities, Vanished, explain
+from coopery.memory import Memory
 from coopery.planning import Plan
 from coopery.steps import Identity, Step, Store
 
@@ -28,6 +29,7 @@ class Forecast:
 def forecast(plan: Plan, store: Store, forced: Collection[str]) -> tuple[Forecast, ...]:
     """What a run of this plan would do, step by step, without doing any of it (semantics 5)."""
     identities = Identities(store, plan.steps)
+    memory = Memory(store, plan.recipe.file)
     found: dict[str, Forecast] = {}
     for name, step in plan.steps.items():
         unknown = next((need for need in step.waits_for if need not in identities.outputs), None)
@@ -40,7 +42,7 @@ def forecast(plan: Plan, store: Store, forced: Collection[str]) -> tuple[Forecas
             text = FORCED[0] if step.always else FORCED[1]
             found[name] = Forecast(step=name, verdict="run", reason=text)
             continue
-        found[name] = _foresee(step, identities, store, forced)
+        found[name] = _foresee(step, identities, store, memory, forced)
     _follow_bytes(plan, store, identities, found)
     return tuple(found.values())
 
@@ -84,7 +86,9 @@ def _follow_bytes(
             found[name] = replace(here, verdict="cached", reason=text)
 
 
-def _foresee(step: Step, identities: Identities, store: Store, forced: Collection[str]) -> Forecast:
+def _foresee(
+    step: Step, identities: Identities, store: Store, memory: Memory, forced: Collection[str]
+) -> Forecast:
     try:
         key = identities.key_of(step)
     except Vanished as error:
@@ -101,7 +105,7 @@ def _foresee(step: Step, identities: Identities, store: Store, forced: Collectio
         text = FORCED[0] if step.always else FORCED[1]
         return Forecast(step=step.name, verdict="run", reason=text, key=key)
     if record is None:
-        _, text = explain(store.nearest(step.name, step.work.kind), step, identities)
+        _, text = explain(memory.latest(step.name), step, identities)
         return Forecast(step=step.name, verdict="run", reason=text, key=key)
     identities.outputs[step.name] = record.outputs
     if step.work.in_place and not all(store.find(i) for i in record.outputs.values()):

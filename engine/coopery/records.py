@@ -19,8 +19,8 @@ def timestamp(seconds: float | None) -> str | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat()
 
 
-def run_record(plan: Plan, report: Report | None, run: str) -> dict[str, Any]:
-    """The record of a run; of one that has only begun when there is no report yet."""
+def run_record(plan: Plan, report: Report | float, run: str) -> dict[str, Any]:
+    """The record of a run; of one that has only begun, when that was (seconds, epoch)."""
     document: dict[str, Any] = {
         "schema": SCHEMA,
         "run": run,
@@ -29,8 +29,8 @@ def run_record(plan: Plan, report: Report | None, run: str) -> dict[str, Any]:
         "targets": list(plan.targets),
         "state": "running",
     }
-    if report is None:
-        return document
+    if isinstance(report, float):
+        return {**document, "started": timestamp(report)}
     return {
         **document,
         "state": "interrupted" if report.interrupted else "ended",

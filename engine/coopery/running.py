@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coopery.errors import CooperyError, Place, Problem, StepError, problem
+from coopery.errors import CooperyError, Place, StepError, problem
 from coopery.forecasting import forecast
 from coopery.keys import Identities, Vanished, explain, parts_of
+from coopery.memory import Memory
+from coopery.performing import Performer, in_place, os_error, trace
 from coopery.planning import Plan
 from coopery.recipes import located
 from coopery.steps import (
     Event,
-    FileSet,
-    FileSource,
-    Gathered,
     Identity,
-    Made,
-    Need,
     Outcome,
     Reason,
     Record,
     State,
     Step,
-    StepSource,
     Store,
-    Workspace,
 )
+from coopery.stopping import stoppable
+from coopery.transients import Transients
 
 if TYPE_CHECKING:
     from coopery.plugins import Plugins
@@ -99,8 +94,11 @@ class Run:
         self._reasons: dict[str, Reason] = {}
         self._foretold: dict[str, str] | None = None
         self._lock = threading.RLock()
-        self._pending: list[Record] = []
-        self._commit = threading.Lock()
+        self._memory = Memory(self.store, self.plan.recipe.file, self.id)
+        self._transients = Transients(self.plan.steps)
+        self._performer = Performer(
+            self.plugins, self.store, self.identities, self.id, self.home, self.cancelled
+        )
         destinations = [d.destination for s in self.plan.steps.values() for d in s.deliveries]
         self._delivered = dict(self.store.deliverable(destinations))
 
@@ -137,7 +135,7 @@ class Run:
                 self._reasons[name] = self._reason(step, code)
                 continue
             assert record is not None or step.work.in_place
-            outputs = record.outputs if record else self._in_place(step, key)
+            outputs = record.outputs if record else in_place(step, key)
             if self._settle(step, key, outputs, record):
                 decided[name] = True
         return decided
@@ -154,9 +152,6 @@ class Run:
             return None
         return None if self._unwanted(step) else "new"
 
-    def _in_place(self, step: Step, key: str) -> Mapping[str, Identity]:
-        return {output: Identity(digest=key, kind="place") for output in step.outputs}
-
     def _unwanted(self, step: Step) -> bool:
         """Whether nobody will look into work in place: all that reads it is remembered."""
         if self._foretold is None:
@@ -169,8 +164,7 @@ class Run:
             return Reason(code=code, text="--force")
         if code == "always":
             return Reason(code=code, text="always = true")
-        nearest = self.store.nearest(step.name, step.work.kind)
-        code, text = explain(nearest, step, self.identities)
+        code, text = explain(self._memory.latest(step.name), step, self.identities)
         return Reason(code=code, text=text)
 
     def _settle(
@@ -182,6 +176,7 @@ class Run:
             for d in step.deliveries
             if self._delivered.get(d.destination) != outputs[d.output].digest
         ]
+        self.store.lease(outputs[d.output] for d in missing)
         if any(self.store.find(outputs[d.output]) is None for d in missing):
             text = "its bytes were dropped and its destination wants them"
             self._reasons[step.name] = Reason(code="remade", text=text)
@@ -197,6 +192,8 @@ class Run:
             self._fail(step, error, started=None)
             return False
         made_by = record.run if record else ""
+        if record:
+            self._memory.note(step, key, outputs)
         self._end(
             Outcome(
                 step=step.name,
@@ -233,12 +230,12 @@ class Run:
         except CooperyError as error:
             self._fail(step, error, started)
         except OSError as error:
-            self._fail(step, _os_error(error), started)
+            self._fail(step, os_error(error), started)
         except Exception as error:
             # A defect in one step's work must not take the others' results with it.
             message = f"unexpected {type(error).__name__}: {error}"
             hint = "this is a defect of coopery or a plugin; the log has the traceback"
-            _trace(self.store.log_path(self.id, step.name))
+            trace(self.store.log_path(self.id, step.name))
             self._fail(step, StepError(problem("defect", message, hint=hint)), started)
         return False
 
@@ -253,6 +250,7 @@ class Run:
                         return True
                     if step.name in self.outcomes:
                         return False  # delivering it failed
+                self._lease_needs(step)
                 if not self._fetch_needs(step):
                     continue  # what was remade differs, and so does this step's key
                 self.emit(Event(kind="started", time=started, step=step.name))
@@ -290,16 +288,17 @@ class Run:
         log = self.store.log_path(self.id, step.name)
         return log if log.exists() else None
 
+    def _lease_needs(self, step: Step) -> None:
+        """From here on no other run drops what the step reads."""
+        known = self.identities.outputs
+        self.store.lease(known[s.step][s.output] for need in step.needs for s in need.outputs)
+
     def _fetch_needs(self, step: Step) -> bool:
         """Remake what the step reads and whose bytes are gone; False when an identity changed."""
         same = True
-        for need in step.needs:
-            for name in need.steps:
-                outputs = self.identities.outputs[name]
-                used = {s.output for s in _step_sources(need) if s.step == name}
-                if all(self.store.find(outputs[output]) is not None for output in used):
-                    continue
-                same = self._remake(self.plan.steps[name]) and same
+        for source in dict.fromkeys(source for need in step.needs for source in need.outputs):
+            if self.store.find(self.identities.outputs[source.step][source.output]) is None:
+                same = self._remake(self.plan.steps[source.step]) and same
         return same
 
     def _remake(self, step: Step) -> bool:
@@ -309,6 +308,7 @@ class Run:
             before = self.identities.outputs[step.name]
             if all(self.store.find(identity) is not None for identity in before.values()):
                 return True  # another thread remade it
+            self._lease_needs(step)
             if not self._fetch_needs(step):
                 key = self.identities.key_of(step)
             self.emit(Event(kind="started", time=time.time(), step=step.name, message="remade"))
@@ -339,7 +339,7 @@ class Run:
         attempt = 0
         while True:
             try:
-                made, outputs = self._attempt(step, key)
+                made, outputs = self._performer.attempt(step, key)
                 break
             except StepError as error:
                 attempt += 1
@@ -357,99 +357,8 @@ class Run:
             finished=time.time(),
             facts=made.facts,
         )
-        self._remember(record)
+        self._memory.remember(step, record)
         return record
-
-    def _attempt(self, step: Step, key: str) -> tuple[Made, dict[str, Identity]]:
-        in_place = step.work.in_place
-        scratch = self.store.scratch(step.name)
-        folder = self.store.place(key) if in_place else scratch
-        try:
-            inputs, gathered = self._open_needs(step, scratch)
-            workspace = Workspace(
-                step=step,
-                folder=folder / "work" if not in_place else folder,
-                inputs=inputs,
-                gathered=gathered,
-                log=self.store.log_path(self.id, step.name),
-                home=self.home,
-                key=key,
-                cancelled=self.cancelled,
-                run=self.id,
-            )
-            workspace.folder.mkdir(exist_ok=True)
-            workspace.log.parent.mkdir(parents=True, exist_ok=True)
-            made = self.plugins.perform(step, workspace)
-            self._check_inputs(step)
-            if in_place:
-                self.store.complete(key)
-                return made, dict(self._in_place(step, key))
-            return made, {output: self.store.put(made.outputs[output]) for output in step.outputs}
-        finally:
-            _remove(scratch)
-
-    def _open_needs(
-        self, step: Step, scratch: Path
-    ) -> tuple[dict[str, Path], dict[str, tuple[tuple[str, Path], ...]]]:
-        """By role, a path to read each need from. Chosen files are copied out."""
-        inputs: dict[str, Path] = {}
-        gathered: dict[str, tuple[tuple[str, Path], ...]] = {}
-        for index, need in enumerate(step.needs):
-            match need.source:
-                case FileSource(path=path):
-                    inputs[need.role] = path
-                case FileSet(root=root, files=files):
-                    folder = scratch / f"need-{index}"
-                    folder.mkdir()
-                    for name in files:
-                        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                        self.store.copy(root / name, folder / name)
-                    # The copy is what is read, so the copy is what must be as it was keyed.
-                    now = self.store.identify_set(folder, files).digest
-                    if now != self.identities.of_set(root, files).digest:
-                        raise _modified(need.source.shown, step)
-                    inputs[need.role] = folder
-                case StepSource() as source:
-                    inputs[need.role] = self._find(source)
-                case Gathered(parts=parts):
-                    gathered[need.role] = tuple((path, self._find(part)) for path, part in parts)
-        return inputs, gathered
-
-    def _find(self, source: StepSource) -> Path:
-        path = self.store.find(self.identities.outputs[source.step][source.output])
-        if path is None:
-            message = f"the bytes of {source.step}.{source.output} went missing during the run"
-            raise StepError(problem("lost-bytes", message, hint="run again: they are made anew"))
-        if not source.inside:
-            return path
-        from coopery.files import beneath
-
-        inner = beneath(path, source.inside)
-        if not inner.exists():
-            message = f"{source.step}.{source.output} has no {source.inside!r} inside"
-            raise StepError(problem("missing-input", message))
-        return inner
-
-    def _check_inputs(self, step: Step) -> None:
-        """Project files must be as they were when the key was made (semantics 9)."""
-        paths = [n.source.path for n in step.needs if isinstance(n.source, FileSource)]
-        now = self.store.identify_many(paths)
-        for need in step.needs:
-            if not isinstance(need.source, FileSource):
-                continue
-            found = now.get(need.source.path)
-            if found != self.identities.files.get(need.source.path):
-                raise _modified(need.source.shown, step)
-
-    def _remember(self, record: Record) -> None:
-        """Commit together with whatever other threads have ready: one transaction for all."""
-        with self._lock:
-            self._pending.append(record)
-        with self._commit:
-            with self._lock:
-                batch, self._pending = self._pending, []
-            if batch:
-                self.store.remember(batch)
 
     def _deliver(self, step: Step, record: Record) -> None:
         for delivery in step.deliveries:
@@ -506,8 +415,12 @@ class Run:
     def _end(self, outcome: Outcome) -> None:
         with self._lock:
             self.outcomes[outcome.step] = outcome
+            going = []
             if outcome.state is State.SUCCEEDED:
                 self.identities.outputs[outcome.step] = outcome.outputs
+                going += self._transients.made(outcome.step, outcome.outputs)
+            if outcome.state in (State.SUCCEEDED, State.FAILED):
+                going += self._transients.ended(outcome.step)
             total, done = len(self.needs), len(self.outcomes)
             self.emit(
                 Event(
@@ -519,139 +432,18 @@ class Run:
                     done=done,
                 )
             )
-            self._drop_transients(outcome.step)
+        self._drop(going)
 
-    def _drop_transients(self, ended: str) -> None:
-        """Drop each transient output whose last reader has ended (S4, semantics 21)."""
-        for producer in self.needs[ended]:
-            step = self.plan.steps[producer]
-            for output in step.transient:
-                readers = [
-                    r
-                    for r in self.readers[producer]
-                    if _reads(self.plan.steps[r], producer, output)
-                ]
-                if producer not in self.identities.outputs or not readers:
-                    continue
-                if all(reader in self.outcomes for reader in readers):
-                    identity = self.identities.outputs[producer][output]
-                    if not self._shared(producer, output, identity):
-                        self.store.drop(identity)
-
-    def _shared(self, producer: str, output: str, identity: Identity) -> bool:
-        """Whether another output of this run is made of the same bytes."""
-        return any(
-            other == identity and (name, key) != (producer, output) and self._wanted(name, key)
-            for name, outputs in self.identities.outputs.items()
-            for key, other in outputs.items()
-        )
-
-    def _wanted(self, producer: str, output: str) -> bool:
-        """Whether an output stays: it is not transient, or a reader has yet to end."""
-        step = self.plan.steps[producer]
-        readers = [
-            r for r in self.readers[producer] if _reads(self.plan.steps[r], producer, output)
-        ]
-        return (
-            output not in step.transient
-            or not readers
-            or any(reader not in self.outcomes for reader in readers)
-        )
+    def _drop(self, identities: Iterable[Identity]) -> None:
+        for identity in identities:
+            self.store.drop(identity)
 
     def finish(self) -> None:
         """Give every step that has not ended the state of a cancelled one."""
         for name in self.needs:
             if name not in self.outcomes:
                 self._end(Outcome(step=name, state=State.CANCELLED))
-
-
-def _modified(shown: str, step: Step) -> StepError:
-    message = f"{shown} changed while {step.name} ran"
-    hint = "nothing was remembered; run again"
-    return StepError(problem("input-modified", message, key=step.key_path, hint=hint))
-
-
-def _reads(step: Step, producer: str, output: str) -> bool:
-    return any(
-        source.step == producer and source.output == output
-        for need in step.needs
-        for source in _step_sources(need)
-    )
-
-
-def _step_sources(need: Need) -> tuple[StepSource, ...]:
-    match need.source:
-        case StepSource() as source:
-            return (source,)
-        case Gathered(parts=parts):
-            return tuple(part for _, part in parts)
-        case _:
-            return ()
-
-
-def _trace(log: Path) -> None:
-    """The traceback of a defect, at the end of the step's log."""
-    import traceback
-
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a", encoding="utf-8") as file:
-        traceback.print_exc(file=file)
-
-
-def _os_error(error: OSError) -> CooperyError:
-    import errno
-
-    from coopery.errors import MachineError
-
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    slug = "disk-full" if full else "machine-error"
-    hint = "free some space, then run again: finished work is kept" if full else None
-    return MachineError(Problem(slug=slug, message=str(error), hint=hint))
-
-
-def _remove(folder: Path) -> None:
-    """Remove a scratch folder, also where a task took the write bits away."""
-    import shutil
-
-    def retry(function: Callable[[str], object], path: str, error: BaseException) -> None:
-        if isinstance(error, FileNotFoundError):
-            return
-        if not isinstance(error, PermissionError):
-            raise error
-        Path(path).parent.chmod(0o700)
-        if Path(path).is_dir() and not Path(path).is_symlink():
-            Path(path).chmod(0o700)
-            shutil.rmtree(path)
-        else:
-            Path(path).unlink(missing_ok=True)
-
-    import sys
-
-    if sys.version_info >= (3, 12):
-        shutil.rmtree(folder, onexc=retry)
-    else:
-        shutil.rmtree(folder, onerror=lambda f, p, info: retry(f, p, info[1]))
-
-
-@contextmanager
-def _stoppable(cancel: Callable[[], None]) -> Iterator[None]:
-    """SIGTERM and a closed terminal stop a run as Ctrl-C does: no task outlives its run."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: object) -> None:
-        # Told directly too: an exception in whatever the thread is at just now may get lost.
-        cancel()
-        raise KeyboardInterrupt
-
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, interrupt) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
+        self._memory.flush()
 
 
 def run(
@@ -668,7 +460,7 @@ def run(
     under_way = Run(plan, plugins, store, policy, run_id, home, emit)
     emit(Event(kind="run-started", time=started, message=plan.runtime, total=len(plan.steps)))
     try:
-        with _stoppable(under_way.cancel):
+        with stoppable(under_way.cancel):
             plugins.schedule(under_way)
     except KeyboardInterrupt:
         under_way.cancel()

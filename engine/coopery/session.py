@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coopery import expanding, planning, recipes, running
+from coopery import credentials, expanding, planning, recipes, running
 from coopery.dependencies import Lock, LockPolicy
 from coopery.errors import Problem, RecipeError, nearest
 from coopery.expanding import Nodes
@@ -50,6 +50,8 @@ class Opened:
     recipe: Recipe
     nodes: Nodes
     runtime: str
+    warnings: tuple[Problem, ...] = ()
+    """What does not stop it, and should be told."""
 
 
 def open_recipe(request: Request, plugins: Plugins, settings: Settings) -> Opened:
@@ -66,6 +68,7 @@ def open_recipe(request: Request, plugins: Plugins, settings: Settings) -> Opene
         recipe, problems = partial, list(error.problems)
     runtime = _runtime(recipe, settings)
     nodes, found = expanding.expand(recipe)
+    found += credentials.check(recipe)
     known = plugins.runtime_names()
     if runtime not in known:
         unknown = Problem(
@@ -77,10 +80,16 @@ def open_recipe(request: Request, plugins: Plugins, settings: Settings) -> Opene
     else:
         found += plugins.check(recipe, runtime)
     found = [recipes.located(p, recipe.locate) for p in found]
-    problems += [p for p in found if not _follows(p, problems)]
+    warnings = dict.fromkeys(p for p in found if p.warning)
+    problems += [p for p in found if not p.warning and not _follows(p, problems)]
     if problems:
         raise RecipeError(*sorted(dict.fromkeys(problems), key=_position))
-    return Opened(recipe=recipe, nodes=nodes, runtime=runtime)
+    return Opened(
+        recipe=recipe,
+        nodes=nodes,
+        runtime=runtime,
+        warnings=tuple(sorted(warnings, key=_position)),
+    )
 
 
 def _follows(found: Problem, earlier: Sequence[Problem]) -> bool:
@@ -151,12 +160,14 @@ def run(
     """Bring the targets and what they need up to date: read, check, lock, plan, run, record."""
     tell = observe or (lambda events: plugins.observe(events, settings))
     opened = open_recipe(request, plugins, settings)
-    tell([Event(kind="message", time=time.time(), message=_first_line(opened, settings))])
+    now = time.time()
+    tell([Event(kind="message", time=now, message=_first_line(opened, settings))])
+    tell([Event(kind="warning", time=now, message=str(p)) for p in opened.warnings])
     plan = make_plan(opened, request, plugins, settings)
     with open_store(plugins, settings) as store:
         policy = policy_of(request, plan, settings)
         run_id = new_run_id()
-        store.write_run(run_id, run_record(plan, None, run_id))
+        store.write_run(run_id, run_record(plan, time.time(), run_id))
         report = running.run(
             plan, plugins, store, policy, run_id, settings.home, lambda event: tell([event])
         )
@@ -171,6 +182,9 @@ def preview(
     policy = LockPolicy.LOCKED if request.lock is LockPolicy.LOCKED else LockPolicy.PREVIEW
     request = replace(request, lock=policy)
     opened = open_recipe(request, plugins, settings)
+    now = time.time()
+    warnings = [Event(kind="warning", time=now, message=str(p)) for p in opened.warnings]
+    plugins.observe(warnings, settings)
     plan = make_plan(opened, request, plugins, settings)
     with open_store(plugins, settings) as store:
         return plan, forecast(plan, store, policy_of(request, plan, settings).forced)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -77,15 +77,20 @@ class Need:
     name: str = ""
 
     @property
-    def steps(self) -> tuple[str, ...]:
-        """The steps this need waits for."""
+    def outputs(self) -> tuple[StepSource, ...]:
+        """The outputs of steps that this need reads."""
         match self.source:
-            case StepSource(step=step):
-                return (step,)
+            case StepSource() as source:
+                return (source,)
             case Gathered(parts=parts):
-                return tuple(source.step for _, source in parts)
+                return tuple(source for _, source in parts)
             case _:
                 return ()
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The steps this need waits for."""
+        return tuple(source.step for source in self.outputs)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -158,6 +163,21 @@ class Record:
     run: str = ""
     finished: float = 0.0
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Success:
+    """The latest success of a recipe's step: remembered or recalled under `key` (semantics 6).
+
+    `recipe` is the recipe file's absolute path; `keeps` are the digests of the outputs that the
+    recipe does not call transient, sorted; `run` is the run that succeeded.
+    """
+
+    recipe: str
+    step: str
+    key: str
+    keeps: tuple[str, ...] = ()
+    run: str = ""
 
 
 class State(StrEnum):
@@ -257,12 +277,16 @@ class Store(Protocol):
         """The records under these keys; verified, so that damage is a miss."""
         ...
 
-    def remember(self, records: Sequence[Record]) -> None:
-        """Keep these records, durably: once it returns, a crash loses none of them."""
+    def remember(self, records: Sequence[Record], successes: Sequence[Success] = ()) -> None:
+        """Keep these records, durably: once it returns, a crash loses none of them.
+
+        `successes` are from now on the latest of their recipes' steps; what they keep stays when
+        somebody drops the same bytes.
+        """
         ...
 
-    def nearest(self, step: str, kind: str) -> Record | None:
-        """The latest record of a step of this name and kind."""
+    def latest(self, recipe: str) -> Mapping[str, Success]:
+        """The latest success of each step of a recipe, by the step's name."""
         ...
 
     def put(self, path: Path) -> Identity:
@@ -287,8 +311,18 @@ class Store(Protocol):
         """Mark the result in `place(key)` as whole; until then `find` does not see it."""
         ...
 
-    def drop(self, identity: Identity) -> None:
-        """Forget these bytes; records that name them stay."""
+    def lease(self, identities: Iterable[Identity]) -> None:
+        """Nobody else drops these bytes until this store is closed; `put` leases what it takes.
+
+        Lease before looking: bytes that `find` sees afterwards stay.
+        """
+        ...
+
+    def drop(self, identity: Identity) -> bool:
+        """Forget these bytes; records that name them stay.
+
+        Bytes that another run leases or that a success keeps are left alone: False.
+        """
         ...
 
     def claim(self, key: str, cancelled: threading.Event | None = None) -> Claim:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from coopery.keys import Identities, parts_of
 from coopery.planning import Plan
-from coopery.steps import Gathered, Identity, Need, Part, Record, Step, StepSource
+from coopery.steps import Identity, Part, Record, Step
 from coopery_inspect.changes import Change, changes, words
 from coopery_inspect.history import History
 
@@ -110,7 +110,7 @@ class Search:
         for need in step.needs:
             if need.role != change.name:
                 continue
-            for name, output in _sources(need):
+            for name, output in ((s.step, s.output) for s in need.outputs):
                 now = self.identities.outputs.get(name)
                 then = self._result_then(self.plan.steps[name], output, change.before, record)
                 if now is None or then is None:
@@ -148,16 +148,6 @@ def _names(way: _Way | None) -> tuple[str, ...]:
 def _digest(outputs: Mapping[str, Identity], output: str) -> str:
     found = outputs.get(output)
     return found.digest if found else ""
-
-
-def _sources(need: Need) -> Iterable[tuple[str, str]]:
-    match need.source:
-        case StepSource(step=step, output=output):
-            return [(step, output)]
-        case Gathered(parts=parts):
-            return [(source.step, source.output) for _, source in parts]
-        case _:
-            return []
 
 
 def _label(change: Change, step: Step) -> str:

@@ -137,7 +137,7 @@ def _find(
         foreseen = forecasts[node.name]
         record, stale = fresh.get(foreseen.key), ""
         if record is None:
-            record, stale = history.latest(node.name, "task"), foreseen.reason
+            record, stale = history.latest(node.name), foreseen.reason
         identity = record.outputs.get(output) if record else None
         if record is None or identity is None:
             unmade.append(node.name)

@@ -10,6 +10,7 @@ from typing import Any
 from coopery import recipes
 from coopery.commands import Context
 from coopery.errors import CooperyError, Problem, RecipeError, nearest
+from coopery.memory import Memory
 from coopery.steps import Record, Store
 
 Document = Mapping[str, Any]
@@ -30,6 +31,7 @@ class History:
         self.file = file
         self._documents: dict[str, Document | None] = {}
         self._entries: dict[str, dict[str, Document]] = {}
+        self._memory = Memory(store, file) if file else None
 
     def read(self, run: str) -> Document | None:
         """A run's record; None when it is damaged or not kept any more."""
@@ -53,8 +55,7 @@ class History:
                     yield run
 
     def _started(self, run: str) -> str:
-        # A run that has not ended does not say when it began: it is the latest.
-        return (self.read(run) or {}).get("started") or "~"
+        return (self.read(run) or {}).get("started") or ""
 
     def entry(self, run: str, step: str) -> Document | None:
         """What the record of a run says of a step."""
@@ -83,20 +84,9 @@ class History:
             if record is not None:
                 yield record
 
-    def latest(self, step: str, kind: str) -> Record | None:
-        """The latest result of a step of this recipe.
-
-        When no kept run tells of one, the store's latest of this name, unless it is known to be
-        another recipe's.
-        """
-        found = next(self.results(step), None)
-        if found is not None:
-            return found
-        found = self.store.nearest(step, kind)
-        document = self.read(found.run) if found is not None else None
-        if document and self.file and document["recipe"] != str(self.file):
-            return None
-        return found
+    def latest(self, step: str) -> Record | None:
+        """What the latest success of a step of this recipe came to."""
+        return self._memory.latest(step) if self._memory else None
 
     def before(self, record: Record) -> Record | None:
         """The result of the same step before the run that made this one."""

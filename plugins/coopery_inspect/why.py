@@ -135,7 +135,7 @@ class Explainer:
             return (_plain("always", forecast),)
         if forecast.key in self.records:
             return (_plain("gone", forecast),)
-        latest = self.history.latest(step.name, step.work.kind)
+        latest = self.history.latest(step.name)
         try:
             if forecast.verdict == "depends":
                 return self.search.certain(step, latest)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from coopery.steps import Identity, Part, Record
+from coopery.steps import Identity, Part, Record, Success
 
 Change = tuple[str, Iterable[tuple[object, ...]]]
 """An SQL statement, and the rows of parameters to run it with."""
@@ -17,6 +17,9 @@ Change = tuple[str, Iterable[tuple[object, ...]]]
 COLUMNS = "key, step, kind, run, finished, outputs, rest, crc"
 _KEEP = f"INSERT OR REPLACE INTO results({COLUMNS}) VALUES(?, ?, ?, ?, ?, ?, ?, ?)"
 _DELIVERED = "INSERT OR REPLACE INTO deliveries(destination, digest) VALUES(?, ?)"
+LATEST = "SELECT recipe, step, key, keeps, run FROM latest WHERE recipe = ?"
+_SUCCEEDED = "INSERT OR REPLACE INTO latest(recipe, step, key, keeps, run) VALUES(?, ?, ?, ?, ?)"
+_KEPT = "INSERT OR IGNORE INTO kept(digest) VALUES(?)"
 _POSITION = "INSERT OR REPLACE INTO meta(name, value) VALUES('journal', ?)"
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
@@ -70,19 +73,42 @@ def delivery_text(destination: bytes, digest: str) -> str:
     return _encode(["delivery", os.fsdecode(destination), digest])
 
 
+def success_text(success: Success) -> str:
+    """A success as an entry of the journal."""
+    keeps = " ".join(success.keeps)
+    return _encode(["latest", success.recipe, success.step, success.key, keeps, success.run])
+
+
+def success(row: tuple[Any, ...]) -> Success:
+    """The success in a row of `LATEST`."""
+    recipe, step, key, keeps, run = row
+    keeps = tuple(keeps.split())
+    return Success(recipe=os.fsdecode(recipe), step=step, key=key, keeps=keeps, run=run)
+
+
 def changes(texts: Sequence[str]) -> list[Change]:
     """What these entries change in the index."""
-    kept: list[tuple[object, ...]] = []
+    results: list[tuple[object, ...]] = []
     delivered: list[tuple[object, ...]] = []
+    succeeded: list[tuple[object, ...]] = []
+    kept: set[str] = set()
     for text in texts:
         match json.loads(text):
             case ["result", *head, outputs, rest]:
                 pair = outputs.encode(), rest.encode()
-                kept.append((*head, *pair, _crc(head[0], *pair)))
+                results.append((*head, *pair, _crc(head[0], *pair)))
             case ["delivery", destination, digest]:
                 delivered.append((os.fsencode(destination), digest))
+            case ["latest", recipe, step, key, keeps, run]:
+                succeeded.append((os.fsencode(recipe), step, key, keeps, run))
+                kept.update(keeps.split())
             # Entries of other kinds are a newer coopery's of the same layout: not ours to judge.
-    return [(_KEEP, kept), (_DELIVERED, delivered)]
+    return [
+        (_KEEP, results),
+        (_DELIVERED, delivered),
+        (_SUCCEEDED, succeeded),
+        (_KEPT, [(digest,) for digest in kept]),
+    ]
 
 
 def position(end: int) -> Change:
@@ -97,6 +123,8 @@ def exported(select: Callable[[str], list[tuple[Any, ...]]]) -> Iterator[str]:
             yield _encode(["result", *head, outputs.decode(), rest.decode()])
     for destination, digest in select("SELECT destination, digest FROM deliveries"):
         yield delivery_text(destination, digest)
+    for recipe, *rest in select("SELECT recipe, step, key, keeps, run FROM latest"):
+        yield _encode(["latest", os.fsdecode(recipe), *rest])
 
 
 def records(rows: Iterable[tuple[Any, ...]]) -> Iterator[StoredRecord]:

@@ -23,13 +23,16 @@ from coopery_store.locks import held
 
 T = TypeVar("T")
 
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _SCHEMA = """
 CREATE TABLE meta(name TEXT PRIMARY KEY, value INTEGER) WITHOUT ROWID;
 CREATE TABLE results(
     key TEXT PRIMARY KEY, step TEXT, kind TEXT, run TEXT, finished REAL,
     outputs BLOB, rest BLOB, crc INTEGER);
-CREATE INDEX results_by_step ON results(kind, step, finished);
+CREATE TABLE latest(
+    recipe BLOB, step TEXT, key TEXT, keeps TEXT, run TEXT, PRIMARY KEY(recipe, step)
+) WITHOUT ROWID;
+CREATE TABLE kept(digest TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE stats(
     path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER, inode INTEGER,
     mode INTEGER, digest TEXT, hashed_at INTEGER) WITHOUT ROWID;

@@ -29,6 +29,7 @@ from coopery_store.entries import Change
 from coopery_store.home import machine_errors, sync_path
 from coopery_store.index import Index
 from coopery_store.intake import fingerprint_of, of_file, of_folder, settle_in
+from coopery_store.leases import Leases
 from coopery_store.locks import held, lock_file
 from coopery_store.scratch import Scratch
 from coopery_store.stats import Stats
@@ -49,10 +50,13 @@ class _Taken:
 class Objects:
     """`objects/ab/<digest>`. A fingerprint (sizes, times, inodes) tells whether to hash again."""
 
-    def __init__(self, home: Path, index: Index, scratch: Scratch, stats: Stats) -> None:
+    def __init__(
+        self, home: Path, index: Index, scratch: Scratch, stats: Stats, leases: Leases
+    ) -> None:
         self._home = home
         self._index = index
         self._scratch = scratch
+        self._leases = leases
         self._stats = stats
         self._lock = threading.Lock()
         self._pending: dict[str, _Taken] = {}
@@ -82,6 +86,7 @@ class Objects:
                 path = self._own(path)  # another user's files, as a container may leave them
                 settle_in(path)
             taken = self._look(path)
+            self._leases.take([taken.identity.digest])
             with self._alone(taken.identity.digest):
                 return self._enter(path, taken)
 
@@ -92,7 +97,7 @@ class Objects:
     def _enter(self, path: Path, taken: _Taken) -> Identity:
         """Move what was looked at to its place, unless it is there already."""
         target = self.path(taken.identity.digest)
-        if self.find(taken.identity) is not None:
+        if self._sound(taken.identity) is not None:
             self._discard(path)
             return taken.identity
         path.rename(target)
@@ -147,6 +152,15 @@ class Objects:
 
     def find(self, identity: Identity) -> Path | None:
         """See `coopery.steps.Store.find`, for files and folders."""
+        found = self._sound(identity)
+        if found is None and self._leases.mine(identity.digest):
+            # Another process may have them in its hands, only to find that they are leased.
+            with self._alone(identity.digest):
+                return self._sound(identity)
+        return found
+
+    def _sound(self, identity: Identity) -> Path | None:
+        """Where the bytes are, if they are there and undamaged."""
         digest = identity.digest
         path = self.path(digest)
         with machine_errors(self._home):
@@ -190,11 +204,31 @@ class Objects:
             self._pending.pop(digest, None)
         self._index.apply([("DELETE FROM objects WHERE digest = ?", [(digest,)])])
 
-    def drop(self, identity: Identity) -> None:
+    def drop(self, identity: Identity) -> bool:
         """See `coopery.steps.Store.drop`, for files and folders."""
-        with machine_errors(self._home), self._alone(identity.digest):
-            self._discard(self.path(identity.digest))
-            self._forget(identity.digest)
+        digest = identity.digest
+        path = self.path(digest)
+        with machine_errors(self._home), self._alone(digest):
+            if self._needed(digest):
+                return False
+            trash = self._scratch.new("trash")
+            with suppress(FileNotFoundError):
+                path.rename(trash / "it")
+                if self._needed(digest):  # by somebody who came just now
+                    (trash / "it").rename(path)
+                    return False
+            self._forget(digest)
+            remove(trash)
+            return True
+
+    def _needed(self, digest: str) -> bool:
+        """Whether another run uses it, or a success keeps it.
+
+        In this order: a run keeps what it made before its leases end.
+        """
+        if self._leases.elsewhere(digest):
+            return True
+        return bool(self._index.select("SELECT 1 FROM kept WHERE digest = ?", (digest,)))
 
     def _discard(self, path: Path) -> None:
         """Remove something; a folder vanishes from its place at once, then bit by bit."""

@@ -6,6 +6,7 @@ import itertools
 import os
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,11 +29,11 @@ class Scratch:
     def new(self, name: str) -> Path:
         """A new empty folder, named after `name`."""
         with machine_errors(self._home):
-            folder = self._session() / f"{next(self._numbers)}-{safe_name(name)[:80]}"
+            folder = self.session() / f"{next(self._numbers)}-{safe_name(name)[:80]}"
             folder.mkdir(mode=0o700)
             return folder
 
-    def _session(self) -> Path:
+    def session(self) -> Path:
         """This process's folder; the first time, those of the dead are cleared away."""
         with self._lock:
             if self._folder is None:
@@ -44,6 +45,19 @@ class Scratch:
                 self._folder = self._top / token
                 self._folder.mkdir(mode=0o700)
             return self._folder
+
+    def others(self) -> Iterator[Path]:
+        """The folders of the other processes that live."""
+        mine = self.session()
+        for lock in self._top.glob("*.lock"):
+            folder = lock.with_suffix("")
+            if folder == mine:
+                continue
+            descriptor = try_lock(lock)
+            if descriptor is None:
+                yield folder
+            else:
+                os.close(descriptor)  # a dead one's, for the next sweep
 
     def _sweep(self) -> None:
         for lock in self._top.glob("*.lock"):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from coopery.steps import Identity, Record
+from coopery.steps import Identity, Record, Success
 from coopery_store import copying, entries
 from coopery_store.delivering import Deliveries
 from coopery_store.home import machine_errors, open_home
 from coopery_store.index import Index
+from coopery_store.leases import Leases
 from coopery_store.locks import held, lock_file
 from coopery_store.objects import Objects
 from coopery_store.places import Places
@@ -32,7 +34,8 @@ class HomeStore:
         self._index = Index(home)
         self._scratch = Scratch(home)
         self._stats = Stats(self._index)
-        self._objects = Objects(home, self._index, self._scratch, self._stats)
+        self._leases = Leases(self._scratch)
+        self._objects = Objects(home, self._index, self._scratch, self._stats, self._leases)
         self._places = Places(home)
         self._deliveries = Deliveries(home, self._index, self._objects, self._stats)
         self._runs = Runs(home)
@@ -44,19 +47,19 @@ class HomeStore:
         sql = f"SELECT {entries.COLUMNS} FROM results WHERE key IN ({{}})"
         return {r.key: r for r in entries.records(self._index.select_in(sql, list(keys)))}
 
-    def remember(self, records: Sequence[Record]) -> None:
+    def remember(self, records: Sequence[Record], successes: Sequence[Success] = ()) -> None:
         """See `coopery.steps.Store.remember`: first the objects, then the journal and the index."""
         texts = [entries.record_text(record) for record in records]
+        texts += [entries.success_text(success) for success in successes]
         unsettled = set(self._places.unsettled)
         settled = self._objects.settle(all_of_it=bool(unsettled))
         self._places.unsettled -= unsettled
-        self._index.append(texts, [*settled, *self._stats.changes()], durable=True)
+        self._index.append(texts, [*settled, *self._stats.changes()], durable=bool(records))
 
-    def nearest(self, step: str, kind: str) -> Record | None:
-        """See `coopery.steps.Store.nearest`."""
-        sql = f"""SELECT {entries.COLUMNS} FROM results WHERE kind = ? AND step = ?
-            ORDER BY finished DESC LIMIT 1"""
-        return next(entries.records(self._index.select(sql, (kind, step))), None)
+    def latest(self, recipe: str) -> Mapping[str, Success]:
+        """See `coopery.steps.Store.latest`."""
+        rows = self._index.select(entries.LATEST, (os.fsencode(recipe),))
+        return {row[1]: entries.success(row) for row in rows}
 
     def rebuild(self) -> None:
         """Make the index anew from the journal."""
@@ -82,12 +85,17 @@ class HomeStore:
         """See `coopery.steps.Store.complete`."""
         self._places.complete(key)
 
-    def drop(self, identity: Identity) -> None:
+    def lease(self, identities: Iterable[Identity]) -> None:
+        """See `coopery.steps.Store.lease`; results in place are never dropped by a run."""
+        with machine_errors(self._home):
+            self._leases.take(i.digest for i in identities if i.kind != "place")
+
+    def drop(self, identity: Identity) -> bool:
         """See `coopery.steps.Store.drop`."""
         if identity.kind == "place":
             self._places.drop(identity.digest)
-        else:
-            self._objects.drop(identity)
+            return True
+        return self._objects.drop(identity)
 
     def claim(
         self, key: str, cancelled: threading.Event | None = None
@@ -153,4 +161,5 @@ class HomeStore:
         """See `coopery.steps.Store.close`."""
         self._index.apply([*self._objects.settle(), *self._stats.changes()])
         self._index.close()
+        self._leases.close()
         self._scratch.close()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from coopery.errors import MachineError
-from coopery.steps import Identity
+from coopery.steps import Identity, Success
 from coopery_store.store import HomeStore
 
 from .conftest import put_folder, put_text, record
@@ -75,7 +76,6 @@ def test_a_damaged_row_is_a_miss_and_a_damaged_line_is_skipped(
     connection.commit()
     connection.close()
     assert store.recall(["a", "b"]) == {}
-    assert store.nearest("fit", "task") is None
     journal = home / "records/journal.jsonl"
     lines = journal.read_bytes().splitlines(keepends=True)
     lines[0] = lines[0].replace(b"depth", b"death")
@@ -97,14 +97,25 @@ def test_a_lost_journal_is_written_anew(store: HomeStore, home: Path) -> None:
     again.close()
 
 
-def test_the_latest_of_a_step_is_the_nearest(store: HomeStore) -> None:
-    assert store.nearest("fit", "task") is None
-    found = put_text(store, "1")
-    store.remember([record("new", finished=9.0, o=found), record("old", finished=2.0, o=found)])
-    store.remember([record("other", step="score", finished=99.0, o=found)])
-    nearest = store.nearest("fit", "task")
-    assert nearest is not None and nearest.key == "new"
-    assert store.nearest("fit", "wheel") is None
+def test_the_latest_successes_are_those_of_a_recipe(store: HomeStore, home: Path) -> None:
+    assert store.latest("/a/recipe.toml") == {}
+    first = Success(recipe="/a/recipe.toml", step="fit", key="1", keeps=("x", "y"), run="r1")
+    other = Success(recipe="/b/\udcff.toml", step="fit", key="2", run="r1")
+    store.remember([record("1", o=put_text(store, "1"))], [first, other])
+    assert store.latest("/a/recipe.toml") == {"fit": first}
+    assert store.latest("/b/\udcff.toml") == {"fit": other}
+    later = replace(first, key="3", keeps=(), run="r2")
+    store.remember([], [later])
+    assert store.latest("/a/recipe.toml") == {"fit": later}
+    store.rebuild()
+    assert store.latest("/a/recipe.toml") == {"fit": later}
+    assert store.latest("/b/\udcff.toml") == {"fit": other}
+    store.close()
+    (home / "records/journal.jsonl").unlink()
+    again = HomeStore(home)
+    again.rebuild()
+    assert again.latest("/a/recipe.toml") == {"fit": later}
+    again.close()
 
 
 def test_many_keys_at_once(store: HomeStore) -> None:

@@ -120,7 +120,9 @@ def test_no_task_outlives_a_run_that_is_told_to_stop(
     pid = project.root / "pid"
     project.write("recipe.toml", f"[task.a]\ncommand = 'echo $$ > {pid}; sleep 30'\n")
     process = start(project)
+    deadline = time.monotonic() + 30
     while not (pid.exists() and pid.read_text()):
+        assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.02)
     process.send_signal(number)
     assert process.wait(30) == 130

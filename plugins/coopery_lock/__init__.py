@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from coopery.commands import Command, Context, table
-from coopery.dependencies import (
-    Contribution,
-    DependencySet,
-    IndexOptions,
-    Layer,
-    Lock,
-    LockPolicy,
-    Stage,
-)
 from coopery.errors import Problem, RecipeError
 from coopery.hooks import hookimpl
-from coopery.model import Image, Recipe
-from coopery.options import Settings, option
+from coopery.options import option
 from coopery.recipes import Facet
+
+if TYPE_CHECKING:
+    import argparse
+
+    from coopery.dependencies import Contribution, DependencySet, Layer, Lock
+    from coopery.model import Image, Recipe
+    from coopery.options import LockPolicy, Settings
 
 
 @dataclass(frozen=True)
@@ -88,6 +85,8 @@ def check(recipe: Recipe) -> Iterator[Problem]:
 
 @hookimpl
 def collect_requirements(recipe: Recipe, image: Image) -> Contribution | None:
+    from coopery.dependencies import IndexOptions
+
     contribution, problems = _read(recipe, image)
     if problems:
         raise RecipeError(*problems)
@@ -97,6 +96,8 @@ def collect_requirements(recipe: Recipe, image: Image) -> Contribution | None:
 
 def _read(recipe: Recipe, image: Image) -> tuple[Contribution, list[Problem]]:
     """What an image's lines and files ask for, and all that is wrong with them."""
+    from coopery.dependencies import Contribution
+
     packages, requirements = image.facet(Packages), image.facet(Requirements)
     if packages is None and requirements is None:
         return Contribution(), []
@@ -116,15 +117,21 @@ def _read(recipe: Recipe, image: Image) -> tuple[Contribution, list[Problem]]:
 
 @hookimpl(trylast=True)
 def resolve(
-    recipe: Recipe, sets: Sequence[DependencySet], policy: LockPolicy, settings: Settings
+    recipe: Recipe,
+    sets: Sequence[DependencySet],
+    policy: LockPolicy,
+    settings: Settings,
+    tell: Callable[[str], None],
 ) -> Lock:
     from coopery_lock.locking import lock_sets
 
-    return lock_sets(recipe, sets, policy, settings.get(LockOptions).resolve_timeout)
+    return lock_sets(recipe, sets, policy, settings.get(LockOptions).resolve_timeout, tell)
 
 
 @hookimpl
 def add_layers(recipe: Recipe, image: Image, lock: Lock) -> Iterable[Layer]:
+    from coopery.dependencies import IndexOptions, Layer, Stage
+
     pins = lock.pins.get(image.name, ())
     index = lock.index.get(image.name, IndexOptions())
     if pins:
@@ -154,16 +161,15 @@ def _configure_lock(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_lock(context: Context) -> int:
+    from coopery.options import LockPolicy
     from coopery.session import lock_recipe
 
-    policy = LockPolicy.RENEW
+    policy = LockPolicy.MEND
     if context.arguments.upgrade:
         policy = LockPolicy.UPGRADE
     elif context.arguments.check:
         policy = LockPolicy.LOCKED
     lock = lock_recipe(context, policy)
-    for line in lock.changed:
-        context.tell(line)
     rows: list[tuple[str, ...]] = [
         (name, f"{len(pins)} package{'' if len(pins) == 1 else 's'}")
         for name, pins in sorted(lock.pins.items())

@@ -20,7 +20,8 @@ _UNREACHABLE = re.compile(
     r"|Connection (?:refused|reset)|Could not connect|\(5\d\d [A-Z]|status server error|offline"
 )
 _BUILD = re.compile(
-    r"Failed to build|[Bb]uild backend|Failed to prepare|build_wheel|prepare_metadata"
+    r"Failed to (?:download and )?build|Failed to prepare|[Bb]uild backend"
+    r"|build_wheel|prepare_metadata"
 )
 _PYTHON = re.compile(r"Python\s?[<>=!~]|requested Python version")
 _CHAIN_END = re.compile(r"\n\s*\n?(?:hint|help):")
@@ -70,9 +71,9 @@ def _unsolvable(story: str, dependencies: DependencySet) -> RecipeError:
         message = f"Python {dependencies.python} does not suit these requirements:\n{text}{asking}"
         hint = f"give image {dependencies.image!r} another `python`"
         return RecipeError(Problem(slug="python-mismatch", message=message, place=place, hint=hint))
-    message = (
-        f"image {dependencies.image!r}: these requirements contradict each other:\n{text}{asking}"
-    )
+    alone = len(involved) == 1 and not involved[0].constraint
+    what = "this cannot be had" if alone else "these requirements contradict each other"
+    message = f"image {dependencies.image!r}: {what}:\n{text}{asking}"
     return RecipeError(Problem(slug="dependency-conflict", message=message, place=place))
 
 
@@ -110,9 +111,13 @@ def _involved(text: str, dependencies: DependencySet) -> list[Requirement]:
 
 
 def _unbuildable(story: str, dependencies: DependencySet) -> RecipeError:
-    match = re.search(r"(?:Failed to (?:build|prepare)[^`]*)`?([A-Za-z0-9][\w.-]*)", story)
+    match = re.search(r"Failed to (?:download and )?(?:build|prepare)[^`]*`([\w.-]+)", story)
     name = normalise(match.group(1)) if match else ""
-    direct = next((r for r in dependencies.requirements if name_of(r.line) == name), None)
+    # uv tells through what a package came in that nobody asked for directly.
+    reason = re.search(r"was included because `([\w.-]+)", story)
+    names = (name, normalise(reason.group(1)) if reason else "")
+    asked = [r for n in names for r in dependencies.requirements if name_of(r.line) == n]
+    direct = asked[0] if asked else None
     message = f"the metadata of {name or 'a package'} could not be built:\n{_indent(_tail(story))}"
     hint = "--only-binary in a requirements file takes versions with wheels only"
     place = _or(direct, Place())

@@ -40,6 +40,9 @@ _REFUSED = {
     "--use-feature": "coopery resolves with uv, which has no such features; take the line out",
     "--require-hashes": "recipe.lock holds every package's hashes, and installs check them; "
     "take the line out",
+    "--no-require-hashes": "installs check hashes in any case; take the line out",
+    "--all-releases": "--pre allows pre-releases of all packages; or name one: NAME>=1.0rc1",
+    "--only-final": "pre-releases are taken only where a line asks for one; take the line out",
     "--config-settings": "build a wheel yourself and list it under `wheels`",
     "--global-option": "build a wheel yourself and list it under `wheels`",
     "--build-constraint": "build a wheel yourself and list it under `wheels`",

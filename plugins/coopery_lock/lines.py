@@ -120,8 +120,25 @@ def _read_other(line: str, shown: str, refuse: Refusals) -> tuple[str, tuple[str
     if checked is None:
         return None
     url, hashes = checked
+    if not _check_file(parsed.name, url, shown, refuse):
+        return None
     extras = f"[{','.join(sorted(parsed.extras))}]" if parsed.extras else ""
     return f"{parsed.name}{extras} @ {url}" + (f" ; {marker}" if marker else ""), hashes
+
+
+def _check_file(name: str, url: str, shown: str, refuse: Refusals) -> bool:
+    """Whether a wheel behind a URL can be one of this distribution (PEP 427's file names)."""
+    file = unquote(urlsplit(url).path.rsplit("/", 1)[-1])
+    parts = file.removesuffix(".whl").split("-")
+    if not file.endswith(".whl") or "${" in file:
+        return True
+    if len(parts) not in (5, 6):
+        refuse("invalid-requirement", f"{shown}: {file!r} is no file name of a wheel", None)
+        return False
+    if normalise(parts[0]) != normalise(name):
+        refuse("invalid-requirement", f"{shown}: the wheel is one of {parts[0]!r}", None)
+        return False
+    return True
 
 
 def _bare_url(line: str, shown: str, refuse: Refusals) -> tuple[str, tuple[str, ...]] | None:

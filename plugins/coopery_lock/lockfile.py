@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from coopery import shapes
 from coopery.dependencies import DependencySet, Pin
 from coopery.digests import digest
-from coopery.errors import MachineError, Place, Problem, RecipeError
+from coopery.errors import MachineError, Place, Problem
 from coopery.indexes import redact
 
-VERSION = 1
+VERSION = 2
 _HEADER = """\
 # The exact packages of this recipe's images. This is a source file: keep it in version control.
 # `coopery lock` renews it, `coopery lock --upgrade` takes newer versions; do not edit it by hand.
@@ -25,7 +23,7 @@ _HEADER = """\
 
 @dataclass(frozen=True, kw_only=True)
 class Package:
-    """A pin as it is written."""
+    """A pin as it is written: `hashes` are those of all files that its Python could install."""
 
     name: str
     version: str
@@ -35,14 +33,19 @@ class Package:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One resolved dependency set; it holds while `digest` is that of what the images ask for."""
+    """One resolved dependency set.
 
-    digest: str
+    It holds for what asks for the same lines and Python X.Y on one of its platforms; and where
+    `held` names local distributions (`NAME VERSION`), on whose versions other packages depend,
+    while they have these versions.
+    """
+
     python: str
-    platform: str
+    platforms: tuple[str, ...]
     images: tuple[str, ...]
     asked: tuple[str, ...]
-    packages: tuple[Package, ...]
+    packages: tuple[Package, ...] = ()
+    held: tuple[str, ...] = ()
 
     @property
     def pins(self) -> tuple[Pin, ...]:
@@ -51,15 +54,28 @@ class Entry:
             Pin(name=p.name, version=p.version, hashes=p.hashes, url=p.url) for p in self.packages
         )
 
+    @property
+    def question(self) -> tuple[object, ...]:
+        """What it answers; on any platform there is one answer."""
+        return (self.python, self.asked, self.held)
 
-@dataclass(frozen=True, kw_only=True)
-class _File:
-    version: int
-    set: tuple[Entry, ...] = ()
+    @property
+    def digest(self) -> str:
+        """Stands for all that the entry says, so that an edit or a careless merge shows."""
+        packages = [
+            [p.name, p.version, p.url, sorted(p.hashes)]
+            for p in sorted(self.packages, key=lambda p: (p.name, p.version))
+        ]
+        lists = [sorted(self.images), sorted(self.platforms), sorted(self.held), self.asked]
+        return digest(["lock", VERSION, self.python, lists, packages])
 
 
 def asked_lines(dependencies: DependencySet, root: Path) -> tuple[str, ...]:
-    """What a set asks for, as sorted lines without credentials; order and places do not matter."""
+    """What a set asks for, as sorted lines without credentials; order and places do not matter.
+
+    Of a local distribution only its metadata counts, and that without its version: a version that
+    a repository gives would outdate the lock with each commit.
+    """
     lines = set()
     for item in dependencies.requirements:
         hashes = "".join(f" --hash={value}" for value in item.hashes)
@@ -67,7 +83,7 @@ def asked_lines(dependencies: DependencySet, root: Path) -> tuple[str, ...]:
     for local in dependencies.locals:
         extras = f"[{','.join(sorted(local.extras))}]" if local.extras else ""
         needs = f" on Python {local.requires_python}" if local.requires_python else ""
-        lines.add(f"local {local.name}{extras} {local.version}{needs}")
+        lines.add(f"local {local.name}{extras}{needs}")
         lines |= {f"local {local.name} requires {redact(r.line)}" for r in local.requires}
     index = dependencies.index
     if index.index_url:
@@ -83,63 +99,17 @@ def asked_lines(dependencies: DependencySet, root: Path) -> tuple[str, ...]:
     return tuple(sorted(lines))
 
 
-def digest_of(asked: tuple[str, ...], python: str, platform: str) -> str:
-    """The digest under which a set's resolution holds."""
-    return digest({"lock": VERSION, "asked": asked, "python": python, "platform": platform})
-
-
-def read_lock(file: Path) -> tuple[Entry, ...]:
-    """The entries of a lock file; none if there is no file. Raises RecipeError (`lock-damaged`)."""
-    try:
-        text = file.read_text("utf-8")
-    except FileNotFoundError:
-        return ()
-    except UnicodeDecodeError as error:
-        raise _damaged(file, f"not UTF-8 (byte {error.start})") from None
-    except OSError as error:
-        message = f"{file.name} cannot be read: {error.strerror}"
-        place = Place(file=str(file))
-        raise MachineError(Problem(slug="lock-unreadable", message=message, place=place)) from None
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise _damaged(file, str(error)) from None
-    if isinstance(version := data.get("version"), int) and version > VERSION:
-        message = f"{file.name} was written by a newer coopery (version {version})"
-        place = Place(file=str(file))
-        hint = "upgrade coopery"
-        raise RecipeError(Problem(slug="lock-too-new", message=message, place=place, hint=hint))
-    problems: list[Problem] = []
-    found = shapes.convert(data, _File, (), problems)
-    if problems:
-        first = problems[0]
-        raise _damaged(file, f"{first.place}: {first.message}".removeprefix(": "))
-    entries: tuple[Entry, ...] = found.set
-    for entry in entries:
-        if entry.digest != digest_of(entry.asked, entry.python, entry.platform):
-            raise _damaged(file, f"the entry of {', '.join(entry.images)} was edited")
-    return entries
-
-
-def _damaged(file: Path, reason: str) -> RecipeError:
-    return RecipeError(
-        Problem(
-            slug="lock-damaged",
-            message=f"{file.name} is damaged: {reason}",
-            place=Place(file=str(file)),
-            hint="restore it from version control, or remove it and run `coopery lock`",
-        )
-    )
-
-
-def render(entries: tuple[Entry, ...]) -> str:
+def render(entries: Iterable[Entry]) -> str:
     """The lock file's text, the same for the same entries in any order."""
     parts = [_HEADER, f"version = {VERSION}\n"]
-    for entry in sorted(entries, key=lambda e: (e.images, e.platform, e.digest)):
+    for entry in sorted(entries, key=lambda e: (sorted(e.images), e.python, e.platforms, e.digest)):
         parts.append("\n[[set]]\n")
         parts.append(_list("images", sorted(entry.images)))
-        parts += [f"{k} = {_text(getattr(entry, k))}\n" for k in ("python", "platform", "digest")]
+        parts.append(f"python = {_text(entry.python)}\n")
+        parts.append(_list("platforms", sorted(entry.platforms)))
+        parts.append(f"digest = {_text(entry.digest)}\n")
         parts.append(_list("asked", entry.asked))
+        parts += [_list("held", sorted(entry.held))] if entry.held else []
         for package in sorted(entry.packages, key=lambda p: (p.name, p.version)):
             parts.append("\n[[set.packages]]\n")
             parts += [f"{k} = {_text(getattr(package, k))}\n" for k in ("name", "version")]
@@ -149,13 +119,15 @@ def render(entries: tuple[Entry, ...]) -> str:
 
 
 def _text(value: str) -> str:
+    # A literal string is read several times faster, and there may be thousands.
+    if value.isprintable() and "'" not in value:
+        return f"'{value}'"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _list(name: str, values: Any) -> str:
-    if not values:
-        return f"{name} = []\n"
-    return f"{name} = [\n{''.join(f'    {_text(value)},{chr(10)}' for value in values)}]\n"
+def _list(name: str, values: Iterable[str]) -> str:
+    lines = "".join(f"    {_text(value)},\n" for value in values)
+    return f"{name} = [\n{lines}]\n" if lines else f"{name} = []\n"
 
 
 def write_lock(file: Path, entries: tuple[Entry, ...]) -> bool:
@@ -181,12 +153,15 @@ def write_lock(file: Path, entries: tuple[Entry, ...]) -> bool:
             os.fchmod(stream.fileno(), mode)
             os.fsync(stream.fileno())
         Path(temporary).replace(target)
+        temporary = None
     except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
         message = f"{file.name} cannot be written: {error.strerror}"
         place = Place(file=str(file))
         raise MachineError(Problem(slug="lock-unwritable", message=message, place=place)) from None
+    finally:
+        # Also when it was interrupted.
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
     return True
 
 
@@ -198,4 +173,4 @@ def _umask() -> int:
     return 0o022
 
 
-__all__ = ["Entry", "Package", "asked_lines", "digest_of", "read_lock", "write_lock"]
+__all__ = ["Entry", "Package", "asked_lines", "render", "write_lock"]

@@ -2,64 +2,116 @@
 
 from __future__ import annotations
 
-import sysconfig
-from collections.abc import Sequence
+import os
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from coopery.dependencies import DependencySet, Lock, LockPolicy
+from coopery.dependencies import DependencySet, Lock
 from coopery.errors import MachineError, Place, Problem, RecipeError
 from coopery.model import Recipe
-from coopery_lock.lockfile import Entry, Package, asked_lines, digest_of, read_lock, write_lock
+from coopery.options import LockPolicy
+from coopery_lock.lockfile import Entry, Package, asked_lines, write_lock
+from coopery_lock.platforms import own_platform
+from coopery_lock.reading import Reading, read_lock
+
+if TYPE_CHECKING:
+    from coopery_lock.processes import Processes
+
+AT_A_TIME = 4
+"""How many sets are resolved at a time; fewer where there are fewer cores."""
+
+Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Wanted:
-    """A dependency set, the images that share it, and the digest its entry would have."""
+    """A dependency set, and the images that share it."""
 
     dependencies: DependencySet
     images: tuple[str, ...]
     asked: tuple[str, ...]
-    digest: str
+
+    @property
+    def shown(self) -> str:
+        """What is resolved, for people."""
+        count = sum(not r.constraint for r in self.dependencies.requirements)
+        counts = [_count(count, "requirement")] if count else []
+        own = len(self.dependencies.locals)
+        counts += [_count(own, "local distribution")] if own else []
+        return f"{', '.join(self.images)}: {', '.join(counts)}"
+
+    def held_by(self, entry: Entry) -> bool:
+        """Whether an entry is the answer here."""
+        return own_platform() in entry.platforms and self.asks_what(entry)
+
+    def asks_what(self, entry: Entry) -> bool:
+        """Whether an entry answers this question, on whatever platform."""
+        locals_ = {f"{local.name} {local.version}" for local in self.dependencies.locals}
+        return (
+            entry.asked == self.asked
+            and entry.python == self.dependencies.python
+            and {*entry.held} <= locals_
+        )
 
 
 def lock_sets(
-    recipe: Recipe, sets: Sequence[DependencySet], policy: LockPolicy, limit: float
+    recipe: Recipe,
+    sets: Sequence[DependencySet],
+    policy: LockPolicy,
+    limit: float,
+    tell: Tell = lambda text: None,
 ) -> Lock:
-    """Pins for every set: recorded ones where they hold, else resolved as `policy` allows."""
-    platform = sysconfig.get_platform()
-    old = read_lock(recipe.lock_file)
-    wanted = _group(sets, recipe.root, platform)
-    entries = {} if policy is LockPolicy.UPGRADE else {entry.digest: entry for entry in old}
-    missing = [item for item in wanted if item.digest not in entries]
+    """Pins for every set: recorded ones where they hold, else resolved as `policy` allows.
+
+    `tell` gets a line for each resolution as it begins and ends.
+    """
+    old = _read(recipe, policy, tell)
+    wanted = _group(sets, recipe.root)
+    known = () if policy is LockPolicy.UPGRADE else old.entries
+    current = {item: next(filter(item.held_by, known), None) for item in wanted}
+    missing = [item for item, entry in current.items() if entry is None]
     if missing and policy is LockPolicy.LOCKED:
-        raise RecipeError(*(_outdated(item, old, recipe, platform) for item in missing))
-    fresh = _resolve(missing, old, policy, recipe.root, platform, limit) if missing else {}
-    current = {item.digest: entries.get(item.digest) or fresh[item.digest] for item in wanted}
-    if policy in (LockPolicy.RENEW, LockPolicy.UPGRADE):
-        kept = _kept(old, sets, recipe)
-        ours = tuple(replace(current[item.digest], images=item.images) for item in wanted)
+        raise RecipeError(*(_outdated(item, old.entries, recipe) for item in missing))
+    fresh = _resolve(missing, old.all, policy, recipe.root, limit, tell) if missing else {}
+    found = {item: entry or fresh[item] for item, entry in current.items()}
+    if policy not in (LockPolicy.LOCKED, LockPolicy.PREVIEW):
+        kept = _kept(old.entries, wanted, sets, recipe)
+        ours = [replace(entry, images=item.images) for item, entry in found.items()]
+        if policy is not LockPolicy.UPGRADE:
+            ours = [_beside(entry, kept) for entry in ours]
         write_lock(recipe.lock_file, _merge((*kept, *ours)))
-    pins = {name: current[item.digest].pins for item in wanted for name in item.images}
+    pins = {name: entry.pins for item, entry in found.items() for name in item.images}
     return Lock(
         pins={s.image: pins.get(s.image, ()) for s in sets},
         index={s.image: s.index for s in sets},
-        changed=tuple(_story(item, old, fresh[item.digest]) for item in missing),
+        changed=tuple(_story(item, old.all, fresh[item]) for item in missing),
     )
 
 
-def _group(sets: Sequence[DependencySet], root: Path, platform: str) -> tuple[_Wanted, ...]:
+def _read(recipe: Recipe, policy: LockPolicy, tell: Tell) -> Reading:
+    """The lock file. What is wrong with it is an error, save where the lock is to be mended."""
+    found = read_lock(recipe.lock_file)
+    if found.problems and policy not in (LockPolicy.MEND, LockPolicy.UPGRADE):
+        raise RecipeError(*found.problems)
+    for problem in found.problems:
+        tell(f"mend     {problem.place}: {problem.message}")
+    return found
+
+
+def _group(sets: Sequence[DependencySet], root: Path) -> tuple[_Wanted, ...]:
     """The distinct sets, with what asks for nothing left out, in an order of their own."""
-    found: dict[str, _Wanted] = {}
+    found: dict[tuple[object, ...], _Wanted] = {}
     for item in sorted(sets, key=lambda s: s.image):
         if not item.locals and not any(not r.constraint for r in item.requirements):
             continue
         asked = asked_lines(item, root)
-        digest = digest_of(asked, item.python, platform)
-        first = found.get(digest) or _Wanted(
-            dependencies=item, images=(), asked=asked, digest=digest
-        )
-        found[digest] = replace(first, images=(*first.images, item.image))
+        versions = sorted((local.name, local.version) for local in item.locals)
+        key = (item.python, asked, *versions)
+        first = found.get(key) or _Wanted(dependencies=item, images=(), asked=asked)
+        found[key] = replace(first, images=(*first.images, item.image))
     return tuple(found.values())
 
 
@@ -68,99 +120,152 @@ def _resolve(
     old: Sequence[Entry],
     policy: LockPolicy,
     root: Path,
-    platform: str,
     limit: float,
-) -> dict[str, Entry]:
-    """New entries by digest. Raises the problems of all sets together, the recipe's first."""
+    tell: Tell,
+) -> dict[_Wanted, Entry]:
+    """New entries, several resolved at a time. Raises the problems of all sets together, the
+    recipe's first. An interrupt leaves no process behind.
+    """
+    from concurrent.futures import ThreadPoolExecutor, as_completed
+
+    from coopery_lock.processes import Processes
+
+    began = time.monotonic()
+    processes = Processes()
+    fresh: dict[_Wanted, Entry] = {}
+    wrong: dict[str, list[Problem]] = {}
+    lacking: dict[str, list[Problem]] = {}
+    pool = ThreadPoolExecutor(min(AT_A_TIME, len(os.sched_getaffinity(0)), len(missing)))
+    with processes.interruptible():
+        try:
+            futures = {}
+            for item in missing:
+                tell(f"lock     {item.shown}")
+                preferred = () if policy is LockPolicy.UPGRADE else _preferred(item, old)
+                futures[pool.submit(_solve, item, preferred, root, limit, processes)] = item
+            for future in as_completed(futures):
+                item = futures[future]
+                try:
+                    fresh[item], warnings = future.result()
+                except RecipeError as error:
+                    wrong[item.images[0]] = [*error.problems]
+                except MachineError as error:
+                    lacking[item.images[0]] = [*error.problems]
+                else:
+                    for warning in warnings:
+                        tell(f"warning: image {item.images[0]!r}: {warning}")
+                    took = f" in {time.monotonic() - began:.1f} s"
+                    tell(_story(item, old, fresh[item], took))
+        finally:
+            processes.stop()
+            pool.shutdown(cancel_futures=True)
+    if wrong:
+        raise RecipeError(*dict.fromkeys(p for name in sorted(wrong) for p in wrong[name]))
+    if lacking:
+        raise MachineError(*dict.fromkeys(p for name in sorted(lacking) for p in lacking[name]))
+    return fresh
+
+
+def _solve(
+    item: _Wanted,
+    preferred: tuple[Package, ...],
+    root: Path,
+    limit: float,
+    processes: Processes,
+) -> tuple[Entry, tuple[str, ...]]:
+    """The entry of a set, and the warnings that came with it."""
     from coopery_lock.solver import solve
 
-    fresh: dict[str, Entry] = {}
-    wrong: list[Problem] = []
-    lacking: list[Problem] = []
-    for item in missing:
-        preferred = () if policy is LockPolicy.UPGRADE else _preferred(item, old)
-        try:
-            packages = solve(item.dependencies, preferred, root, limit)
-        except RecipeError as error:
-            wrong += error.problems
-            continue
-        except MachineError as error:
-            lacking += error.problems
-            continue
-        fresh[item.digest] = Entry(
-            digest=item.digest,
-            python=item.dependencies.python,
-            platform=platform,
-            images=item.images,
-            asked=item.asked,
-            packages=packages,
-        )
-    if wrong:
-        raise RecipeError(*dict.fromkeys(wrong))
-    if lacking:
-        raise MachineError(*dict.fromkeys(lacking))
-    return fresh
+    solution = solve(item.dependencies, preferred, root, limit, processes)
+    entry = Entry(
+        python=item.dependencies.python,
+        platforms=solution.platforms,
+        images=item.images,
+        asked=item.asked,
+        packages=solution.packages,
+        held=solution.held,
+    )
+    return entry, solution.warnings
 
 
 def _preferred(item: _Wanted, old: Sequence[Entry]) -> tuple[Package, ...]:
     """The versions that these images have now, so that a changed line moves nothing else."""
-    former = next((e for e in old if set(e.images) & set(item.images)), None)
+    former = _former(item, old)
     return former.packages if former else ()
 
 
-def _kept(old: Sequence[Entry], sets: Sequence[DependencySet], recipe: Recipe) -> tuple[Entry, ...]:
+def _former(item: _Wanted, old: Sequence[Entry]) -> Entry | None:
+    """The entry that these images have now: this platform's, else that of another."""
+    found = [entry for entry in old if {*entry.images} & {*item.images}]
+    here = [entry for entry in found if own_platform() in entry.platforms]
+    return next(iter((*here, *found)), None)
+
+
+def _kept(
+    old: Sequence[Entry], wanted: Sequence[_Wanted], sets: Sequence[DependencySet], recipe: Recipe
+) -> tuple[Entry, ...]:
     """What stays as it is: entries of the recipe's images that were not asked for now, and those
-    of another platform that still hold.
+    of other platforms that still hold there.
     """
-    by_image = {s.image: s for s in sets}
+    names = {s.image for s in sets}
+    asking = {name: item for item in wanted for name in item.images}
     kept = []
     for entry in old:
-        images = []
-        for name in entry.images:
-            asked = by_image.get(name)
-            if asked is None:
-                images += [name] if name in recipe.images else []
-            elif digest_of(asked_lines(asked, recipe.root), asked.python, entry.platform) == (
-                entry.digest
-            ):
-                images += [name] if entry.platform != sysconfig.get_platform() else []
+        images = [name for name in entry.images if name in recipe.images and name not in names]
+        if own_platform() not in entry.platforms:
+            images += [n for n in entry.images if n in asking and asking[n].asks_what(entry)]
         if images:
             kept.append(replace(entry, images=tuple(images)))
     return tuple(kept)
 
 
+def _beside(entry: Entry, kept: Sequence[Entry]) -> Entry:
+    """An entry without the platforms for which another one is kept."""
+    others = {p for other in kept if other.question == entry.question for p in other.platforms}
+    ours = [p for p in entry.platforms if p == own_platform() or p not in others]
+    return replace(entry, platforms=tuple(ours))
+
+
 def _merge(entries: Sequence[Entry]) -> tuple[Entry, ...]:
-    """One entry per digest: the later one's packages, the images of all."""
-    merged: dict[str, Entry] = {}
+    """One answer to each question on each platform: the later one, for the images of both."""
+    merged: list[Entry] = []
     for entry in entries:
-        before = merged.get(entry.digest)
-        images = {*entry.images, *(before.images if before else ())}
-        merged[entry.digest] = replace(entry, images=tuple(sorted(images)))
-    return tuple(merged.values())
+        for before in [*merged]:
+            if before.question == entry.question and {*before.platforms} & {*entry.platforms}:
+                images = tuple(sorted({*before.images, *entry.images}))
+                entry = replace(entry, images=images)
+                rest = tuple(p for p in before.platforms if p not in entry.platforms)
+                merged.remove(before)
+                merged += [replace(before, platforms=rest, images=images)] if rest else []
+        merged.append(entry)
+    return tuple(merged)
 
 
-def _outdated(item: _Wanted, old: Sequence[Entry], recipe: Recipe, platform: str) -> Problem:
-    names = ", ".join(item.images)
-    former = next((e for e in old if set(e.images) & set(item.images)), None)
-    if former is None:
-        why = "it has no entry"
-    elif former.python != item.dependencies.python:
-        why = f"it was resolved for Python {former.python}, not {item.dependencies.python}"
-    elif former.platform != platform:
-        why = f"it was resolved for {former.platform}, not {platform}"
-    else:
-        new = [f"+ {line}" for line in item.asked if line not in former.asked]
-        gone = [f"- {line}" for line in former.asked if line not in item.asked]
-        why = "it was resolved for other requirements:" + "".join(f"\n    {x}" for x in new + gone)
+def _outdated(item: _Wanted, old: Sequence[Entry], recipe: Recipe) -> Problem:
+    former = _former(item, old)
     return Problem(
         slug="lock-outdated",
-        message=f"{recipe.lock_file.name} does not hold for {names}: {why}",
+        message=f"{recipe.lock_file.name} does not hold for {', '.join(item.images)}: "
+        + (_difference(item, former) if former else "it has no entry"),
         place=recipe.locate(("image", item.images[0])) or Place(),
         hint="run `coopery lock` and keep the file in version control",
     )
 
 
-def _story(item: _Wanted, old: Sequence[Entry], entry: Entry) -> str:
+def _difference(item: _Wanted, former: Entry) -> str:
+    if former.python != item.dependencies.python:
+        return f"it was resolved for Python {former.python}, not {item.dependencies.python}"
+    if former.asked != item.asked:
+        new = [f"+ {line}" for line in item.asked if line not in former.asked]
+        gone = [f"- {line}" for line in former.asked if line not in item.asked]
+        lines = "".join(f"\n    {line}" for line in new + gone)
+        return f"it was resolved for other requirements:{lines}"
+    if own_platform() not in former.platforms:
+        return f"it was resolved for {', '.join(former.platforms)}, not {own_platform()}"
+    return f"others depend on a version that changed: it was resolved for {', '.join(former.held)}"
+
+
+def _story(item: _Wanted, old: Sequence[Entry], entry: Entry, took: str = "") -> str:
     """What a resolution changed, in a line."""
     former = {p.name: p.version for p in _preferred(item, old)}
     now = {p.name: p.version for p in entry.packages}
@@ -171,5 +276,9 @@ def _story(item: _Wanted, old: Sequence[Entry], entry: Entry) -> str:
         if former.get(name) != now.get(name)
     ]  # fmt: skip
     shown = ", ".join(moved[:8]) + (f" and {len(moved) - 8} more" if len(moved) > 8 else "")
-    count = f"{len(now)} package{'' if len(now) == 1 else 's'}"
-    return f"locked {', '.join(item.images)}: {count}" + (f" ({shown})" if shown else "")
+    counted = f"locked   {', '.join(item.images)}: {_count(len(now), 'package')}{took}"
+    return counted + (f" ({shown})" if shown else "")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

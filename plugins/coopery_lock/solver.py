@@ -1,54 +1,147 @@
-"""One resolution with uv: a dependency set in, exact packages with hashes out."""
+"""One resolution with uv: a dependency set in, exact packages with the hashes of all files out.
+
+Two questions are asked of uv. Which versions does this platform take? And which files do those
+versions have, and do other platforms take the same ones? The second is a universal resolution held
+to the versions of the first; where other platforms make that impossible, only files are asked for.
+"""
 
 from __future__ import annotations
 
 import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
+import time
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from coopery.dependencies import DependencySet, Requirement
+from coopery.dependencies import DependencySet, LocalDistribution
 from coopery.errors import MachineError, Problem, RecipeError
-from coopery.indexes import installer_environment, redact
+from coopery.indexes import installer_environment
 from coopery_lock.explain import explain
 from coopery_lock.lines import name_of, normalise
 from coopery_lock.lockfile import Package
+from coopery_lock.pins import packages_of, urls_of
+from coopery_lock.platforms import COMMON, Table, own_platform, platforms_of
+from coopery_lock.processes import Finished, Processes
 from coopery_lock.stubs import write_stub
+
+_CHOSEN = re.compile(r"(?P<name>[\w.-]+)(?:\[.*?\])?(?:==(?P<version>[^\s;]+)|\s+@\s+\S+)")
+# The user's configuration of `uv pip` may say otherwise; this is how the answers are read.
+_TEXT = (
+    "--format=requirements.txt", "--annotate", "--annotation-style=line", "--no-universal",
+    "--no-generate-hashes", "--strip-extras", "--strip-markers", "--no-emit-index-url",
+    "--no-emit-find-links", "--no-emit-build-options", "--no-emit-index-annotation",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finished:
-    """How uv ended: `story` is what it said on stderr, without credentials."""
+class Solution:
+    """What a resolution found.
 
-    code: int
-    story: str
+    `held` are the local distributions, as `NAME VERSION`, whose version others depend on.
+    """
+
+    packages: tuple[Package, ...]
+    platforms: tuple[str, ...]
+    held: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Chosen:
+    """What this platform takes: versions (None for URLs), and which packages ask for each."""
+
+    versions: Mapping[str, str | None]
+    asked_by: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """A dependency set, and how uv is asked about it; `ends` is a time of the monotonic clock."""
+
+    dependencies: DependencySet
+    folder: Path
+    root: Path
+    limit: float
+    ends: float
+    processes: Processes
+    environment: Mapping[str, str]
+    arguments: tuple[str, ...]
+
+    def ask(self, *arguments: str, limit: float | None = None) -> Finished:
+        """Run `uv pip compile` with these arguments. Raises MachineError, or TimeoutExpired for
+        a `limit` of its own.
+        """
+        version = _python(self.dependencies)
+        command = ["pip", "compile", "--no-header", "--no-progress"]
+        command += ["--color", "never", "--python-version", version, *self.arguments]
+        if self.dependencies.python == ".".join(map(str, sys.version_info[:2])):
+            command += ["--python", sys.executable]
+        left = max(0.01, self.ends - time.monotonic())
+        try:
+            return self.processes.run(
+                [*command, *arguments], self.environment, self.root, min(left, limit or left)
+            )
+        except subprocess.TimeoutExpired:
+            if limit and limit < left:
+                raise
+            raise _late(self.dependencies, self.limit) from None
+
+    def explain(self, finished: Finished) -> Exception:
+        """The error that a failed answer amounts to."""
+        return explain(self.plain(finished.story), self.dependencies)
+
+    def plain(self, story: str) -> str:
+        """uv's words without the names of our own files."""
+        return story.replace(self.folder.as_uri() + "/", "").replace(f"{self.folder}/", "")
+
+    def write(self, name: str, lines: Sequence[str]) -> str:
+        """A file in the job's folder with these lines, sorted; its path."""
+        file = self.folder / name
+        file.write_text("".join(f"{line}\n" for line in sorted(lines)), "utf-8")
+        return str(file)
 
 
 def solve(
-    dependencies: DependencySet, preferred: tuple[Package, ...], root: Path, limit: float
-) -> tuple[Package, ...]:
+    dependencies: DependencySet,
+    preferred: tuple[Package, ...],
+    root: Path,
+    limit: float,
+    processes: Processes,
+) -> Solution:
     """The packages of a set, sorted by name; `preferred` versions stay where they still fit.
 
     `limit` is in seconds. Raises RecipeError for what the requirements cannot have, MachineError
     for an index that does not answer.
     """
     _check_locals(dependencies)
+    if not dependencies.requirements and not any(x.requires for x in dependencies.locals):
+        return Solution(packages=(), platforms=tuple(sorted({*COMMON, own_platform()})))
     variables, arguments = installer_environment(dependencies.index, root=root)
     with tempfile.TemporaryDirectory(prefix="coopery-lock-") as name:
-        folder = Path(name)
-        command = [*_command(dependencies, folder, preferred), *arguments]
-        finished = run_uv(command, {**os.environ, **variables}, root, limit, dependencies)
-        if finished.code != 0:
-            raise explain(_plain(finished.story, folder), dependencies)
-        document = tomllib.loads((folder / "pylock.toml").read_text("utf-8"))
-    return _packages(document, dependencies)
+        job = _Job(
+            dependencies=dependencies,
+            folder=Path(name),
+            root=root,
+            limit=limit,
+            ends=time.monotonic() + limit,
+            processes=processes,
+            environment={**os.environ, **variables},
+            arguments=arguments,
+        )
+        asked = _write_asked(job)
+        chosen, warnings = _choose(job, asked, preferred)
+        tables, platforms = _describe(job, asked, chosen)
+    return Solution(
+        packages=packages_of(tables, chosen.versions, dependencies),
+        platforms=platforms,
+        held=_held(dependencies, chosen),
+        warnings=warnings,
+    )
 
 
 def _check_locals(dependencies: DependencySet) -> None:
@@ -60,135 +153,115 @@ def _check_locals(dependencies: DependencySet) -> None:
             raise RecipeError(Problem(slug="duplicate-local", message=message, place=local.place))
 
 
-def _command(
-    dependencies: DependencySet, folder: Path, preferred: tuple[Package, ...]
-) -> list[str]:
-    """uv's argument list; everything a user wrote goes into files in `folder`."""
-    import uv
+def _python(dependencies: DependencySet) -> str:
+    """X.Y, which uv takes for X.Y.0, so that the lock holds for every patch release; or the least
+    patch release that the local distributions allow.
+    """
+    asked = [local.requires_python or "" for local in dependencies.locals]
+    patches = re.findall(rf"\b{re.escape(dependencies.python)}\.(\d+)", " ".join(asked))
+    if not patches:
+        return dependencies.python
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
+    try:
+        specifier = SpecifierSet(",".join(filter(None, asked)))
+    except InvalidSpecifier:
+        return dependencies.python  # The backend refuses it with a better message than ours.
+    candidates = sorted({0, *(int(patch) + more for patch in patches for more in (0, 1))})
+    allowed = (f"{dependencies.python}.{patch}" for patch in candidates)
+    return next((v for v in allowed if specifier.contains(v)), dependencies.python)
+
+
+def _write_asked(job: _Job) -> tuple[str, ...]:
+    """Arguments that name requirements and constraints: what a user wrote goes into files."""
+    dependencies = job.dependencies
     wanted = [r.line for r in dependencies.requirements if not r.constraint]
     for local in dependencies.locals:
         extras = f"[{','.join(sorted(local.extras))}]" if local.extras else ""
-        wanted.append(f"{local.name}{extras} @ {write_stub(folder, local).as_uri()}")
+        wanted.append(f"{local.name}{extras} @ {write_stub(job.folder, local).as_uri()}")
     limits = [r.line for r in dependencies.requirements if r.constraint]
-    for file, lines in (("requirements.in", wanted), ("constraints.in", limits)):
-        (folder / file).write_text("".join(f"{line}\n" for line in sorted(lines)), "utf-8")
+    file = job.write("requirements.in", wanted)
+    return (*(("--constraints", job.write("constraints.in", limits)) if limits else ()), file)
+
+
+def _choose(
+    job: _Job, asked: tuple[str, ...], preferred: tuple[Package, ...]
+) -> tuple[_Chosen, tuple[str, ...]]:
     # uv keeps the versions it finds in an existing output file.
-    old = [
-        f'[[packages]]\nname = "{p.name}"\nversion = "{p.version}"\n'
-        for p in preferred
-        if not p.url
-    ]
-    header = 'lock-version = "1.0"\ncreated-by = "coopery"\n'
-    output = folder / "pylock.toml"
-    if old:
-        output.write_text(header + "".join(old), "utf-8")
-    command = [uv.find_uv_bin(), "pip", "compile", "--format", "pylock.toml", "--quiet"]
-    command += ["--no-header", "--no-annotate", "--no-progress", "--color", "never"]
-    command += ["--python-version", dependencies.python, "--output-file", str(output)]
-    if dependencies.python == ".".join(map(str, sys.version_info[:2])):
-        command += ["--python", sys.executable]
-    return [
-        *command,
-        "--constraints",
-        str(folder / "constraints.in"),
-        str(folder / "requirements.in"),
-    ]
+    output = job.write("chosen.txt", [f"{p.name}=={p.version}" for p in preferred if not p.url])
+    finished = job.ask(*_TEXT, "--output-file", output, *asked)
+    if finished.code != 0:
+        raise job.explain(finished)
+    own = {normalise(local.name) for local in job.dependencies.locals}
+    versions: dict[str, str | None] = {}
+    asked_by: dict[str, tuple[str, ...]] = {}
+    for line in Path(output).read_text("utf-8").splitlines():
+        if match := _CHOSEN.match(line):
+            name = normalise(match["name"])
+            origins = line.partition("# via ")[2].split(", ")
+            asked_by[name] = tuple(normalise(origin.strip()) for origin in origins)
+            if name not in own:
+                versions[name] = match["version"]
+    said = (line.strip() for line in job.plain(finished.story).splitlines())
+    warnings = tuple(line.removeprefix("warning: ") for line in said if line.startswith("warning:"))
+    return _Chosen(versions=versions, asked_by=asked_by), warnings
 
 
-def run_uv(
-    command: list[str],
-    environment: Mapping[str, str],
-    cwd: Path,
-    limit: float,
-    dependencies: DependencySet,
-) -> Finished:
-    """Run uv in a session of its own, so that builds it started end with it."""
-    process = subprocess.Popen(
-        command,
-        env=environment,
-        cwd=cwd,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-    )
+def _describe(
+    job: _Job, asked: tuple[str, ...], chosen: _Chosen
+) -> tuple[list[Table], tuple[str, ...]]:
+    """All files of the chosen versions, and the platforms for which these are the choice."""
+    exact = [f"{n}=={v}" for n, v in chosen.versions.items() if v]
+    pins = ("--constraints", job.write("pins.in", exact)) if exact else ()
+    output = str(job.folder / "pylock.toml")
+    form = ("--format=pylock.toml", "--universal", "--quiet", "--output-file", output)
     try:
-        _, story = process.communicate(timeout=limit)
+        finished = job.ask(*form, *pins, *asked, limit=job.limit / 2)
     except subprocess.TimeoutExpired:
-        message = f"image {dependencies.image!r}: no resolution within {limit:g} s"
-        hint = "--resolve-timeout allows more; an index may be slow, or the ranges too wide"
-        raise MachineError(Problem(slug="resolution-timeout", message=message, hint=hint)) from None
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-    return Finished(code=process.returncode, story=redact(story))
+        finished = Finished(code=1, story="")
+    if finished.code == 0:
+        tables = _tables(output, job.dependencies)
+        if chosen.versions.keys() <= {table["name"] for table in tables}:
+            return tables, platforms_of(tables, chosen.versions, job.dependencies.python)
+    # What other platforms would need contradicts itself or cannot be had: the lock is this one's.
+    urls = urls_of(job.dependencies)
+    exact += [f"{n} @ {urls[n]}" for n, v in chosen.versions.items() if not v]
+    Path(output).unlink(missing_ok=True)
+    finished = job.ask(*form, "--no-deps", job.write("exact.in", exact))
+    if finished.code != 0:
+        raise job.explain(finished)
+    return _tables(output, job.dependencies), (own_platform(),)
 
 
-def _plain(story: str, folder: Path) -> str:
-    """uv's words without the names of our temporary files."""
-    return story.replace(folder.as_uri() + "/", "").replace(f"{folder}/", "")
-
-
-def _packages(document: Mapping[str, Any], dependencies: DependencySet) -> tuple[Package, ...]:
-    """The pins, without what is brought locally; hashes that the user gave narrow them."""
+def _tables(file: str, dependencies: DependencySet) -> list[Table]:
+    """The packages of a pylock.toml by normalised names, without what is brought locally."""
     own = {normalise(local.name) for local in dependencies.locals}
-    urls = _urls(dependencies)
-    given: dict[str, set[str]] = {}
-    asking: dict[str, Requirement] = {}
-    for item in dependencies.requirements:
-        if item.hashes:
-            given.setdefault(name_of(item.line), set()).update(item.hashes)
-            asking[name_of(item.line)] = item
-    found: list[Package] = []
-    problems: list[Problem] = []
-    for table in document.get("packages", ()):
-        name = normalise(table["name"])
-        if name in own:
-            continue
-        archive = table.get("archive")
-        files = [archive] if archive else [*table.get("wheels", ()), table.get("sdist") or {}]
-        hashes = {f"{k}:{v}" for file in files for k, v in file.get("hashes", {}).items()}
-        package = Package(name=name, version=table.get("version", ""), hashes=tuple(sorted(hashes)))
-        if archive:
-            package = replace(package, url=urls.get(name) or archive.get("url"))
-        if name in given:
-            kept = _narrow(hashes, given[name])
-            if not kept:
-                message = f"no file of {name} {package.version} has a hash that is given for it"
-                place = asking[name].place
-                problems.append(Problem(slug="hash-mismatch", message=message, place=place))
-            package = replace(package, hashes=kept)
-        elif not hashes:
-            problems.append(_no_hashes(package, dependencies))
-        found.append(package)
-    if problems:
-        raise RecipeError(*problems)
-    return tuple(sorted(found, key=lambda p: p.name))
+    found = tomllib.loads(Path(file).read_text("utf-8")).get("packages", ())
+    tables = [{**table, "name": normalise(table["name"])} for table in found]
+    return [table for table in tables if table["name"] not in own]
 
 
-def _urls(dependencies: DependencySet) -> dict[str, str]:
-    """Direct references as written: with `${VARIABLE}` where uv knows the secret in its place."""
-    lines = [r.line for r in dependencies.requirements]
-    lines += [r.line for local in dependencies.locals for r in local.requires]
-    split = ((name_of(line), re.split(r"\s+@\s+|@", line, maxsplit=1)) for line in lines)
-    return {
-        name: re.split(r"\s+;|\s*$", parts[1], maxsplit=1)[0].strip()
-        for name, parts in split
-        if len(parts) == 2 and "://" in parts[1]
-    }
+def _late(dependencies: DependencySet, limit: float) -> MachineError:
+    message = f"image {dependencies.image!r}: no resolution within {limit:g} s"
+    hint = "--resolve-timeout allows more; an index may be slow, or the ranges too wide"
+    return MachineError(Problem(slug="resolution-timeout", message=message, hint=hint))
 
 
-def _narrow(hashes: set[str], given: set[str]) -> tuple[str, ...]:
-    """The hashes that both know; those of algorithms the index does not give stay as given."""
-    other = {value for value in given if not value.startswith("sha256:")}
-    return tuple(sorted(other | (hashes & given)))
+def _held(dependencies: DependencySet, chosen: _Chosen) -> tuple[str, ...]:
+    """The local distributions whose version something else may depend on."""
+    held = []
+    for local in dependencies.locals:
+        name = normalise(local.name)
+        asked = any(origin in chosen.versions for origin in chosen.asked_by.get(name, ()))
+        if asked or any(_limits(line, name) for line in _lines_besides(dependencies, local)):
+            held.append(f"{local.name} {local.version}")
+    return tuple(sorted(held))
 
 
-def _no_hashes(package: Package, dependencies: DependencySet) -> Problem:
-    message = f"image {dependencies.image!r}: the index gives no hash of {package.name}"
-    hint = f"give one in a requirements file: {package.name}=={package.version} --hash=sha256:…"
-    return Problem(slug="no-hashes", message=message, hint=hint)
+def _lines_besides(dependencies: DependencySet, local: LocalDistribution) -> list[str]:
+    others = (other for other in dependencies.locals if other is not local)
+    return [r.line for r in (*dependencies.requirements, *(r for o in others for r in o.requires))]
+
+
+def _limits(line: str, name: str) -> bool:
+    return name_of(line) == name and bool(re.search(r"[<>=!~]", line.partition(";")[0]))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coopery.hooks import hookimpl
 from coopery.model import Project
 from coopery.recipes import Facet
-from coopery_wheels.nouns import Projects, WheelBuild, WheelFile, Wheels
+from coopery_wheels.nouns import Projects, Wheels
 
 if TYPE_CHECKING:
     from coopery.dependencies import Contribution, Layer, Lock
@@ -51,14 +51,16 @@ def check(recipe: Recipe) -> Iterator[Problem]:
             yield from checks.check(recipe, image)
 
 
-@hookimpl
-def collect_requirements(recipe: Recipe, image: Image, home: Path) -> Contribution | None:
+@hookimpl(trylast=True)
+def collect_requirements(
+    recipe: Recipe, image: Image, home: Path, before: Sequence[Contribution]
+) -> Contribution | None:
     """The distributions that come from projects and wheel files, with what they require."""
     if not (image.facet(Projects) or image.facet(Wheels)):
         return None
     from coopery_wheels import planning
 
-    return planning.contribution(recipe, image, home)
+    return planning.contribution(recipe, image, home, before)
 
 
 @hookimpl
@@ -68,12 +70,14 @@ def add_layers(recipe: Recipe, image: Image, lock: Lock, home: Path) -> Iterable
         return ()
     from coopery_wheels import planning
 
-    return planning.layers(recipe, image, home)
+    return planning.layers(recipe, image, lock, home)
 
 
 @hookimpl(trylast=True)
 def perform(step: Step, workspace: Workspace) -> Made | None:
     """Build a wheel, or verify a given one; either way it is repacked canonically."""
+    from coopery_wheels.work import WheelBuild, WheelFile
+
     if not isinstance(step.work, WheelBuild | WheelFile):
         return None
     from coopery_wheels import performing

@@ -1,4 +1,10 @@
-"""Run a project's build backend in an isolated environment that is kept between builds."""
+"""Run a project's build backend in an isolated environment that is kept between builds.
+
+Environments are kept in the home folder: `build-envs/DIGEST/` for each Python, set of build
+requirements and index options, beside the lock file `build-envs/DIGEST.lock`. Whoever makes or
+takes one away holds that lock. The file `complete` in it says that it is whole, and its time when
+it was last used. Nothing else refers to an environment: one that is gone is made anew.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +19,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from build import BuildBackendException, BuildException, FailedProcessError, ProjectBuilder
 
-from coopery.dependencies import IndexOptions
 from coopery.digests import digest
 from coopery.errors import MachineError, Problem, StepError, problem
+from coopery_wheels.work import Origin
 
 SOURCE_DATE_EPOCH = "315532800"
 """1980-01-01, the earliest time a zip file can tell."""
@@ -44,6 +50,7 @@ class Bench:
     log: Path
     scratch: Path
     cancelled: threading.Event
+    origin: Origin = field(default_factory=Origin)
 
 
 def build_wheel(tree: Path, bench: Bench) -> Path:
@@ -192,11 +199,11 @@ def _environment(bench: Bench, requires: Sequence[str]) -> Path:
     python = find_python(bench.python)
     where = os.path.realpath(python)
     stamp = int(Path(where).stat().st_mtime)
-    name = digest(["build-env", 1, bench.python, where, stamp, list(requires)])
+    name = digest(["build-env", 2, bench.python, where, stamp, list(requires), bench.origin.index])
     shelf = bench.home / "build-envs"
     folder = shelf / name
     complete = folder / "complete"
-    if complete.exists():
+    if _used(complete):
         return folder
     shelf.mkdir(parents=True, exist_ok=True)
     with (shelf / f"{name}.lock").open("w") as lock:
@@ -216,13 +223,22 @@ def _environment(bench: Bench, requires: Sequence[str]) -> Path:
     return folder
 
 
+def _used(complete: Path) -> bool:
+    """Whether an environment is whole; if so, note that it is used now."""
+    try:
+        os.utime(complete)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def _install(bench: Bench, python: str, folder: Path, requires: Sequence[str]) -> None:
     from uv import find_uv_bin
 
     from coopery.indexes import installer_environment, redact
 
     uv = find_uv_bin()
-    settings, arguments = installer_environment(IndexOptions())
+    settings, arguments = installer_environment(bench.origin.index, root=bench.origin.recipe)
     environment = {k: v for k, v in os.environ.items() if k not in _DROPPED} | dict(settings)
     venv = [uv, "venv", "--quiet", "--no-project", "--python", python, str(folder)]
     install = [uv, "pip", "install", "--quiet", "--python", str(folder / "bin" / "python")]

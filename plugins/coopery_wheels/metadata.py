@@ -11,10 +11,13 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from coopery.digests import digest
 from coopery.errors import Place, Problem, RecipeError, StepError, nearest
+
+if TYPE_CHECKING:
+    from coopery_wheels.work import Origin
 
 _LEGACY = "setuptools.build_meta:__legacy__"
 _LEGACY_REQUIRES = ("setuptools >= 40.8.0",)
@@ -247,15 +250,22 @@ def _without_extra(line: str, wanted: set[str]) -> str | None:
 
 
 def read_dynamic(
-    tree: Tree, files: tuple[str, ...], python: str, extras: Sequence[str], home: Path
+    tree: Tree,
+    files: tuple[str, ...],
+    python: str,
+    extras: Sequence[str],
+    home: Path,
+    origin: Origin | None = None,
 ) -> Metadata:
     """The metadata that the backend prepares, kept in the home folder by content.
+
+    `origin` tells where its build requirements come from; by default, from the user's indexes.
 
     Raises RecipeError (`metadata-failed`) and MachineError (`python-missing`).
     """
     from dataclasses import replace
 
-    found = parse_metadata(_prepared(tree, files, python, home), extras)
+    found = parse_metadata(_prepared(tree, files, python, home, origin), extras)
     number = tree.number(str(tree.project["name"])) if tree.name else None
     if tree.name is not None and _plain(tree) and not _REQUIRING & tree.dynamic:
         # Only the version is the backend's: requirements keep their lines.
@@ -263,7 +273,9 @@ def read_dynamic(
     return replace(found, number=number)
 
 
-def _prepared(tree: Tree, files: tuple[str, ...], python: str, home: Path) -> str:
+def _prepared(
+    tree: Tree, files: tuple[str, ...], python: str, home: Path, origin: Origin | None
+) -> str:
     from coopery_wheels import trees
 
     shelf = home / "metadata"
@@ -282,7 +294,7 @@ def _prepared(tree: Tree, files: tuple[str, ...], python: str, home: Path) -> st
             _write(note, f"{stamp} {name}")
     kept = shelf / f"{name}.metadata"
     if not kept.exists():
-        _write(kept, _prepare(tree, files, python, home))
+        _write(kept, _prepare(tree, files, python, home, origin))
     return kept.read_text("utf-8", "replace")
 
 
@@ -295,8 +307,10 @@ def _write(path: Path, text: str) -> None:
     Path(file.name).replace(path)
 
 
-def _prepare(tree: Tree, files: tuple[str, ...], python: str, home: Path) -> str:
-    from coopery_wheels import building, trees
+def _prepare(
+    tree: Tree, files: tuple[str, ...], python: str, home: Path, origin: Origin | None
+) -> str:
+    from coopery_wheels import building, trees, work
 
     home.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="metadata-", dir=home) as name:
@@ -313,6 +327,7 @@ def _prepare(tree: Tree, files: tuple[str, ...], python: str, home: Path) -> str
                 log=scratch / "log",
                 scratch=scratch,
                 cancelled=threading.Event(),
+                origin=origin or work.Origin(),
             )
             return building.prepare_metadata(place, bench)
         except StepError as error:

@@ -13,7 +13,7 @@ from packaging.version import InvalidVersion, Version
 from coopery.errors import StepError, problem
 from coopery.steps import Made, Workspace
 from coopery_wheels import archives, building, trees
-from coopery_wheels.nouns import WheelBuild, WheelFile
+from coopery_wheels.work import WheelBuild, WheelFile
 
 
 def perform(work: WheelBuild | WheelFile, workspace: Workspace) -> Made:
@@ -51,6 +51,7 @@ def _build(work: WheelBuild, workspace: Workspace) -> tuple[Path, Mapping[str, A
         log=workspace.log,
         scratch=workspace.folder,
         cancelled=workspace.cancelled,
+        origin=work.origin,
     )
     commit, dirty = trees.commit(work.root)
     return building.build_wheel(place, bench), {"commit": commit, "dirty": dirty}

@@ -5,11 +5,19 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from coopery.dependencies import Contribution, Layer, LocalDistribution, Requirement, Stage
+from coopery.dependencies import (
+    Contribution,
+    IndexOptions,
+    Layer,
+    LocalDistribution,
+    Lock,
+    Requirement,
+    Stage,
+)
 from coopery.errors import KeyPath, Place, Problem, RecipeError, problem
 from coopery.files import LinkOutside, made_here, project_files
 from coopery.model import Image, Project, Recipe
@@ -17,7 +25,8 @@ from coopery.recipes import located
 from coopery.steps import FileSet, FileSource, Need, Step, StepSource
 from coopery_wheels import metadata
 from coopery_wheels.metadata import Metadata, Tree
-from coopery_wheels.nouns import Projects, WheelBuild, WheelFile, Wheels
+from coopery_wheels.nouns import Projects, Wheels
+from coopery_wheels.work import Origin, WheelBuild, WheelFile
 
 # Where setuptools keeps what it built before, deleted modules included.
 _SETUPTOOLS_LEFTOVERS = ("build/lib*", "build/bdist.*")
@@ -54,12 +63,18 @@ def resolved(recipe: Recipe, given: str) -> Path:
     return Path(os.path.normpath(recipe.root.absolute() / given))
 
 
-def contribution(recipe: Recipe, image: Image, home: Path) -> Contribution:
-    """The local distributions of an image. Raises RecipeError with every problem at once."""
+def contribution(
+    recipe: Recipe, image: Image, home: Path, before: Sequence[Contribution] = ()
+) -> Contribution:
+    """The local distributions of an image; index options `before` it tell where what a build
+    needs comes from. Raises RecipeError with every problem at once.
+    """
     from coopery_wheels.checks import duplicates, unfit
 
     problems: list[Problem] = []
-    found = list(_locals(recipe, image, home))
+    options = [part.index for part in before if part.index != IndexOptions()]
+    index = options[-1] if options else IndexOptions()
+    found = list(_locals(recipe, image, home, index))
     python = python_of(image) or own_python()
     for local in found:
         wanted = local.metadata.requires_python
@@ -96,9 +111,12 @@ def _distribution(local: _Local) -> LocalDistribution:
     )
 
 
-def layers(recipe: Recipe, image: Image, home: Path) -> Iterator[Layer]:
+def layers(recipe: Recipe, image: Image, lock: Lock, home: Path) -> Iterator[Layer]:
     """The one layer of an image's wheels."""
-    steps = tuple(_step(recipe, image, local) for local in _locals(recipe, image, home))
+    index = lock.index.get(image.name, IndexOptions())
+    steps = tuple(
+        _step(recipe, image, lock, local) for local in _locals(recipe, image, home, index)
+    )
     needs = tuple(
         Need(
             role=f"wheel {step.subject}",
@@ -111,12 +129,12 @@ def layers(recipe: Recipe, image: Image, home: Path) -> Iterator[Layer]:
         yield Layer(name="wheels", stage=Stage.WHEELS, wheels=needs, steps=steps)
 
 
-def _locals(recipe: Recipe, image: Image, home: Path) -> Iterator[_Local]:
-    python = python_of(image) or own_python()
+def _locals(recipe: Recipe, image: Image, home: Path, index: IndexOptions) -> Iterator[_Local]:
     projects = image.facet(Projects)
     for number, project in enumerate(projects.items if projects else ()):
         key: KeyPath = ("image", image.name, "projects", number)
-        yield _project(recipe, project, python, home, key)
+        origin = Origin(index=index, recipe=recipe.root)
+        yield _project(recipe, image, project, home, key, origin)
     wheels = image.facet(Wheels)
     for number, given in enumerate(wheels.items if wheels else ()):
         from coopery_wheels.archives import read_metadata
@@ -127,8 +145,11 @@ def _locals(recipe: Recipe, image: Image, home: Path) -> Iterator[_Local]:
         yield _Local(key=key, shown=given, path=path, metadata=described, file=path)
 
 
-def _project(recipe: Recipe, project: Project, python: str, home: Path, key: KeyPath) -> _Local:
+def _project(
+    recipe: Recipe, image: Image, project: Project, home: Path, key: KeyPath, origin: Origin
+) -> _Local:
     root = resolved(recipe, project.path)
+    python = python_of(image) or own_python()
     tree = metadata.read_tree(root)
     if tree is None:
         raise RecipeError(problem("not-a-project", f"{root} is not a source tree", key=key))
@@ -144,7 +165,7 @@ def _project(recipe: Recipe, project: Project, python: str, home: Path, key: Key
         shown=project.path,
         path=root,
         metadata=metadata.read_static(tree, project.extras)
-        or metadata.read_dynamic(tree, files, python, project.extras, home),
+        or metadata.read_dynamic(tree, files, python, project.extras, home, origin),
         file=tree.file,
         extras=project.extras,
         tree=tree,
@@ -152,7 +173,7 @@ def _project(recipe: Recipe, project: Project, python: str, home: Path, key: Key
     )
 
 
-def _step(recipe: Recipe, image: Image, local: _Local) -> Step:
+def _step(recipe: Recipe, image: Image, lock: Lock, local: _Local) -> Step:
     name = local.metadata.name
     if local.tree is None:
         return Step(
@@ -181,6 +202,7 @@ def _step(recipe: Recipe, image: Image, local: _Local) -> Step:
         vcs=vcs_state(tree.root) if tree.versioned else None,
         static_version=tree.version,
         root=tree.root,
+        origin=Origin(index=_index(recipe, lock, local), recipe=recipe.root),
     )
     suffix = "" if python == own_python() else f" ({python})"
     source = FileSet(root=tree.root, files=local.files, shown=local.shown)
@@ -191,6 +213,19 @@ def _step(recipe: Recipe, image: Image, local: _Local) -> Step:
         needs=(Need(role="project", source=source),),
         outputs=("wheel",),
     )
+
+
+def _index(recipe: Recipe, lock: Lock, local: _Local) -> IndexOptions:
+    """The index options for a project's build: those of the first image that has the project and
+    says any, so that all images with it share one step.
+    """
+    for name in sorted(recipe.images):
+        projects = recipe.images[name].facet(Projects)
+        paths = {resolved(recipe, item.path) for item in (projects.items if projects else ())}
+        found = lock.index.get(name, IndexOptions())
+        if local.path in paths and found != IndexOptions():
+            return found
+    return IndexOptions()
 
 
 def _apart(recipe: Recipe, local: _Local) -> str:

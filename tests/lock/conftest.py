@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import os
+import tarfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,15 +22,19 @@ from coopery.dependencies import (
     IndexOptions,
     LocalDistribution,
     Lock,
-    LockPolicy,
 )
 from coopery.errors import KeyPath, Place
 from coopery.model import Image, Recipe
-from coopery.options import Settings
+from coopery.options import LockPolicy, Settings
 
 
 def make_wheel(
-    folder: Path, name: str, version: str, *requires: str, python: str | None = None
+    folder: Path,
+    name: str,
+    version: str,
+    *requires: str,
+    python: str | None = None,
+    tag: str = "py3-none-any",
 ) -> Path:
     """A small wheel."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -39,16 +45,32 @@ def make_wheel(
     lines += [f"Requires-Dist: {line}" for line in requires]
     files = {
         f"{info}/METADATA": "\n".join(lines) + "\n",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/WHEEL": f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n",
     }
     record = ""
-    path = folder / f"{stem}-py3-none-any.whl"
+    path = folder / f"{stem}-{tag}.whl"
     with zipfile.ZipFile(path, "w") as archive:
         for file, text in files.items():
             archive.writestr(file, text)
             value = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=")
             record += f"{file},sha256={value.decode()},{len(text)}\n"
         archive.writestr(f"{info}/RECORD", record + f"{info}/RECORD,,\n")
+    return path
+
+
+def make_sdist(folder: Path, name: str, version: str, backend: str | None = None) -> Path:
+    """A source distribution, whose build backend is the text `backend`."""
+    files = {"PKG-INFO": f"Metadata-Version: 1.0\nName: {name}\nVersion: {version}\n"}
+    if backend is not None:
+        system = '[build-system]\nrequires=[]\nbuild-backend="own"\nbackend-path=["."]\n'
+        files |= {"pyproject.toml": system, "own.py": backend}
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}-{version}.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        for file, text in files.items():
+            member = tarfile.TarInfo(f"{name}-{version}/{file}")
+            member.size = len(text.encode())
+            archive.addfile(member, io.BytesIO(text.encode()))
     return path
 
 
@@ -60,6 +82,7 @@ class Bench:
     index: Path
     images: dict[str, Image] = field(default_factory=dict)
     locals: tuple[LocalDistribution, ...] = ()
+    told: list[str] = field(default_factory=list)
 
     @property
     def recipe(self) -> Recipe:
@@ -110,7 +133,8 @@ class Bench:
         values: dict[type, dict[str, Sourced]] = {
             coopery_lock.LockOptions: {"resolve_timeout": Sourced(limit, "flag")}
         }
-        return coopery_lock.resolve(self.recipe, sets, policy, Settings(values))
+        self.told.clear()
+        return coopery_lock.resolve(self.recipe, sets, policy, Settings(values), self.told.append)
 
     @property
     def lock_text(self) -> str:
@@ -153,4 +177,9 @@ def wheel() -> Callable[..., Path]:
     return make_wheel
 
 
-__all__ = ["Bench", "IndexOptions", "make_wheel"]
+@pytest.fixture
+def sdist() -> Callable[..., Path]:
+    return make_sdist
+
+
+__all__ = ["Bench", "IndexOptions", "make_sdist", "make_wheel"]

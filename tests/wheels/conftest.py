@@ -80,6 +80,36 @@ def make_wheel(
     return folder / filename
 
 
+BACKEND = """\
+import base64, hashlib, zipfile
+FILES = {
+    "made-7.dist-info/METADATA": "Metadata-Version: 2.1\\nName: made\\nVersion: 7\\n",
+    "made-7.dist-info/WHEEL": "Wheel-Version: 1.0\\nTag: py3-none-any\\n",
+}
+def build_wheel(folder, settings=None, metadata=None):
+    lines = ["made-7.dist-info/RECORD,,"]
+    with zipfile.ZipFile(f"{folder}/made-7-py3-none-any.whl", "w") as archive:
+        for name, text in FILES.items():
+            digest = hashlib.sha256(text.encode()).digest()
+            value = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+            lines.append(f"{name},sha256={value},{len(text)}")
+            archive.writestr(name, text)
+        archive.writestr("made-7.dist-info/RECORD", "\\n".join(lines))
+    return "made-7-py3-none-any.whl"
+"""
+
+
+def make_backend(folder: Path) -> Path:
+    """A wheel of a build backend, `own-backend`, that makes the same wheel of any project."""
+    return make_wheel(
+        folder,
+        "own_backend-1-py3-none-any.whl",
+        name="own_backend",
+        version="1",
+        files={"own_backend.py": BACKEND.encode()},
+    )
+
+
 class Bench:
     """A recipe in a folder, and what the engine would do with it."""
 
@@ -105,8 +135,9 @@ class Bench:
     def slugs(self, recipe: Recipe) -> list[str]:
         return [problem.slug for problem in coopery_wheels.check(recipe)]
 
-    def steps(self, recipe: Recipe, image: str = "a") -> tuple[Step, ...]:
-        layers = list(coopery_wheels.add_layers(recipe, recipe.images[image], Lock(), self.home))
+    def steps(self, recipe: Recipe, image: str = "a", lock: Lock | None = None) -> tuple[Step, ...]:
+        lock = lock or Lock()
+        layers = list(coopery_wheels.add_layers(recipe, recipe.images[image], lock, self.home))
         return tuple(step for layer in layers for step in layer.steps)
 
     def perform(self, step: Step, cancelled: threading.Event | None = None) -> tuple[Made, Path]:

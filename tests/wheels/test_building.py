@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from coopery.dependencies import IndexOptions, Lock
 from coopery.errors import MachineError, StepError
 from coopery.model import Image, Output, Project, Task
 
-from .conftest import HATCH, Bench, write
+from .conftest import HATCH, Bench, make_backend, write
 
 
 def git(folder: Path, *arguments: str) -> None:
@@ -56,6 +57,37 @@ def test_second_build_reuses_the_environment_and_is_fast(bench: Bench) -> None:
     assert {p.name for p in (bench.home / "build-envs").iterdir()} == environments
     with zipfile.ZipFile(wheel) as archive:
         assert archive.read("iris_kit/__init__.py") == b"x = 2\n"
+
+
+def test_builds_use_the_images_indexes(bench: Bench) -> None:
+    """`own-backend` is in a folder that only the requirements file of one image names."""
+    shelf = bench.root / "shelf"
+    make_backend(shelf)
+    project = '[project]\nname = "made"\nversion = "7"\n'
+    system = '[build-system]\nrequires = ["own-backend"]\nbuild-backend = "own_backend"\n'
+    write(bench.root / "lib", {"pyproject.toml": project + system})
+    recipe = bench.recipe("lib")
+    images = {name: replace(recipe.images["a"], name=name) for name in "ab"}
+    recipe = replace(recipe, images=images)
+    with pytest.raises(StepError) as caught:
+        bench.perform(bench.steps(recipe)[0])
+    assert caught.value.problems[0].slug == "build-requires"
+    lock = Lock(index={"b": IndexOptions(find_links=(str(shelf),), no_index=True)})
+    (step,) = bench.steps(recipe, "a", lock)
+    assert (step,) == bench.steps(recipe, "b", lock)
+    made, _ = bench.perform(step)
+    assert made.facts["version"] == "7"
+
+
+def test_an_environment_tells_when_it_was_last_used(bench: Bench) -> None:
+    hatch(bench.root)
+    (bench.home / "build-envs").unlink()
+    (step,) = bench.steps(bench.recipe("."))
+    bench.perform(step)
+    (mark,) = (bench.home / "build-envs").glob("*/complete")
+    os.utime(mark, (1, 1))
+    bench.perform(step)
+    assert time.time() - mark.stat().st_mtime < 600
 
 
 def test_planning_starts_no_process_outside_git(

@@ -9,17 +9,19 @@ import pytest
 
 import coopery_wheels
 from coopery import recipes
-from coopery.dependencies import LocalDistribution
+from coopery.dependencies import Contribution, IndexOptions, LocalDistribution
 from coopery.errors import Problem, RecipeError
 from coopery.model import Project, Recipe
 from coopery.shapes import convert
 from coopery_wheels import metadata
 
-from .conftest import HATCH, Bench, make_wheel, write
+from .conftest import HATCH, Bench, make_backend, make_wheel, write
 
 
-def collect(bench: Bench, recipe: Recipe) -> tuple[LocalDistribution, ...]:
-    found = coopery_wheels.collect_requirements(recipe, recipe.images["a"], bench.home)
+def collect(
+    bench: Bench, recipe: Recipe, before: tuple[Contribution, ...] = ()
+) -> tuple[LocalDistribution, ...]:
+    found = coopery_wheels.collect_requirements(recipe, recipe.images["a"], bench.home, before)
     assert found is not None
     return found.locals
 
@@ -97,6 +99,21 @@ def test_dynamic_metadata_is_prepared_once_per_content(
         assert bench.steps(recipe)
     (bench.root / "iris_kit/__init__.py").write_text('__version__ = "5"\n')
     assert collect(bench, recipe)[0].version == "5"
+
+
+def test_preparing_metadata_uses_the_images_indexes(bench: Bench) -> None:
+    """`own-backend` is in a folder that only a requirements file names."""
+    shelf = bench.root / "shelf"
+    make_backend(shelf)
+    text = '[build-system]\nrequires = ["own-backend"]\nbuild-backend = "own_backend"\n'
+    write(bench.root / "lib", {"pyproject.toml": text})
+    recipe = bench.recipe("lib")
+    with pytest.raises(RecipeError) as caught:
+        collect(bench, recipe)
+    assert caught.value.problems[0].slug == "metadata-failed"
+    index = IndexOptions(find_links=(str(shelf),), no_index=True)
+    (local,) = collect(bench, recipe, (Contribution(index=index), Contribution()))
+    assert (local.name, local.version) == ("made", "7")
 
 
 def test_metadata_that_cannot_be_prepared(bench: Bench) -> None:

@@ -1,0 +1,113 @@
+"""uv's processes: each in a session of its own, ended at its time limit or when all are stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from uv import find_uv_bin
+
+from coopery.indexes import redact
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """How a process ended: `story` is what it said on stderr, without credentials."""
+
+    code: int
+    story: str
+
+
+class Stopped(Exception):
+    """No further process is started, since the whole resolution was stopped."""
+
+
+class Processes:
+    """What runs at a time, from several threads; `stop` ends all of it, builds included."""
+
+    def __init__(self) -> None:
+        # Of one thread's own, since a signal may come while it is held.
+        self._lock = threading.RLock()
+        self._live: set[subprocess.Popen[str]] = set()
+        # Found here, in one thread: the way to it initialises what threads share.
+        self._uv = find_uv_bin()
+        self._stopped = False
+
+    def run(
+        self, command: Sequence[str], environment: Mapping[str, str], cwd: Path, limit: float
+    ) -> Finished:
+        """Run `uv` with a command to its end, `limit` seconds at most.
+
+        Raises TimeoutExpired and Stopped.
+        """
+        with self._lock:
+            if self._stopped:
+                raise Stopped
+            # Builds that it starts belong to its session and end with it.
+            process = subprocess.Popen(
+                [self._uv, *command],
+                env=environment,
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                start_new_session=True,
+            )
+            self._live.add(process)
+        try:
+            _, story = process.communicate(timeout=limit)
+        finally:
+            _end(process)
+            with self._lock:
+                self._live.discard(process)
+        return Finished(code=process.returncode, story=redact(story))
+
+    @contextlib.contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Ctrl-C, SIGTERM and a closed terminal end every process, and raise KeyboardInterrupt."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def interrupt(number: int, frame: object) -> None:
+            # Told directly too: an exception in whatever the thread is at just now may get lost.
+            self.stop()
+            raise KeyboardInterrupt
+
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        before = [signal.signal(number, interrupt) for number in numbers]
+        try:
+            yield
+        finally:
+            for number, handler in zip(numbers, before, strict=True):
+                signal.signal(number, handler)
+
+    def stop(self) -> None:
+        """End every process, and start none from now on."""
+        with self._lock:
+            self._stopped = True
+            live = tuple(self._live)
+        for process in live:
+            _kill(process)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Leave nothing of a process's session behind, whether it ended or not."""
+    if process.poll() is None:
+        _kill(process)
+        process.communicate()
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    # It is waited for by another thread, which may just have done so.
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)

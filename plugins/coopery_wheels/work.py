@@ -1,0 +1,53 @@
+"""The work it takes to have a wheel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from coopery.dependencies import IndexOptions
+from coopery.shapes import unkeyed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where build requirements come from: the index options of requirements files, and the
+    recipe's folder, from which a project's own configuration of uv is looked for.
+    """
+
+    index: IndexOptions = field(default_factory=IndexOptions)
+    recipe: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WheelBuild:
+    """Build a project's wheel. Its sources are the step's need, so they are not said here.
+
+    `vcs` stands for the commit and the tags, where the backend takes the version from them.
+    """
+
+    kind: ClassVar[str] = "wheel"
+    version: ClassVar[int] = 1
+    in_place: ClassVar[bool] = False
+
+    distribution: str
+    python: str
+    platform: str
+    requires: tuple[str, ...]
+    backend: str
+    vcs: str | None
+    static_version: str | None
+    root: Annotated[Path, unkeyed]
+    origin: Annotated[Origin, unkeyed] = field(default_factory=Origin)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WheelFile:
+    """Verify a wheel file that the recipe names, and repack it."""
+
+    kind: ClassVar[str] = "wheel-file"
+    version: ClassVar[int] = 1
+    in_place: ClassVar[bool] = False
+
+    distribution: str

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from coopery.dependencies import ImagePlan, Layer
 from coopery.errors import Problem, problem
 from coopery.hooks import hookimpl
-from coopery.model import Image, Recipe
-from coopery.steps import Made, Step, Workspace
-from coopery.tasks import TaskWork
-from coopery_local.environments import Environment, make_environment, plan_environment
+
+if TYPE_CHECKING:
+    from coopery.dependencies import ImagePlan, Layer
+    from coopery.model import Image, Recipe
+    from coopery.steps import Made, Step, Workspace
 
 NAME = "local"
 
@@ -47,12 +48,19 @@ def plan_image(
     recipe: Recipe, image: Image, layers: Sequence[Layer], runtime: str
 ) -> ImagePlan | None:
     """An image becomes a virtual environment; its files are laid under each task's folder."""
-    return plan_environment(recipe, image, layers) if runtime == NAME else None
+    if runtime != NAME:
+        return None
+    from coopery_local.environments import plan_environment
+
+    return plan_environment(recipe, image, layers)
 
 
 @hookimpl(trylast=True)
 def perform(step: Step, workspace: Workspace) -> Made | None:
     """Make an environment, or run a task."""
+    from coopery.tasks import TaskWork
+    from coopery_local.environments import Environment, make_environment
+
     match step.work:
         case Environment() as work:
             return make_environment(work, workspace)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,8 +12,7 @@ from typing import Annotated, ClassVar
 
 from coopery.dependencies import ImagePlan, IndexOptions, Layer, Pin
 from coopery.errors import MachineError, Problem, StepError, problem
-from coopery.model import Image, Recipe
-from coopery.planning import HOST_PYTHON
+from coopery.model import HOST_PYTHON, Image, Recipe
 from coopery.shapes import unkeyed
 from coopery.steps import Made, Need, Step, StepSource, Workspace
 
@@ -125,23 +123,18 @@ def _line(pin: Pin) -> str:
 
 def _uv(arguments: list[str], environ: dict[str, str], workspace: Workspace) -> int:
     """Run uv with its output in the step's log; its exit code. Ends early when cancelled."""
-    with workspace.log.open("ab") as log:
-        process = subprocess.Popen(
-            arguments,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=environ,
-            start_new_session=True,
-        )
-        while True:
-            try:
-                return process.wait(0.2)
-            except subprocess.TimeoutExpired:
-                if workspace.cancelled.is_set():
-                    process.terminate()
-                    process.wait()
-                    raise StepError(problem("cancelled", "cancelled")) from None
+    from coopery_local.processes import run_process
+
+    ended = run_process(
+        arguments,
+        program=arguments[0],
+        environ=environ,
+        cwd=Path.cwd(),
+        log=workspace.log,
+        folder=workspace.folder,
+        cancelled=workspace.cancelled,
+    )
+    return ended.exit_code
 
 
 def _install_failed(workspace: Workspace) -> StepError:

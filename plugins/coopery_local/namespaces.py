@@ -1,8 +1,8 @@
 """What a task sees of the file system: inputs read-only in a private mount namespace.
 
-A mount namespace belongs to a thread, so each worker thread makes itself one, mounts what its
-task reads, and starts the task, which inherits it: no process besides the task's own. Where the
-system does not allow that (not root, a locked-down container), inputs are copied instead.
+A mount namespace belongs to a thread, so each worker thread makes itself one and mounts what its
+task reads; its supervisor, and so the task, inherits it. Nothing has to be started for a mount.
+Where the system does not allow that (not root, a locked-down container), inputs are copied instead.
 """
 
 from __future__ import annotations
@@ -41,25 +41,9 @@ class Mount:
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """A view that is set up; `root` is the folder to start the task under, if not `/`."""
+    """A view that is set up; processes see `root` as `/`, if it is given."""
 
     root: Path | None = None
-
-    @contextlib.contextmanager
-    def entered(self) -> Iterator[None]:
-        """Start processes inside: they see the view's root as `/`."""
-        if self.root is None:
-            yield
-            return
-        outside = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            # The thread shares neither root nor folder with others since it left CLONE_FS.
-            os.chroot(self.root)
-            yield
-        finally:
-            os.fchdir(outside)
-            os.chroot(".")
-            os.close(outside)
 
 
 _thread = threading.local()

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import select
 import shlex
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -17,13 +15,10 @@ from typing import Any
 from coopery import placeholders
 from coopery.errors import StepError, problem
 from coopery.files import beneath
-from coopery.quantities import show_seconds
 from coopery.steps import Made, Workspace
 from coopery.tasks import Channel, TaskWork
 from coopery_local.namespaces import Mount, View, private_view
-
-GRACE = 5.0
-"""Seconds between SIGTERM and SIGKILL for a task that must stop."""
+from coopery_local.processes import Ended, run_process
 
 CARRIED = (
     *("http_proxy", "https_proxy", "no_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY"),
@@ -52,14 +47,14 @@ def run_task(work: TaskWork, workspace: Workspace) -> Made:
     environ = environment_of(work, workspace, layout)
     started = time.monotonic()
     with private_view(layout.mounts, workspace.folder / "root") as view:
-        exit_code, peak = _run(command, environ, layout, view, work, workspace)
+        ended = _run(command, environ, layout, view, work, workspace)
     facts: dict[str, Any] = {
-        "exit_code": exit_code,
+        "exit_code": ended.exit_code,
         "seconds": round(time.monotonic() - started, 6),
-        "peak_memory": peak,
+        "peak_memory": ended.peak_memory,
     }
-    if exit_code:
-        message = f"{_ended(exit_code)}: {work.shown}"
+    if ended.exit_code:
+        message = f"{_shown(ended.exit_code)}: {work.shown}"
         raise StepError(problem("task-failed", message), facts=facts)
     for name, path in layout.results.items():
         if not os.path.lexists(path):
@@ -69,7 +64,7 @@ def run_task(work: TaskWork, workspace: Workspace) -> Made:
     return Made(outputs=layout.results, facts=facts)
 
 
-def _ended(exit_code: int) -> str:
+def _shown(exit_code: int) -> str:
     if exit_code < 0:
         return f"killed by {signal.Signals(-exit_code).name}"
     return f"exit code {exit_code}"
@@ -179,63 +174,25 @@ def _run(
     view: View,
     work: TaskWork,
     workspace: Workspace,
-) -> tuple[int, int]:
-    """Start the process and see it through: its exit code (negative: signal) and peak memory."""
+) -> Ended:
+    """Start the process and see it through."""
     program = shutil.which(command[0], path=environ["PATH"])
     if program is None and "/" not in command[0]:
         message = f"there is no command {command[0]!r}"
         hint = f"it was looked for in {environ['PATH']}"
         raise StepError(problem("command-not-found", message, hint=hint))
-    cwd = layout.folder / "cwd"
-    with workspace.log.open("ab") as log:
-        try:
-            with view.entered():
-                process = subprocess.Popen(
-                    command,
-                    executable=program,
-                    cwd=cwd,
-                    env=environ,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
-        except OSError as error:
-            message = f"{shlex.join(command[:1])} could not be started: {error.strerror}"
-            raise StepError(problem("command-not-found", message)) from error
-        try:
-            _await(process.pid, work.timeout, workspace)
-        finally:
-            # Whatever of the task's process group is left would go on writing to its outputs.
-            _signal_group(process.pid, signal.SIGKILL)
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-    return process.returncode, usage.ru_maxrss * 1024
-
-
-def _await(pid: int, timeout: float | None, workspace: Workspace) -> None:
-    """Wait until the process has ended, without reaping it; stop it when it must stop."""
-    deadline = None if timeout is None else time.monotonic() + timeout
-    descriptor = os.pidfd_open(pid)
     try:
-        poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
-        while not poll.poll(100):
-            late = deadline is not None and time.monotonic() > deadline
-            if not late and not workspace.cancelled.is_set():
-                continue
-            _signal_group(pid, signal.SIGTERM)
-            poll.poll(int(GRACE * 1000))
-            if workspace.cancelled.is_set():
-                raise StepError(problem("cancelled", "cancelled"))
-            message = f"still running after its timeout of {show_seconds(timeout or 0)}"
-            raise StepError(problem("task-timeout", message))
-    finally:
-        os.close(descriptor)
-
-
-def _signal_group(pid: int, number: signal.Signals) -> None:
-    try:
-        os.killpg(pid, number)
-    except ProcessLookupError:
-        return  # all of them have ended, which is what is wanted
+        return run_process(
+            command,
+            program=program or command[0],
+            environ=environ,
+            cwd=layout.folder / "cwd",
+            root=view.root,
+            log=workspace.log,
+            folder=layout.folder,
+            cancelled=workspace.cancelled,
+            timeout=work.timeout,
+        )
+    except OSError as error:
+        message = f"{shlex.join(command[:1])} could not be started: {error.strerror}"
+        raise StepError(problem("command-not-found", message)) from error

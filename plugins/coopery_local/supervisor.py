@@ -1,0 +1,255 @@
+"""The supervisor: a program that starts one process after another and lets nothing outlive them.
+
+It runs beside each thread that performs tasks, told what to start through a socket. As a child
+subreaper it inherits what daemonises itself, so all that a task leaves behind is among its own
+children; and since the socket closes when coopery dies, however it dies, so do the tasks. It is
+started for its speed: standard library only, and as little of that as will do.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import marshal
+import os
+import select
+import signal
+import sys
+import time
+
+LINGER = 5.0
+"""Seconds that killed processes have for disappearing; longer takes only what nobody can kill."""
+
+_PR_SET_CHILD_SUBREAPER = 36
+_DEFAULT = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that Python or the supervisor ignores, and the processes it starts shall not."""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # importing typing would take as long as all the rest
+    from typing import Any
+
+    Message = dict[str, Any]
+
+
+def send(channel: int, message: Message) -> None:
+    """Write a message: its length, then its marshalled self (both ends are one interpreter)."""
+    data = marshal.dumps(message)
+    view = memoryview(len(data).to_bytes(8, "little") + data)
+    while view:
+        view = view[os.write(channel, view) :]
+
+
+def receive(channel: int) -> Message | None:
+    """Read a message; None when the other end is gone."""
+    try:
+        size = _read(channel, 8)
+        data = size and _read(channel, int.from_bytes(size, "little"))
+    except ConnectionError:
+        return None
+    return dict(marshal.loads(data)) if data else None
+
+
+def _read(channel: int, size: int) -> bytes | None:
+    data = b""
+    while len(data) < size:
+        part = os.read(channel, size - len(data))
+        if not part:
+            return None
+        data += part
+    return data
+
+
+class Gone(Exception):
+    """Coopery has closed the socket or died."""
+
+
+class Supervisor:
+    """Starts what the messages on `channel` say, and answers how it ended."""
+
+    def __init__(self, channel: int) -> None:
+        self._channel = channel
+        self._main = 0
+        self._ended: tuple[int, int] | None = None
+        # The deaths of children wake the poll; a handler must be there for the kernel to tell.
+        self._wakened, wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        self._poll = select.poll()
+        self._poll.register(self._wakened, select.POLLIN)
+        self._poll.register(channel, select.POLLIN)
+
+    def serve(self) -> None:
+        """Work until the other end is gone; then nothing that was started is left."""
+        try:
+            while (message := receive(self._channel)) is not None:
+                if "command" in message:  # else a request to stop that came too late
+                    send(self._channel, self._perform(message))
+        except (Gone, ConnectionError):
+            pass  # nobody is there to be told
+        finally:
+            self._end_children()
+
+    def _perform(self, message: Message) -> Message:
+        self._ended = None
+        try:
+            self._main = start(message)
+        except OSError as error:
+            return {"error": (error.errno, error.strerror)}
+        except ValueError as error:  # a zero byte, or a variable with "=" in its name
+            return {"error": (errno.EINVAL, str(error))}
+        self._see_through()
+        left = self._end_children()
+        status, peak = self._ended or (None, 0)
+        return {"status": status, "peak": peak, "left": left}
+
+    def _see_through(self) -> None:
+        """Wait for the process to end, or, once told to stop, for all that it started."""
+        deadline: float | None = None
+        while True:
+            children = self._reap()
+            if self._ended and (deadline is None or not children):
+                return
+            rest = None if deadline is None else deadline - time.monotonic()
+            if rest is not None and rest <= 0:
+                return
+            for descriptor, _ in self._poll.poll(None if rest is None else rest * 1000 + 1):
+                if descriptor == self._wakened:
+                    self._drain()
+                    continue
+                message = receive(self._channel)
+                if message is None:
+                    raise Gone
+                if deadline is None:
+                    self._terminate()
+                until = time.monotonic() + message["stop"]
+                deadline = until if deadline is None else min(deadline, until)
+
+    def _drain(self) -> None:
+        try:
+            while os.read(self._wakened, 4096):
+                pass
+        except BlockingIOError:
+            return
+
+    def _reap(self) -> bool:
+        """Bury the dead; whether any child lives."""
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return False
+            if pid == 0:
+                return True
+            if pid == self._main:
+                self._ended = (status, usage.ru_maxrss * 1024)
+
+    def _terminate(self) -> None:
+        """SIGTERM to everything below, so that each may end in its own way."""
+        for pid in descendants(os.getpid()):
+            _signal(pid, signal.SIGTERM)
+
+    def _end_children(self) -> list[int]:
+        """Kill all that is left, and whatever it leaves in turn; returns what cannot be killed.
+
+        Only own children are killed, whose numbers nobody else can get before they are buried.
+        """
+        deadline = time.monotonic() + LINGER
+        busy = time.monotonic() + LINGER / 10
+        while self._reap():
+            children = children_of(os.getpid())
+            for pid in children:
+                _signal(pid, signal.SIGKILL)
+            now = time.monotonic()
+            if now > deadline:
+                return children
+            if now > busy:  # until then no pause, in which a process could fork once more
+                time.sleep(0.005)
+        return []
+
+
+def start(message: Message) -> int:
+    """Start a process in a group of its own; its id. Raises OSError when that cannot be."""
+    log = os.open(message["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    outside = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if message["root"] is not None:
+            os.chroot(message["root"])
+        os.chdir(message["cwd"])
+        return os.posix_spawn(
+            message["program"],
+            message["command"],
+            message["environ"],
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, log, 1),
+                (os.POSIX_SPAWN_DUP2, log, 2),
+            ],
+            setpgroup=0,
+            setsigmask=(),
+            setsigdef=_DEFAULT,
+        )
+    finally:
+        os.fchdir(outside)
+        if message["root"] is not None:
+            os.chroot(".")
+        os.close(outside)
+        os.close(log)
+
+
+def children_of(pid: int) -> list[int]:
+    """The children of a process with one thread."""
+    try:
+        return [int(child) for child in _contents(f"/proc/{pid}/task/{pid}/children").split()]
+    except FileNotFoundError:  # a kernel without that file
+        return [child for child, parent in _parents().items() if parent == pid]
+
+
+def descendants(pid: int) -> list[int]:
+    """All processes below one, as far as they can be seen just now."""
+    found = [pid]
+    parents = _parents()
+    for ancestor in found:
+        found += [child for child, parent in parents.items() if parent == ancestor]
+    return found[1:]
+
+
+def _parents() -> dict[int, int]:
+    parents = {}
+    with os.scandir("/proc") as entries:
+        for entry in entries:
+            if entry.name.isdigit():
+                try:
+                    # The name before it stands in brackets and may hold anything, brackets too.
+                    rest = _contents(f"{entry.path}/stat").rpartition(b")")[2]
+                except (FileNotFoundError, ProcessLookupError, PermissionError):
+                    continue  # it has ended, or belongs to somebody else
+                parents[int(entry.name)] = int(rest.split()[1])
+    return parents
+
+
+def _contents(path: str) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        data = b""
+        while part := os.read(descriptor, 1 << 16):
+            data += part
+        return data
+    finally:
+        os.close(descriptor)
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except (ProcessLookupError, PermissionError):
+        return  # it ended; or runs as another user, and shows up as left over
+
+
+def main() -> None:
+    """Serve the socket that is standard input."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # How a run is stopped is coopery's to say; a signal to all of a session must not differ.
+        signal.signal(number, signal.SIG_IGN)
+    if ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        sys.exit("this kernel has no child subreapers")
+    Supervisor(0).serve()

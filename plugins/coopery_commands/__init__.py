@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
-from coopery.dependencies import Invocation
 from coopery.errors import Problem, problem
-from coopery.expanding import check_text, placeholder_groups
 from coopery.hooks import hookimpl
-from coopery.model import Instance, Recipe, Task
-from coopery.planning import fill_command
 from coopery.recipes import Facet
+
+if TYPE_CHECKING:
+    from coopery.dependencies import Invocation
+    from coopery.model import Instance, Recipe, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,11 @@ def declare_facets() -> Sequence[Facet]:
 
 @hookimpl
 def check(recipe: Recipe, runtime: str) -> Iterable[Problem]:
-    """Commands hold something, known placeholders, and no undeclared file of the project."""
+    """Commands hold something, known placeholders, no undeclared file, and no credentials."""
+    from coopery import credentials
+    from coopery.expanding import check_text, placeholder_groups
+
+    yield from credentials.found_in(lambda: _literals(recipe))
     for task in recipe.tasks.values():
         command = task.facet(Command)
         if command is None:
@@ -64,6 +69,23 @@ def check(recipe: Recipe, runtime: str) -> Iterable[Problem]:
             if check_text(item, groups, where, problems) and not command.as_text:
                 problems += _undeclared(recipe, task, item, where)
         yield from problems
+
+
+def _literals(recipe: Recipe) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
+    """Every item with its key, under the name of the option before it: `--token`, `VALUE`."""
+    from coopery import credentials
+
+    for task in recipe.tasks.values():
+        command = task.facet(Command)
+        if command is None:
+            continue
+        key = ("task", task.name, "command")
+        before = ""
+        for index, item in enumerate(command.items):
+            if len(item) >= credentials.SHORTEST:
+                name = before.lstrip("-") if before[:1] == "-" and "=" not in before else ""
+                yield (key if command.as_text else (*key, index)), name, item
+            before = item
 
 
 def _undeclared(
@@ -105,6 +127,9 @@ def plan_task(recipe: Recipe, instance: Instance) -> Invocation | None:
     command = instance.task.facet(Command)
     if command is None:
         return None
+    from coopery.dependencies import Invocation
+    from coopery.planning import fill_command
+
     items = fill_command(command.items, instance)
     shown = items[-1] if command.as_text else " ".join(_quote(item) for item in items)
     return Invocation(command=items, shown=f"sh -c {_quote(shown)}" if command.as_text else shown)

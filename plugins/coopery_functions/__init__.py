@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-from coopery.dependencies import Aux, Invocation
 from coopery.errors import Problem, RecipeError
 from coopery.hooks import hookimpl
-from coopery.model import Instance, Recipe, Task
 from coopery.recipes import Facet
 from coopery.shapes import Callables
 
 if TYPE_CHECKING:
     import types
 
+    from coopery.dependencies import Aux, Invocation
+    from coopery.model import Instance, Recipe, Task
     from coopery_functions.reach import Reach
 
 
@@ -37,16 +37,23 @@ def declare_facets() -> Sequence[Facet]:
 @hookimpl
 def check(recipe: Recipe, runtime: str) -> Iterable[Problem]:
     """Functions are plain, fit their task's channels and parameters, and can be sent."""
+    told: set[tuple[object, ...]] = set()
     for task in recipe.tasks.values():
         function = task.facet(Function)
-        if function is not None:
-            yield from _check(recipe, task, function.target)
+        if function is None:
+            continue
+        for found in _check(recipe, task, function.target):
+            # What several tasks carry along is told once.
+            place = (found.slug, found.message, found.place.file, found.place.line)
+            if not found.warning or place not in told:
+                yield found
+            told.add(place)
 
 
 def _check(recipe: Recipe, task: Task, target: Callable[..., Any] | str) -> Iterable[Problem]:
     import types
 
-    from coopery.planning import HOST_PYTHON
+    from coopery.model import HOST_PYTHON
     from coopery_functions import checks, payload
 
     key = ("task", task.name, "function")
@@ -63,6 +70,8 @@ def _check(recipe: Recipe, task: Task, target: Callable[..., Any] | str) -> Iter
                 payload.by_value(target, reach)
             except payload.Unsendable as error:
                 problems.append(error.problem(key))
+            else:
+                problems += checks.check_literals(target, task, reach)
     return problems
 
 
@@ -78,6 +87,7 @@ def plan_task(recipe: Recipe, instance: Instance) -> Invocation | None:
     function = instance.task.facet(Function)
     if function is None:
         return None
+    from coopery.dependencies import Aux, Invocation
     from coopery_functions import payload
 
     target = function.target
@@ -99,6 +109,7 @@ def plan_task(recipe: Recipe, instance: Instance) -> Invocation | None:
 def _pickled(target: Callable[..., Any], reach: Reach, task: Task) -> list[Aux]:
     from typing import cast
 
+    from coopery.dependencies import Aux
     from coopery_functions import payload
 
     try:
@@ -114,6 +125,8 @@ def _pickled(target: Callable[..., Any], reach: Reach, task: Task) -> list[Aux]:
 def _call(instance: Instance, target: str | None) -> Aux:
     """The description of the call, which enters the key as it is."""
     import json
+
+    from coopery.dependencies import Aux
 
     task = instance.task
     channels = {name: _variable("INPUT", name) for name in task.inputs}

@@ -4,6 +4,7 @@ from __future__ import annotations
 import __future__
 
 import dis
+import functools
 import inspect
 import types
 from collections.abc import Iterator
@@ -43,6 +44,7 @@ def _operand(item: dis.Instruction) -> Any:
     return str(item.argrepr)
 
 
+@functools.lru_cache(maxsize=4096)
 def global_chains(code: types.CodeType) -> list[tuple[str, ...]]:
     """Every global that is read, with the attributes loaded off it at once; sorted."""
     chains: set[tuple[str, ...]] = set()

@@ -28,7 +28,7 @@ VERSION = 1
 
 def function_digest(function: types.FunctionType, reach: Reach) -> str:
     """The sha256 (hex) of the function's canonical form. Raises NoForm."""
-    walker = _Walker(reach)
+    walker = Walker(reach)
     try:
         form = [VERSION, walker.form(function)]
     except RecursionError:
@@ -52,7 +52,7 @@ _GENERATED = frozenset(_DERIVED.split())
 """Attributes of classes that follow from the rest, or do not matter to a result."""
 
 
-class _Walker(Walk):
+class Walker(Walk):
     """The forms of all kinds of values."""
 
     def form(self, value: Any) -> Any:
@@ -104,7 +104,7 @@ class _Walker(Walk):
 
     def apart(self, value: object) -> str:
         """A value's form as text, by a walk of its own."""
-        walker = _Walker(self.reach)
+        walker = Walker(self.reach)
         walker.trail = list(self.trail)
         return _encode(walker.form(value)).decode("utf-8", "surrogatepass")
 

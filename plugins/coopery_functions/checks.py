@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from inspect import Parameter
 from typing import Any
 
-from coopery.errors import KeyPath, Problem, nearest, problem
+from coopery.errors import KeyPath, Place, Problem, nearest, problem
 from coopery.model import Image, Task
+from coopery_functions.reach import Reach
 
 _TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
@@ -131,6 +132,22 @@ def check_python(task: Task, image: Image | None, here: str, shown: str) -> Iter
         hint=f"run coopery with Python {image.python}, or give the image python = {here!r}; or put "
         "the function into a package of the image's projects, which is imported by name",
     )
+
+
+def check_literals(function: types.FunctionType, task: Task, reach: Reach) -> Iterator[Problem]:
+    """Nothing that looks like a credential travels with the function (seed row Q1)."""
+    from coopery.credentials import texts_of, warning
+    from coopery_functions.literals import suspects
+
+    key: KeyPath = ("task", task.name, "function")
+    # A default that is also the task's parameter is told there.
+    given = {text for _, _, text in texts_of(task.params, (), "")}
+    for found in suspects(function, reach):
+        if found.text in given:
+            continue
+        what = "this" if found.line else f"a value that {function.__qualname__} captures"
+        place = Place(file=found.file, line=found.line or function.__code__.co_firstlineno, key=key)
+        yield warning(found.kind, key=key, place=place, what=what)
 
 
 _BY_NAME = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)

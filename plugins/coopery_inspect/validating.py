@@ -8,11 +8,11 @@ from typing import Any
 
 from coopery.commands import Context
 from coopery.errors import Problem, RecipeError, show_key
-from coopery.session import Request, open_recipe
+from coopery.opening import Request, open_recipe
 
 
 def run(context: Context) -> int:
-    """Check the recipe; 2 when something is wrong with it."""
+    """Check the recipe; 2 when something is wrong with it. Warnings leave it at 0."""
     arguments = context.arguments
     if arguments.path is not None and arguments.path != arguments.file:
         message = f"two recipes are given: {arguments.file} and {arguments.path}"
@@ -31,7 +31,16 @@ def run(context: Context) -> int:
         "instances": len(opened.nodes),
         "images": len(recipe.images),
     }
-    document = {"ok": True, "recipe": str(recipe.file), **counts, "problems": []}
+    document = {
+        "ok": True,
+        "recipe": str(recipe.file),
+        **counts,
+        "problems": [],
+        "warnings": [_document(warning) for warning in opened.warnings],
+    }
+    if not arguments.json:
+        for warning in opened.warnings:
+            context.tell(f"warning: {warning}")
     shown = ", ".join(_count(number, noun) for noun, number in counts.items())
     context.answer(document, f"{os.path.relpath(recipe.file, Path.cwd())}: ok ({shown})")
     return 0

@@ -3,8 +3,11 @@
     nox -s bench -- --sizes 100 1000 10000 --shapes independent layered
 
 Every task copies one small file. The floor is a Python script that stats every file and, where told
-to, starts every process. Both run in turn, in one session, on the same files; a figure is the
-median of its repetitions. Nothing here asserts anything about time.
+to, starts every process; that of start-up is an empty Python program. Both run in turn, in one
+session, on the same files. Times are medians of the repetitions; a ratio is the median of those of
+the pairs, so that a machine that slows down meanwhile tells on neither; memory is the highest peak.
+Python's bytecode is kept, as it is of any installed package. Nothing here asserts anything about
+time: goals stand beside figures to be looked at.
 """
 
 from __future__ import annotations
@@ -18,8 +21,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 FLOOR = """
@@ -27,11 +31,11 @@ import json, os, subprocess, sys
 plan, jobs, chosen = json.load(open(sys.argv[1])), int(sys.argv[2]), sys.argv[3:]
 for layer in plan:
     for task in layer:
-        for path in task["reads"]:
-            if not chosen or path == task["own"]:
+        for path in (*task["reads"], task["output"]):
+            try:
                 os.stat(path)
-        if not chosen:
-            os.stat(task["output"])
+            except FileNotFoundError:
+                assert chosen, path
 if chosen:
     os.makedirs("floor", exist_ok=True)
     running = []
@@ -92,28 +96,60 @@ class Figure:
     memory: int
 
 
+Pair = tuple[Figure, Figure]
+"""What coopery took, and the floor just after it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One line of the table: what coopery took, and its floor."""
+    """One line of the table: what was done, how often, and what it took beside its floor."""
 
     what: str
-    ours: Figure
-    floor: Figure
+    pairs: Sequence[Pair]
+    goal: float | None = None
+
+    def seconds(self, side: int) -> float:
+        """The median time of coopery (0) or of the floor (1)."""
+        return statistics.median(pair[side].seconds for pair in self.pairs)
 
     def __str__(self) -> str:
-        ratio = self.ours.seconds / self.floor.seconds
+        ratio = statistics.median(ours.seconds / floor.seconds for ours, floor in self.pairs)
+        memory = [max(pair[side].memory for pair in self.pairs) / 1e6 for side in (0, 1)]
         cells = (
             f"{self.what:<34}",
-            f"{self.ours.seconds * 1000:>10.1f}",
-            f"{self.floor.seconds * 1000:>10.1f}",
+            f"{len(self.pairs):>5}",
+            f"{self.seconds(0) * 1000:>10.1f}",
+            f"{self.seconds(1) * 1000:>10.1f}",
             f"{ratio:>8.2f}",
-            f"{self.ours.memory / 1e6:>8.0f}",
-            f"{self.floor.memory / 1e6:>8.0f}",
+            f"{'' if self.goal is None else f'<= {self.goal:g}':>8}",
+            f"{memory[0]:>8.0f}",
+            f"{memory[1]:>8.0f}",
         )
         return " ".join(cells)
 
 
-HEADER = f"{'':<34} {'ours ms':>10} {'floor ms':>10} {'ratio':>8} {'MB':>8} {'floor MB':>8}"
+HEADER = (
+    f"{'':<34} {'times':>5} {'ours ms':>10} {'floor ms':>10} {'ratio':>8} {'goal':>8} "
+    f"{'MB':>8} {'floor MB':>8}"
+)
+
+GOALS = {
+    "--version": 5.0,
+    "list of ten tasks": 10.0,
+    "1,000 layered, no-op": 2.5,
+    "10,000 independent, no-op": 2.0,
+    "1,000 independent, fresh": 1.8,
+    "1,000 chain, fresh": 1.8,
+    "1,000 layered, fresh": 1.8,
+}
+"""How many times its floor a thing may take; at 10,000 tasks, 100 MB; growth at most 1.3."""
+
+
+def environment(folder: Path, home: Path) -> dict[str, str]:
+    """Variables for both sides: bytecode is written, into a folder that one session shares."""
+    mine = {"COOPERY_HOME": str(home), "PYTHONPYCACHEPREFIX": str(folder.parent / "bytecode")}
+    kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, **mine}
 
 
 def once(command: Sequence[str], folder: Path, env: Mapping[str, str]) -> Figure:
@@ -132,14 +168,6 @@ def once(command: Sequence[str], folder: Path, env: Mapping[str, str]) -> Figure
     return Figure(seconds=seconds, memory=usage.ru_maxrss * 1024)
 
 
-def median(figures: Sequence[Figure]) -> Figure:
-    """The median time and the highest memory."""
-    return Figure(
-        seconds=statistics.median(figure.seconds for figure in figures),
-        memory=max(figure.memory for figure in figures),
-    )
-
-
 @dataclass(frozen=True, kw_only=True)
 class Bench:
     """One generated project in a folder of its own, with a home beside it."""
@@ -151,7 +179,7 @@ class Bench:
 
     @property
     def env(self) -> dict[str, str]:
-        return {**os.environ, "COOPERY_HOME": str(self.folder / "home")}
+        return environment(self.folder, home=self.folder / "home")
 
     @property
     def project(self) -> Path:
@@ -201,28 +229,26 @@ class Bench:
         for leftover in (self.project / "build", self.project / "floor", self.folder / "home"):
             shutil.rmtree(leftover, ignore_errors=True)
 
-    def rows(self, label: str) -> list[Row]:
+    def rows(self, label: str) -> Iterator[Row]:
         """Fresh, no-op and one changed leaf."""
-        fresh: list[tuple[Figure, Figure]] = []
-        for _ in range(self.repeat if len(self.parents) <= 100 else 1):
+        fresh = []
+        for _ in range(max(1, min(self.repeat, 3000 // len(self.parents)))):
             self.clean()
             fresh.append((self.run(), self.floor("all")))
-        idle = [(self.run(), self.floor()) for _ in range(self.repeat)]
+        yield row(f"{label}, fresh", fresh)
+        yield row(f"{label}, no-op", [(self.run(), self.floor()) for _ in range(self.repeat)])
         changed = [self._changed(turn) for turn in range(self.repeat)]
-        found = {"fresh": fresh, "no-op": idle, "one leaf changed": changed}
-        return [
-            Row(
-                what=f"{label}, {what}",
-                ours=median([ours for ours, _ in pairs]),
-                floor=median([floor for _, floor in pairs]),
-            )
-            for what, pairs in found.items()
-        ]
+        yield row(f"{label}, one leaf changed", changed)
 
-    def _changed(self, turn: int) -> tuple[Figure, Figure]:
+    def _changed(self, turn: int) -> Pair:
         last = len(self.parents) - 1
         (self.project / "in" / f"{last}.txt").write_text(f"{last}, changed {turn}\n")
         return self.run(), self.floor(f"t{last}")
+
+
+def row(what: str, pairs: Sequence[Pair]) -> Row:
+    """A line of the table, with the goal that is set for it."""
+    return Row(what=what, pairs=pairs, goal=GOALS.get(what))
 
 
 def command_line() -> list[str]:
@@ -234,35 +260,50 @@ def command_line() -> list[str]:
 COOPERY = command_line()
 
 
-def start_up(folder: Path, repeat: int) -> list[Row]:
+def start_up(folder: Path, repeat: int) -> Iterator[Row]:
     """`--version` and `list` of ten tasks, beside an empty Python program."""
     bench = Bench(folder=folder, parents=independent(10), jobs=1, repeat=repeat)
     bench.write()
-    rows = []
-    for arguments in (["--version"], ["list"]):
+    empty = [sys.executable, "-c", "pass"]
+    for what, argument in (("--version", "--version"), ("list of ten tasks", "list")):
+        # The first call writes the bytecode.
+        bench.coopery(argument)
+        once(empty, folder, bench.env)
         pairs = [
-            (bench.coopery(*arguments), once([sys.executable, "-c", "pass"], folder, bench.env))
-            for _ in range(repeat * 4)
+            (bench.coopery(argument), once(empty, folder, bench.env)) for _ in range(repeat * 4)
         ]
-        ours, floor = (median([pair[side] for pair in pairs]) for side in (0, 1))
-        rows.append(Row(what=f"{' '.join(arguments)} / python -c pass", ours=ours, floor=floor))
-    return rows
+        yield row(what, pairs)
+
+
+def growth(rows: Mapping[tuple[str, str, int], Row], sizes: Sequence[int]) -> Iterator[str]:
+    """What a task costs at each size, beside what it costs at the size before; 1 is linear."""
+    for shape, what in dict.fromkeys((shape, what) for shape, what, _ in rows):
+        for small, large in pairwise(sorted(set(sizes))):
+            per_task = [
+                [rows[shape, what, size].seconds(side) / size for size in (small, large)]
+                for side in (0, 1)
+            ]
+            ours, floor = (after / before for before, after in per_task)
+            label = f"{shape}, {what}, {small:,} to {large:,}"
+            goal = "<= 1.3" if small >= 1000 else ""
+            yield f"{label:<50} {ours:>8.2f} {floor:>8.2f} {goal:>8}".rstrip()
 
 
 def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--sizes", type=int, nargs="+", default=[100, 1000], metavar="N")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[100, 1000, 10_000], metavar="N")
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--repeat", type=int, default=5)
     given = parser.parse_args()
     version = ".".join(map(str, sys.version_info[:3]))
-    print(f"Python {version}, {given.jobs} processes at a time, medians of {given.repeat}")
+    print(f"Python {version}, {given.jobs} processes at a time")
     print(HEADER, flush=True)
+    rows: dict[tuple[str, str, int], Row] = {}
     with tempfile.TemporaryDirectory(prefix="coopery-bench-") as name:
-        for row in start_up(Path(name) / "start-up", given.repeat):
-            print(row, flush=True)
+        for line in start_up(Path(name) / "start-up", given.repeat):
+            print(line, flush=True)
         for size in given.sizes:
             for shape in given.shapes:
                 folder = Path(name) / f"{shape}-{size}"
@@ -273,9 +314,15 @@ def main() -> None:
                     repeat=given.repeat,
                 )
                 bench.write()
-                for row in bench.rows(f"{size:,} {shape}"):
-                    print(row, flush=True)
+                for line in bench.rows(f"{size:,} {shape}"):
+                    print(line, flush=True)
+                    rows[shape, line.what.partition(", ")[2], size] = line
                 shutil.rmtree(folder)
+    if len(set(given.sizes)) > 1:
+        title = "growth: cost of a task, by that at the smaller size"
+        print(f"\n{title:<50} {'ours':>8} {'floor':>8}")
+        for text in growth(rows, given.sizes):
+            print(text)
 
 
 if __name__ == "__main__":

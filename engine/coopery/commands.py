@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import argparse
+
     from coopery.options import Settings
     from coopery.plugins import Plugins
 
@@ -25,6 +25,8 @@ class Context:
     def answer(self, document: Any, text: str) -> None:
         """Print the answer on stdout: `document` as JSON under `--json`, else `text`."""
         if getattr(self.arguments, "json", False):
+            import json
+
             print(json.dumps(document, indent=2, sort_keys=False, default=str))
         elif text:
             print(text)

@@ -92,19 +92,6 @@ class Pin:
         return f"{self.name} @ {self.url}" if self.url else f"{self.name}=={self.version}"
 
 
-class LockPolicy(StrEnum):
-    """What may happen to the lock file."""
-
-    RENEW = "renew"
-    """Entries that no longer hold are resolved again and written."""
-    LOCKED = "locked"
-    """An entry that does not hold is an error (`lock-outdated`)."""
-    PREVIEW = "preview"
-    """Resolved where needed, never written."""
-    UPGRADE = "upgrade"
-    """Everything is resolved afresh."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Lock:
     """Resolved dependency sets, by image name."""

@@ -6,9 +6,10 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from coopery.shapes import fields_of, unkeyed
@@ -16,6 +17,10 @@ from coopery.shapes import fields_of, unkeyed
 _encoder = json.JSONEncoder(
     sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":")
 )
+
+
+_PLAIN = frozenset((NoneType, bool, int, float, str))
+"""Types whose values are plain as they are, and are most of what there is."""
 
 
 @functools.cache
@@ -28,32 +33,55 @@ def plain(value: Any) -> Any:
 
     Fields annotated `unkeyed` are left out. Raises TypeError for what has no canonical form.
     """
-    match value:
-        case None | bool() | int() | float():
-            return value
-        case Enum():
-            return value.value
-        case str():
-            return value
-        case bytes():
-            return {"bytes": value.hex()}
-        case list() | tuple():
-            return [plain(item) for item in value]
-        case Mapping():
-            if all(isinstance(key, str) for key in value):
-                return {"map": {key: plain(item) for key, item in value.items()}}
-            pairs = [[plain(k), plain(v)] for k, v in value.items()]
-            return {"pairs": sorted(pairs, key=_encoder.encode)}
-        case set() | frozenset():
-            return {"set": sorted((plain(item) for item in value), key=_encoder.encode)}
-        case Path():
-            return {"path": value.as_posix()}
-        case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            return {
-                "is": type(value).__name__,
-                "has": {f: plain(getattr(value, f)) for f in _keyed_fields(type(value))},
-            }
-    raise TypeError(f"a {type(value).__name__} has no canonical form")
+    kind: type = type(value)
+    return value if kind in _PLAIN else _form(kind)(value)
+
+
+@functools.cache
+def _form(kind: type) -> Callable[[Any], Any]:
+    """How values of a type become plain; found once per type, for most of a key's cost is here."""
+    if issubclass(kind, NoneType | bool | int | float):
+        return _itself
+    if issubclass(kind, Enum):
+        return _enum
+    if issubclass(kind, str):
+        return _itself
+    if issubclass(kind, list | tuple):
+        return _list
+    if issubclass(kind, Mapping):
+        return _mapping
+    if issubclass(kind, bytes):
+        return lambda value: {"bytes": value.hex()}
+    if issubclass(kind, set | frozenset):
+        return lambda value: {"set": sorted(map(plain, value), key=_encoder.encode)}
+    if issubclass(kind, Path):
+        return lambda value: {"path": value.as_posix()}
+    if dataclasses.is_dataclass(kind):
+        return functools.partial(_dataclass, kind.__name__, _keyed_fields(kind))
+    raise TypeError(f"a {kind.__name__} has no canonical form")
+
+
+def _itself(value: Any) -> Any:
+    return value
+
+
+def _enum(value: Enum) -> Any:
+    return value.value
+
+
+def _list(value: Iterable[Any]) -> list[Any]:
+    return [plain(item) for item in value]
+
+
+def _mapping(value: Mapping[Any, Any]) -> dict[str, Any]:
+    if all(isinstance(key, str) for key in value):
+        return {"map": {key: plain(item) for key, item in value.items()}}
+    pairs = [[plain(key), plain(item)] for key, item in value.items()]
+    return {"pairs": sorted(pairs, key=_encoder.encode)}
+
+
+def _dataclass(name: str, fields: tuple[str, ...], value: object) -> dict[str, Any]:
+    return {"is": name, "has": {field: plain(getattr(value, field)) for field in fields}}
 
 
 def digest(value: Any) -> str:

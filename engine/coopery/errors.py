@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -111,6 +110,8 @@ def problem(
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """A hint that offers the nearest known name, or lists what there is; None if nothing is."""
+    import difflib
+
     names = sorted(set(known))
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     if close:

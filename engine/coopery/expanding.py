@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 import json
 import os
 import posixpath
@@ -51,7 +52,7 @@ class Node:
         """The instance's name, which is its step's too."""
         return self.instance.name
 
-    @property
+    @functools.cached_property
     def parents(self) -> tuple[str, ...]:
         """The instances this one reads from."""
         found: dict[str, None] = {}
@@ -84,6 +85,8 @@ def check_text(
     text: str, groups: Mapping[str, Iterable[str]], key: KeyPath, problems: list[Problem]
 ) -> bool:
     """Whether every placeholder in `text` is one of `groups`; appends a problem for each other."""
+    if "{" not in text and "}" not in text:
+        return True
     try:
         template = placeholders.parse(text)
     except ValueError as error:
@@ -124,11 +127,18 @@ class _Expander:
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self.root = str(recipe.root)
+        self.prefix = posixpath.join(self.root, "")
         self.real_root = recipe.root.resolve()
         self.problems: list[Problem] = []
         self.instances = {name: self._instances(task) for name, task in recipe.tasks.items()}
         self.destinations: dict[str, tuple[str, str]] = {}
+        # Each folder above a destination, with the first destination below it.
         self.parents: dict[str, str] = {}
+        self._points = functools.cache(self._find_points)
+        # The file system is asked once about each folder, however many tasks name it.
+        self._leads_inside = functools.cache(
+            lambda folder: Path(folder).resolve().is_relative_to(self.real_root)
+        )
 
     def expand(self) -> Nodes:
         outputs = {
@@ -244,14 +254,16 @@ class _Expander:
         groups = {"matrix": instance.task.matrix, "params": instance.task.params}
         if not check_text(text, groups, key, self.problems):
             return None
-        relative = placeholders.render(placeholders.parse(text), values_of(instance))
+        relative = text
+        if "{" in text or "}" in text:
+            relative = placeholders.render(placeholders.parse(text), values_of(instance))
         normal = posixpath.normpath(relative) if relative else ""
-        if posixpath.isabs(normal) or normal == ".." or normal.startswith("../") or not relative:
+        if normal.startswith("/") or normal == ".." or normal.startswith("../") or not relative:
             message = f"{relative!r} does not lie inside the project"
             hint = "paths are relative to the recipe's folder"
             self.problems.append(problem("outside-project", message, key=key, hint=hint))
             return None
-        return posixpath.join(self.root, normal)
+        return self.prefix + normal
 
     def _destination(
         self, instance: Instance, name: str, text: str | None, key: KeyPath
@@ -274,7 +286,7 @@ class _Expander:
             message = f"{text!r} is the recipe's own"
             self.problems.append(problem("duplicate-output", message, key=key))
             return None
-        if not Path(path).parent.resolve().is_relative_to(self.real_root):
+        if not self._leads_inside(posixpath.dirname(path)):
             message = f"{text!r} leads outside the project through a symlink"
             self.problems.append(problem("outside-project", message, key=key))
             return None
@@ -298,6 +310,14 @@ class _Expander:
                         problem("nested-output", message, key=("task", task, "outputs", name))
                     )
                 parent = posixpath.dirname(parent)
+
+    def _holder(self, path: str) -> str | None:
+        """The destination that is this path or a folder above it."""
+        while len(path) > len(self.root):
+            if path in self.destinations:
+                return path
+            path = path.rpartition("/")[0]
+        return None
 
     def _inputs(
         self, instance: Instance, outputs: Mapping[str, Mapping[str, BoundOutput]]
@@ -355,6 +375,10 @@ class _Expander:
         gathered = Gathered(parts=tuple(sorted(parts)))
         return BoundInput(source=gathered, base=name, mount=channel.mount)
 
+    def _find_points(self, task: str) -> dict[tuple[str, ...], Instance]:
+        """A task's instances by their coordinates' texts, in the order of the axes' names."""
+        return {tuple(text_of(v) for _, v in i.coords): i for i in self.instances[task]}
+
     def _from_at(
         self,
         instance: Instance,
@@ -379,23 +403,19 @@ class _Expander:
                 if not check_text(value, groups, where, self.problems):
                     return None
                 at[axis] = placeholders.render(placeholders.parse(value), values_of(instance))
-        chosen = [
-            i
-            for i in self.instances[task.name]
-            if all(text_of(v) == at[a] for a, v in i.coords if a in at)
-        ]
         missing = [axis for axis in task.matrix if axis not in at]
         if missing:
             message = f"`at` must name every axis; {missing[0]!r} is missing"
             self.problems.append(problem("unknown-axis", message, key=(*key, "at")))
             return None
-        if not chosen:
+        chosen = self._points(task.name).get(tuple(at[axis] for axis in sorted(at)))
+        if chosen is None:
             shown = ", ".join(f"{axis}={value}" for axis, value in sorted(at.items()))
             message = f"task {task.name!r} has no instance at {shown}"
             self.problems.append(problem("unknown-instance", message, key=(*key, "at")))
             return None
-        source = StepSource(step=chosen[0].name, output=output)
-        base = outputs[chosen[0].name][output].base
+        source = StepSource(step=chosen.name, output=output)
+        base = outputs[chosen.name][output].base
         return BoundInput(source=source, base=base, mount=channel.mount)
 
     def _from_path(
@@ -412,33 +432,26 @@ class _Expander:
         if path is None:
             return None
         base = posixpath.basename(path)
-        above, inside = path, ""
-        while len(above) > len(self.root):
-            if above in self.destinations:
-                step, output = self.destinations[above]
-                source: Source = StepSource(step=step, output=output, inside=inside)
-                return BoundInput(source=source, base=base, mount=channel.mount)
-            inside = (
-                posixpath.join(posixpath.basename(above), inside)
-                if inside
-                else (posixpath.basename(above))
-            )
-            above = posixpath.dirname(above)
+        holder = self._holder(path)
+        if holder is not None:
+            step, output = self.destinations[holder]
+            inside = path[len(holder) + 1 :]
+            source: Source = StepSource(step=step, output=output, inside=inside)
+            return BoundInput(source=source, base=base, mount=channel.mount)
         if path in self.parents:
             maker = ".".join(self.destinations[self.parents[path]])
             message = f"the folder {channel.path!r} contains outputs, such as that of {maker}"
             hint = f'name what is read: from = "{maker.partition("@")[0]}"'
             self.problems.append(problem("folder-of-outputs", message, key=key, hint=hint))
             return None
-        if not Path(path).exists():
+        file = Path(path)
+        if not file.exists():
             message = f"there is no file or folder {channel.path!r}"
             near = self._near_file(path)
             self.problems.append(problem("missing-input", message, key=key, hint=near))
             return None
-        shown = os.path.relpath(path, self.root)
-        return BoundInput(
-            source=FileSource(path=Path(path), shown=shown), base=base, mount=channel.mount
-        )
+        shown = path.removeprefix(self.prefix)
+        return BoundInput(source=FileSource(path=file, shown=shown), base=base, mount=channel.mount)
 
     def _near_file(self, path: str) -> str | None:
         folder = Path(path).parent

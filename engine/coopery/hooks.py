@@ -6,7 +6,7 @@ Builtin answers to *first* hooks are `trylast`, so that any third party's wins.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,11 +21,10 @@ if TYPE_CHECKING:
         Invocation,
         Layer,
         Lock,
-        LockPolicy,
     )
     from coopery.errors import Problem
     from coopery.model import Image, Instance, Recipe
-    from coopery.options import Settings
+    from coopery.options import LockPolicy, Settings
     from coopery.recipes import Document, Facet
     from coopery.steps import Event, Execution, Made, Step, Store, Workspace
 
@@ -109,8 +108,12 @@ def check(recipe: Recipe, runtime: str) -> Iterable[Problem]:  # type: ignore[em
 
 
 @hookspec
-def collect_requirements(recipe: Recipe, image: Image, home: Path) -> Contribution | None:
+def collect_requirements(
+    recipe: Recipe, image: Image, home: Path, before: Sequence[Contribution]
+) -> Contribution | None:
     """All: what this image asks for of one kind: packages, projects, wheel files.
+
+    `before` are the contributions of the plugins that were asked before this one.
 
     @hookimpl
     def collect_requirements(recipe, image):
@@ -126,8 +129,11 @@ def resolve(
     policy: LockPolicy,
     home: Path,
     settings: Settings,
+    tell: Callable[[str], None],
 ) -> Lock | None:
     """First: pins for all these dependency sets, through the recipe's lock file.
+
+    `tell` takes a line of the story, for what takes long.
 
     @hookimpl
     def resolve(recipe, sets, policy, home, settings):

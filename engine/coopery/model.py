@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +13,9 @@ from urllib.parse import quote
 from coopery.errors import KeyPath, Place
 from coopery.quantities import Duration, Quantity
 from coopery.shapes import AtLeast, Name, named, shorthand, unkeyed
+
+HOST_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+"""X.Y of the interpreter that plans; an image's default."""
 
 Scalar = str | int | float | bool
 """What a matrix axis holds and a parameter mostly is."""
@@ -25,7 +30,7 @@ Seconds = Annotated[float, Duration]
 """A duration: a number of seconds, or `90s`, `10m`, `1h30m`."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Input:
     """A named channel a task reads: a file or folder of the project, or another task's output.
 
@@ -39,7 +44,7 @@ class Input:
     mount: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Output:
     """A named channel a task writes: one file or folder.
 
@@ -54,7 +59,7 @@ class Output:
     mount: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Resources:
     """What a task asks of the machine: `cpu` in cores, `memory` and `shm` in bytes, `gpu` cards."""
 
@@ -153,7 +158,7 @@ class Instance:
     task: Task
     coords: tuple[tuple[str, Scalar], ...] = ()
 
-    @property
+    @functools.cached_property
     def name(self) -> str:
         """`fit` or `fit@depth=3,fold=0` (semantics 13)."""
         if not self.coords:

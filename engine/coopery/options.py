@@ -6,19 +6,21 @@ of `[tool.coopery]` in the pyproject.toml beside the recipe or above it, else th
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import os
-import tomllib
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from coopery import shapes
 from coopery.errors import Place, Problem, RecipeError, nearest
+
+if TYPE_CHECKING:
+    import argparse
 
 T = TypeVar("T")
 
@@ -34,6 +36,21 @@ def option(
     """A field of an option dataclass. With `flag=False` the command line does not offer it."""
     meta = {"help": help, "short": short, "metavar": metavar, "flag": flag}
     return dataclasses.field(default=default, metadata=meta)
+
+
+class LockPolicy(StrEnum):
+    """What may happen to the lock file."""
+
+    RENEW = "renew"
+    """Entries that no longer hold are resolved again and written."""
+    MEND = "mend"
+    """As RENEW, and so are entries that were edited or damaged, which else are an error."""
+    LOCKED = "locked"
+    """An entry that does not hold is an error (`lock-outdated`)."""
+    PREVIEW = "preview"
+    """Resolved where needed, never written."""
+    UPGRADE = "upgrade"
+    """Everything is resolved afresh."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +104,8 @@ class Settings:
 
 def add_flags(parser: argparse.ArgumentParser, kinds: tuple[type, ...]) -> None:
     """Give `parser` a flag for every option of these dataclasses."""
+    import argparse
+
     for kind in kinds:
         hints = typing.get_type_hints(kind)
         for item in dataclasses.fields(kind):
@@ -199,6 +218,8 @@ def _pyproject(start: Path) -> tuple[Path | None, Mapping[str, Any]]:
         file = folder / "pyproject.toml"
         if not file.is_file():
             continue
+        import tomllib
+
         try:
             document = tomllib.loads(file.read_text("utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

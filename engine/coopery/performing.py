@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ from coopery.steps import (
     Store,
     Workspace,
 )
+from coopery.stopping import Stop
 
 if TYPE_CHECKING:
     from coopery.plugins import Plugins
@@ -35,14 +35,14 @@ class Performer:
         identities: Identities,
         run: str,
         home: Path,
-        cancelled: threading.Event,
+        stop: Stop,
     ) -> None:
         self._plugins = plugins
         self._store = store
         self._identities = identities
         self._run = run
         self._home = home
-        self._cancelled = cancelled
+        self._stop = stop
 
     def attempt(self, step: Step, key: str) -> tuple[Made, dict[str, Identity]]:
         """Do the work once; its facts, and the outputs as the store took them.
@@ -61,7 +61,8 @@ class Performer:
                 log=self._store.log_path(self._run, step.name),
                 home=self._home,
                 key=key,
-                cancelled=self._cancelled,
+                cancelled=self._stop.asked,
+                killed=self._stop.forced,
                 run=self._run,
             )
             workspace.folder.mkdir(exist_ok=True)

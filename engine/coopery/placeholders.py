@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,8 +25,12 @@ Template = tuple[str | Placeholder, ...]
 """A string cut at its placeholders."""
 
 
+@functools.lru_cache(maxsize=1024)
 def parse(text: str) -> Template:
-    """Cut `text` at its placeholders. Raises ValueError for a brace that opens none."""
+    """Cut `text` at its placeholders. Raises ValueError for a brace that opens none.
+
+    Remembered, because the tasks of a recipe mostly say the same.
+    """
     if "{" not in text and "}}" not in text:
         return (text,) if text else ()
     parts: list[str | Placeholder] = []

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import os
-import platform
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coopery import placeholders
-from coopery.dependencies import DependencySet, ImagePlan, IndexOptions, Lock, LockPolicy
+from coopery.dependencies import DependencySet, ImagePlan, IndexOptions, Lock
 from coopery.errors import Problem, RecipeError, problem
 from coopery.expanding import Node, Nodes, ancestors
-from coopery.model import Image, Instance, Recipe
-from coopery.steps import Delivery, Need, Step
+from coopery.model import HOST_PYTHON, Image, Instance, Recipe
+from coopery.options import LockPolicy
+from coopery.steps import Delivery, Event, Need, Step
 from coopery.tasks import Channel, TaskWork
 
 if TYPE_CHECKING:
     from coopery.options import Settings
     from coopery.plugins import Plugins
-
-HOST_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
-"""X.Y of the interpreter that plans; an image's default."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +80,11 @@ def lock(
     sets = dependency_sets(recipe, images, plugins, settings)
     if not any(s.requirements or s.locals for s in sets) and not recipe.lock_file.exists():
         return Lock(pins={s.image: () for s in sets})
-    return plugins.resolve(recipe, sets, policy, settings.home, settings)
+
+    def tell(text: str) -> None:
+        plugins.observe([Event(kind="message", time=time.time(), message=text)], settings)
+
+    return plugins.resolve(recipe, sets, policy, settings.home, settings, tell)
 
 
 def images_of(nodes: Nodes, names: Sequence[str]) -> tuple[str, ...]:
@@ -187,14 +189,14 @@ def task_step(
             Channel(name=name, base=bound.base, folder=bound.folder, mount=bound.mount)
             for name, bound in sorted(node.outputs.items())
         ),
-        host=None if image else f"{platform.system()}-{platform.machine()} python{HOST_PYTHON}",
+        host=None if image else _host(),
         runtime=runtime,
         sources=tuple(path for path, _ in files),
         timeout=task.timeout,
         resources=task.resources,
     )
     needs = [
-        Need(role=f"input {name}", source=bound.source, name=bound.base)
+        Need(role=sys.intern(f"input {name}"), source=bound.source, name=bound.base)
         for name, bound in sorted(node.inputs.items())
     ]
     needs += [replace(need, role=f"source {path}") for path, need in files]
@@ -223,6 +225,13 @@ def task_step(
     )
 
 
+def _host() -> str:
+    """Platform and Python of this machine: part of what a task without an image runs in."""
+    import platform
+
+    return f"{platform.system()}-{platform.machine()} python{HOST_PYTHON}"
+
+
 def fill_command(
     items: Sequence[str], instance: Instance, aux: Sequence[str] = ()
 ) -> tuple[str, ...]:
@@ -234,5 +243,8 @@ def fill_command(
 
     values = values_of(instance)
     return tuple(
-        placeholders.unparse(placeholders.fill(placeholders.parse(item), values)) for item in items
+        placeholders.unparse(placeholders.fill(placeholders.parse(item), values))
+        if "{" in item or "}" in item
+        else item
+        for item in items
     )

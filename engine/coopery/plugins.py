@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from types import ModuleType
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from coopery import hooks
-from coopery.commands import Command
-from coopery.dependencies import (
-    Contribution,
-    DependencySet,
-    ImagePlan,
-    Invocation,
-    Layer,
-    Lock,
-    LockPolicy,
-)
+from coopery import discovery, hooks
 from coopery.errors import CooperyError, MachineError, Problem, RecipeError, nearest
-from coopery.model import Image, Instance, Recipe
 from coopery.options import CoreOptions, Settings
-from coopery.recipes import Document, Facet
-from coopery.steps import Event, Execution, Made, Step, Store, Workspace
+
+# The nouns only pass through here: importing them would cost each start, whatever the command.
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import ModuleType
+
+    from coopery.commands import Command
+    from coopery.dependencies import (
+        Contribution,
+        DependencySet,
+        ImagePlan,
+        Invocation,
+        Layer,
+        Lock,
+    )
+    from coopery.model import Image, Instance, Recipe
+    from coopery.options import LockPolicy
+    from coopery.recipes import Document, Facet
+    from coopery.steps import Event, Execution, Made, Step, Store, Workspace
 
 
 class Plugins:
@@ -61,21 +65,19 @@ class Plugins:
     @classmethod
     def discover(cls, without: Sequence[str] = ()) -> Plugins:
         """The installed plugins (entry-point group `coopery`), less those in `without`."""
-        from importlib.metadata import entry_points
-
         found: list[tuple[str, object]] = []
         names: dict[str, str] = {}
-        for entry in sorted(entry_points(group=hooks.PROJECT), key=lambda e: (e.name, e.value)):
-            if names.setdefault(entry.name, entry.value) != entry.value:
-                message = f"{names[entry.name]} and {entry.value} both bear this name"
-                raise _plugin_error("duplicate-plugin", entry.name, message)
-            if entry.name in without or any(entry.name == name for name, _ in found):
+        for name, value in sorted(discovery.entry_points(hooks.PROJECT)):
+            if names.setdefault(name, value) != value:
+                message = f"{names[name]} and {value} both bear this name"
+                raise _plugin_error("duplicate-plugin", name, message)
+            if name in without or any(name == other for other, _ in found):
                 continue
             try:
-                found.append((entry.name, entry.load()))
+                found.append((name, discovery.load(value)))
             except Exception as error:
                 message = f"it does not load: {type(error).__name__}: {error}"
-                raise _plugin_error("broken-plugin", entry.name, message) from error
+                raise _plugin_error("broken-plugin", name, message) from error
         for name in without:
             if name not in names:
                 message = f"--without {name}: no such plugin"
@@ -95,15 +97,21 @@ class Plugins:
         callers = self._manager.get_hookcallers(plugin) or ()
         return tuple(sorted(caller.name for caller in callers))
 
-    def _all(self, hook: str, **arguments: Any) -> list[Any]:
-        """Every answer to an *all* hook, in plugin order; exceptions name the plugin."""
-        answers = []
+    def _all(
+        self, hook: str, several: bool = False, answers: list[Any] | None = None, **arguments: Any
+    ) -> list[Any]:
+        """Every answer to an *all* hook, in plugin order; exceptions name the plugin.
+
+        With `several`, an answer is an iterable, and is taken as a list (generators run here).
+        They are gathered in `answers`, where that is given.
+        """
+        answers = [] if answers is None else answers
         caller = getattr(self._manager.hook, hook)
         for implementation in reversed(caller.get_hookimpls()):
             given = {name: arguments[name] for name in implementation.argnames}
             try:
                 answer = implementation.function(**given)
-                if answer is not None and not isinstance(answer, Contribution):
+                if several and answer is not None:
                     answer = list(answer)
             except CooperyError:
                 raise
@@ -114,7 +122,7 @@ class Plugins:
         return answers
 
     def _flat(self, hook: str, **arguments: Any) -> list[Any]:
-        return [item for answer in self._all(hook, **arguments) for item in answer]
+        return [item for answer in self._all(hook, several=True, **arguments) for item in answer]
 
     def _first(self, hook: str, **arguments: Any) -> Any:
         """The first answer that is not None; exceptions name the plugin."""
@@ -162,21 +170,24 @@ class Plugins:
 
     def load_recipe(self, path: Path) -> Document:
         """The document in a recipe file. Raises RecipeError (`unknown-recipe-kind`)."""
-        document = self._first("load_recipe", path=path)
+        document: Document | None = self._first("load_recipe", path=path)
         if document is None:
             message = f"no plugin reads {path.name}"
             hint = f"recipes are named {', '.join(self.recipe_names()) or '(no reader installed)'}"
             raise RecipeError(Problem(slug="unknown-recipe-kind", message=message, hint=hint))
-        assert isinstance(document, Document)
         return document
 
     def check(self, recipe: Recipe, runtime: str) -> list[Problem]:
         """Every plugin's problems with a recipe under a runtime."""
         return self._flat("check", recipe=recipe, runtime=runtime)
 
-    def collect_requirements(self, recipe: Recipe, image: Image, home: Path) -> list[Contribution]:
-        """What each plugin adds to an image's dependency set."""
-        return self._all("collect_requirements", recipe=recipe, image=image, home=home)
+    def collect_requirements(
+        self, recipe: Recipe, image: Image, home: Path, before: Sequence[Contribution] = ()
+    ) -> list[Contribution]:
+        """What each plugin adds to an image's dependency set, after what was there `before`."""
+        found = list(before)
+        arguments: dict[str, Any] = {"recipe": recipe, "image": image, "home": home}
+        return self._all("collect_requirements", answers=found, before=found, **arguments)
 
     def resolve(
         self,
@@ -185,16 +196,15 @@ class Plugins:
         policy: LockPolicy,
         home: Path,
         settings: Settings,
+        tell: Callable[[str], None],
     ) -> Lock:
         """The lock. Raises RecipeError (`no-resolver`) when nothing can resolve requirements."""
-        lock = self._first(
-            "resolve", recipe=recipe, sets=sets, policy=policy, home=home, settings=settings
-        )
+        arguments = {"recipe": recipe, "sets": sets, "policy": policy, "home": home}
+        lock: Lock | None = self._first("resolve", **arguments, settings=settings, tell=tell)
         if lock is None:
             raise RecipeError(
                 Problem(slug="no-resolver", message="no plugin resolves the images' requirements")
             )
-        assert isinstance(lock, Lock)
         return lock
 
     def add_layers(self, recipe: Recipe, image: Image, lock: Lock, home: Path) -> list[Layer]:
@@ -210,15 +220,16 @@ class Plugins:
         self, recipe: Recipe, image: Image, layers: Sequence[Layer], runtime: str
     ) -> ImagePlan:
         """How an image becomes real. Raises RecipeError (`unknown-runtime`)."""
-        plan = self._first("plan_image", recipe=recipe, image=image, layers=layers, runtime=runtime)
+        plan: ImagePlan | None = self._first(
+            "plan_image", recipe=recipe, image=image, layers=layers, runtime=runtime
+        )
         if plan is None:
             raise unknown_runtime(runtime, self.runtime_names())
-        assert isinstance(plan, ImagePlan)
         return plan
 
     def plan_task(self, recipe: Recipe, instance: Instance) -> Invocation:
         """What a task instance runs. Raises RecipeError (`no-action`)."""
-        invocation = self._first("plan_task", recipe=recipe, instance=instance)
+        invocation: Invocation | None = self._first("plan_task", recipe=recipe, instance=instance)
         if invocation is None:
             raise RecipeError(
                 Problem(
@@ -227,7 +238,6 @@ class Plugins:
                     place=recipe.locate(("task", instance.task.name)),
                 )
             )
-        assert isinstance(invocation, Invocation)
         return invocation
 
     def open_store(self, home: Path, settings: Settings) -> Store:
@@ -248,16 +258,15 @@ class Plugins:
 
     def perform(self, step: Step, workspace: Workspace) -> Made:
         """Do a step's work. Raises StepError, or MachineError (`no-performer`)."""
-        made = self._first("perform", step=step, workspace=workspace)
+        made: Made | None = self._first("perform", step=step, workspace=workspace)
         if made is None:
             message = f"no plugin performs {step.name} (work of kind {step.work.kind!r})"
             raise MachineError(Problem(slug="no-performer", message=message))
-        assert isinstance(made, Made)
         return made
 
     def observe(self, events: Sequence[Event], settings: Settings) -> None:
         """Tell every plugin what happened."""
-        self._all("observe", events=events, settings=settings)
+        self._all("observe", several=True, events=events, settings=settings)
 
 
 def unknown_runtime(name: str, known: Sequence[str]) -> RecipeError:

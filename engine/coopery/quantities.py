@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from decimal import Decimal
 
 from coopery.shapes import Text
 
 _SUFFIXES = {
-    "": Decimal(1),
-    "n": Decimal("1e-9"),
-    "u": Decimal("1e-6"),
-    "m": Decimal("1e-3"),
-    **{unit: Decimal(1000) ** power for power, unit in enumerate("kMGTPE", start=1)},
-    **{f"{unit}i": Decimal(1024) ** power for power, unit in enumerate("KMGTPE", start=1)},
+    "": "1",
+    "n": "1e-9",
+    "u": "1e-6",
+    "m": "1e-3",
+    **{unit: str(1000**power) for power, unit in enumerate("kMGTPE", start=1)},
+    **{f"{unit}i": str(1024**power) for power, unit in enumerate("KMGTPE", start=1)},
 }
 _QUANTITY = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2}|[numkMGTPE]|[KMGTPE]i)?"
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -27,11 +26,13 @@ def parse_quantity(text: str) -> float:
     n u m k M G T P E and Ki Mi Gi Ti Pi Ei. Raises ValueError for anything else, and for a
     negative or zero amount, which no resource can have.
     """
+    from decimal import Decimal
+
     if not re.fullmatch(_QUANTITY, text):
         raise ValueError("expected a quantity such as 2, 500m, 512Mi, 1.5G or 1e9")
     split = re.fullmatch(r"(.*?)([numkMGTPE]|[KMGTPE]i)?", text)
     assert split is not None
-    value = Decimal(split[1]) * _SUFFIXES[split[2] or ""]
+    value = Decimal(split[1]) * Decimal(_SUFFIXES[split[2] or ""])
     if value <= 0:
         raise ValueError("expected more than zero")
     return float(value)

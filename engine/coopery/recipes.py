@@ -161,10 +161,11 @@ def _nouns(
     own = tuple(f for f in shapes.fields_of(kind) if f.attribute not in ("facets", "name"))
     extra = {f.key: f for f in facets if f.noun == noun}
     known = own + tuple(f.field for f in extra.values())
+    read_name = shapes.reader(shapes.Name)
     found: dict[str, Any] = {}
     for name, raw in table.items():
         key: KeyPath = (noun, name)
-        shapes.convert(name, shapes.Name, key, problems)
+        read_name(name, key, problems)
         if not isinstance(raw, Mapping):
             problems.append(problem("wrong-type", "expected a table", key=key))
             continue

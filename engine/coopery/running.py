@@ -17,6 +17,7 @@ from coopery.performing import Performer, in_place, os_error, trace
 from coopery.planning import Plan
 from coopery.recipes import located
 from coopery.steps import (
+    Claim,
     Event,
     Identity,
     Outcome,
@@ -26,7 +27,7 @@ from coopery.steps import (
     Step,
     Store,
 )
-from coopery.stopping import stoppable
+from coopery.stopping import Stop, signals
 from coopery.transients import Transients
 
 if TYPE_CHECKING:
@@ -76,9 +77,9 @@ class Run:
     id: str
     home: Path
     emit: Callable[[Event], None]
+    stop: Stop
     identities: Identities = field(init=False)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
-    cancelled: threading.Event = field(default_factory=threading.Event)
     jobs: int = field(init=False)
     needs: Mapping[str, tuple[str, ...]] = field(init=False)
 
@@ -97,7 +98,7 @@ class Run:
         self._memory = Memory(self.store, self.plan.recipe.file, self.id)
         self._transients = Transients(self.plan.steps)
         self._performer = Performer(
-            self.plugins, self.store, self.identities, self.id, self.home, self.cancelled
+            self.plugins, self.store, self.identities, self.id, self.home, self.stop
         )
         destinations = [d.destination for s in self.plan.steps.values() for d in s.deliveries]
         self._delivered = dict(self.store.deliverable(destinations))
@@ -105,7 +106,7 @@ class Run:
     @property
     def stopping(self) -> bool:
         """No further step may be started."""
-        if self.cancelled.is_set():
+        if self.stop.asked.is_set():
             return True
         return self.policy.fail_fast and any(
             o.state is State.FAILED for o in list(self.outcomes.values())
@@ -113,7 +114,7 @@ class Run:
 
     def cancel(self) -> None:
         """See `coopery.steps.Execution.cancel`."""
-        self.cancelled.set()
+        self.stop.ask(force=True)
 
     # -- deciding ---------------------------------------------------------------------------------
 
@@ -217,7 +218,7 @@ class Run:
         if name in self.outcomes:  # settling it failed
             return self.outcomes[name].state is State.SUCCEEDED
         step = self.plan.steps[name]
-        if self.cancelled.is_set():
+        if self.stop.asked.is_set():
             self._end(Outcome(step=name, state=State.CANCELLED))
             return False
         started = time.time()
@@ -242,7 +243,7 @@ class Run:
     def _perform(self, step: Step, started: float) -> bool:
         while True:
             key = self.identities.key_of(step)
-            with self.store.claim(key, self.cancelled):
+            with self._claim(step, key):
                 record = None if self._must(step) else self.store.recall([key]).get(key)
                 if record is not None and self._usable(step, record):
                     # Another step or process made it while this one waited for the claim.
@@ -275,6 +276,14 @@ class Run:
             )
             return True
 
+    def _claim(self, step: Step, key: str) -> Claim:
+        def waiting(run: str) -> None:
+            whom = "this run" if run == self.id else f"run {run}" if run else "another run"
+            message = f"{whom} makes the same"
+            self.emit(Event(kind="waiting", time=time.time(), step=step.name, message=message))
+
+        return self.store.claim(key, self.stop.asked, run=self.id, waiting=waiting)
+
     def _must(self, step: Step) -> bool:
         reason = self._reasons.get(step.name)
         return reason is not None and reason.code in ("forced", "always", "remade")
@@ -304,7 +313,7 @@ class Run:
     def _remake(self, step: Step) -> bool:
         """Perform a step again for its bytes; False when they are not what they were."""
         key = self.identities.key_of(step)
-        with self.store.claim(key, self.cancelled):
+        with self._claim(step, key):
             before = self.identities.outputs[step.name]
             if all(self.store.find(identity) is not None for identity in before.values()):
                 return True  # another thread remade it
@@ -343,7 +352,7 @@ class Run:
                 break
             except StepError as error:
                 attempt += 1
-                if attempt > step.retries or self.cancelled.is_set():
+                if attempt > step.retries or self.stop.asked.is_set():
                     raise
                 message = f"attempt {attempt} failed: {error.problems[0].message}; trying again"
                 self.emit(Event(kind="warning", time=time.time(), step=step.name, message=message))
@@ -383,7 +392,7 @@ class Run:
             else p
             for p in error.problems
         )
-        state = State.CANCELLED if self.cancelled.is_set() else State.FAILED
+        state = State.CANCELLED if self.stop.asked.is_set() else State.FAILED
         self._end(
             Outcome(
                 step=step.name,
@@ -454,17 +463,18 @@ def run(
     run_id: str,
     home: Path,
     emit: Callable[[Event], None],
+    stop: Stop,
 ) -> Report:
-    """Drive a plan to its end and report; Ctrl-C cancels what runs and is reported too."""
+    """Drive a plan to its end and report; a run that is stopped is reported too."""
     started = time.time()
-    under_way = Run(plan, plugins, store, policy, run_id, home, emit)
+    under_way = Run(plan, plugins, store, policy, run_id, home, emit, stop)
     emit(Event(kind="run-started", time=started, message=plan.runtime, total=len(plan.steps)))
     try:
-        with stoppable(under_way.cancel):
+        with signals(under_way.stop):
             plugins.schedule(under_way)
     except KeyboardInterrupt:
-        under_way.cancel()
-    interrupted = under_way.cancelled.is_set()
+        under_way.stop.ask(force=True)
+    interrupted = under_way.stop.asked.is_set()
     under_way.finish()
     ended = time.time()
     report = Report(

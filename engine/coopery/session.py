@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from coopery import credentials, expanding, planning, recipes, running
-from coopery.dependencies import Lock, LockPolicy
-from coopery.errors import Problem, RecipeError, nearest
-from coopery.expanding import Nodes
+from coopery import expanding, planning, running
+from coopery.dependencies import Lock
 from coopery.forecasting import Forecast, forecast
-from coopery.model import Recipe
-from coopery.options import CoreOptions, Settings
+from coopery.opening import Opened, Request, first_line, open_recipe
+from coopery.options import LockPolicy, Settings
 from coopery.planning import Plan
-from coopery.records import run_record
+from coopery.records import Recorder
 from coopery.running import Policy, Report
 from coopery.steps import Event, Store
+from coopery.stopping import Stop
 
 if TYPE_CHECKING:
     from coopery.commands import Context
@@ -29,93 +27,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
-    """What is asked of a recipe. `file` None means the nearest; no `targets` means all."""
+class Done:
+    """A run that has ended: what was planned, how it went, and its record."""
 
-    file: str | None = None
-    targets: tuple[str, ...] = ()
-    sets: tuple[str, ...] = ()
-    force: bool = False
-    force_all: bool = False
-    overwrite: bool = False
-    fail_fast: bool = False
-    lock: LockPolicy = LockPolicy.RENEW
-    cwd: Path | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Opened:
-    """A recipe that was read and found good, with its task instances."""
-
-    recipe: Recipe
-    nodes: Nodes
-    runtime: str
-    warnings: tuple[Problem, ...] = ()
-    """What does not stop it, and should be told."""
-
-
-def open_recipe(request: Request, plugins: Plugins, settings: Settings) -> Opened:
-    """Read, expand and check a recipe. Raises RecipeError with all that is statically wrong."""
-    cwd = request.cwd or Path.cwd()
-    file = recipes.find(cwd, request.file, plugins.recipe_names())
-    problems: list[Problem] = []
-    try:
-        recipe = recipes.read(file, plugins, request.sets)
-    except RecipeError as error:
-        partial = getattr(error, "partial", None)
-        if partial is None:
-            raise
-        recipe, problems = partial, list(error.problems)
-    runtime = _runtime(recipe, settings)
-    nodes, found = expanding.expand(recipe)
-    found += credentials.check(recipe)
-    known = plugins.runtime_names()
-    if runtime not in known:
-        unknown = Problem(
-            slug="unknown-runtime",
-            message=f"there is no runtime {runtime!r}",
-            hint=nearest(runtime, known),
-        )
-        found.append(unknown)
-    else:
-        found += plugins.check(recipe, runtime)
-    found = [recipes.located(p, recipe.locate) for p in found]
-    warnings = dict.fromkeys(p for p in found if p.warning)
-    problems += [p for p in found if not p.warning and not _follows(p, problems)]
-    if problems:
-        raise RecipeError(*sorted(dict.fromkeys(problems), key=_position))
-    return Opened(
-        recipe=recipe,
-        nodes=nodes,
-        runtime=runtime,
-        warnings=tuple(sorted(warnings, key=_position)),
-    )
-
-
-def _follows(found: Problem, earlier: Sequence[Problem]) -> bool:
-    """Whether a problem is only there because a wrong value was left out.
-
-    A channel, axis or parameter that could not be read is missed by whatever names it.
-    """
-    keys = [p.place.key for p in earlier]
-    if any(key and found.place.key[: len(key)] == key for key in keys):
-        return True
-    named = {"inputs", "outputs", "matrix", "params"}
-    match found.slug:
-        case "unknown-placeholder" | "function-signature":
-            return any(key[:2] == found.place.key[:2] and named & {*key[2:3]} for key in keys)
-        case "unknown-channel" | "unknown-axis" | "missing-input":
-            return any(key[0] == "task" and named & {*key[2:3]} for key in keys if key)
-    return False
-
-
-def _position(problem: Problem) -> tuple[str, int]:
-    return (problem.place.file or "", problem.place.line or 0)
-
-
-def _runtime(recipe: Recipe, settings: Settings) -> str:
-    """The option's, else pyproject's, else the recipe's, else `local` (semantics 16)."""
-    return settings.get(CoreOptions).runtime or recipe.defaults.runtime or "local"
+    plan: Plan
+    report: Report
+    record: Mapping[str, Any]
 
 
 def make_plan(opened: Opened, request: Request, plugins: Plugins, settings: Settings) -> Plan:
@@ -156,23 +73,31 @@ def run(
     plugins: Plugins,
     settings: Settings,
     observe: Callable[[Sequence[Event]], None] | None = None,
-) -> tuple[Plan, Report]:
+) -> Done:
     """Bring the targets and what they need up to date: read, check, lock, plan, run, record."""
     tell = observe or (lambda events: plugins.observe(events, settings))
     opened = open_recipe(request, plugins, settings)
     now = time.time()
-    tell([Event(kind="message", time=now, message=_first_line(opened, settings))])
+    tell([Event(kind="message", time=now, message=first_line(opened, settings))])
     tell([Event(kind="warning", time=now, message=str(p)) for p in opened.warnings])
     plan = make_plan(opened, request, plugins, settings)
     with open_store(plugins, settings) as store:
         policy = policy_of(request, plan, settings)
         run_id = new_run_id()
-        store.write_run(run_id, run_record(plan, time.time(), run_id))
-        report = running.run(
-            plan, plugins, store, policy, run_id, settings.home, lambda event: tell([event])
-        )
-        store.write_run(run_id, run_record(plan, report, run_id))
-    return plan, report
+        stop = Stop()
+        recorder = Recorder(plan, store, run_id, lambda force: stop.ask(force=force))
+
+        def emit(event: Event) -> None:
+            recorder.observe(event)
+            tell([event])
+
+        try:
+            report = running.run(plan, plugins, store, policy, run_id, settings.home, emit, stop)
+        except BaseException:
+            recorder.abandon()
+            raise
+        record = recorder.finish(report)
+    return Done(plan=plan, report=report, record=record)
 
 
 def preview(
@@ -203,11 +128,3 @@ def new_run_id() -> str:
     seconds, rest = divmod(time.time_ns(), 1_000_000_000)
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(seconds))
     return f"{stamp}{rest // 1_000_000:03d}-{secrets.token_hex(2)}"
-
-
-def _first_line(opened: Opened, settings: Settings) -> str:
-    source = settings.source(CoreOptions, "runtime")
-    if source == "default":
-        source = "the recipe" if opened.recipe.defaults.runtime else "default"
-    shown = os.path.relpath(opened.recipe.file)
-    return f"{shown}: runtime {opened.runtime} ({source}), {settings.jobs} at a time"

@@ -12,6 +12,7 @@ import datetime
 import functools
 import math
 import re
+import sys
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -90,6 +91,17 @@ class Field:
     required: bool
     doc: str = ""
 
+    # Made once per field: most of the time of reading a recipe is spent in these.
+    @functools.cached_property
+    def read(self) -> Reader:
+        """What reads this key's value."""
+        return reader(self.type)
+
+    @functools.cached_property
+    def attempt(self) -> Reader:
+        """As `read`, but a value of another type is no problem yet."""
+        return _attempt(self.type)
+
 
 @functools.cache
 def fields_of(kind: type) -> tuple[Field, ...]:
@@ -149,80 +161,85 @@ def _expected(hint: Any) -> str:
     return simple.get(hint, "a value")
 
 
+Reader = Callable[[Any, KeyPath, list[Problem]], Any]
+"""Makes a value of one type from raw data found at a key; see `convert`."""
+
+
 def convert(raw: Any, hint: Any, key: KeyPath, problems: list[Problem]) -> Any:
     """`raw` as a value of type `hint`; on problems, appends each and returns `MISSING`."""
-    value = _convert(raw, hint, key, problems)
-    if value is _MISMATCH:
-        message = f"expected {_expected(hint)}, found {_type_name(raw)}"
-        problems.append(problem("wrong-type", message, key=key))
-        return MISSING
-    return value
+    return reader(hint)(raw, key, problems)
+
+
+def reader(hint: Any) -> Reader:
+    """`convert` for one type, to be made once and used for many values: it looks at types once."""
+    attempt = _attempt(hint)
+
+    def read(raw: Any, key: KeyPath, problems: list[Problem]) -> Any:
+        value = attempt(raw, key, problems)
+        if value is _MISMATCH:
+            message = f"expected {_expected(hint)}, found {_type_name(raw)}"
+            problems.append(problem("wrong-type", message, key=key))
+            return MISSING
+        return value
+
+    return read
 
 
 _MISMATCH: Any = object()
+"""What an attempt returns for a value of another type, which a union may still take."""
 
 
-def _convert(raw: Any, hint: Any, key: KeyPath, problems: list[Problem]) -> Any:
+def _attempt(hint: Any) -> Reader:
+    """As `reader`, but a value of another type is `_MISMATCH` and no problem yet."""
     origin = get_origin(hint)
     if hint is Any:
-        return _convert_plain(raw, key, problems)
+        return _read_plain
     if origin is Annotated:
-        base, *marks = get_args(hint)
-        for mark in marks:
-            match mark:
-                case Text():
-                    return _convert_text(raw, mark, key, problems)
-                case Callables() if callable(raw):
-                    return raw
-                case AtLeast(least=least) if isinstance(raw, int) and raw < least:
-                    message = f"expected at least {least}, found {raw}"
-                    problems.append(problem("wrong-value", message, key=key))
-                    return MISSING
-        return _convert(raw, base, key, problems)
+        return _attempt_marked(*get_args(hint))
     if origin in (Union, types.UnionType):
-        return _convert_union(raw, get_args(hint), key, problems)
+        return _attempt_union(get_args(hint))
     if origin is Literal:
-        if raw in get_args(hint):
-            return raw
-        if isinstance(raw, str):
-            names = [str(arg) for arg in get_args(hint)]
-            message = f"{raw!r} is not one of {', '.join(names)}"
-            problems.append(problem("unknown-value", message, key=key, hint=nearest(raw, names)))
-            return MISSING
-        return _MISMATCH
+        return _attempt_literal(get_args(hint))
     if origin is tuple:
-        if not isinstance(raw, list | tuple):
-            return _MISMATCH
-        inner = get_args(hint)[0]
-        items = [convert(item, inner, (*key, i), problems) for i, item in enumerate(raw)]
-        return MISSING if MISSING in items else tuple(items)
+        return _attempt_tuple(get_args(hint)[0])
     if origin is not None and issubclass(origin, Mapping):
-        if not isinstance(raw, Mapping):
-            return _MISMATCH
-        inner = get_args(hint)[1]
-        table = {str(k): convert(v, inner, (*key, str(k)), problems) for k, v in raw.items()}
-        return MISSING if any(v is MISSING for v in table.values()) else table
+        return _attempt_mapping(get_args(hint)[1])
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return _convert_dataclass(raw, hint, key, problems)
-    if hint is type(None):
-        return None if raw is None else _MISMATCH
-    if hint is float:
-        return (
-            float(raw) if isinstance(raw, int | float) and not isinstance(raw, bool) else _MISMATCH
-        )
-    if hint is int:
-        return raw if isinstance(raw, int) and not isinstance(raw, bool) else _MISMATCH
+        return functools.partial(_read_dataclass, hint)
     if hint is str:
-        if hasattr(raw, "__fspath__"):
-            raw = str(raw)
-        if isinstance(raw, str) and "\0" in raw:
-            problems.append(problem("wrong-value", "text holds a NUL character", key=key))
-            return MISSING
-        return raw if isinstance(raw, str) else _MISMATCH
-    return raw if isinstance(raw, hint) else _MISMATCH
+        return _read_str
+
+    def read(raw: Any, key: KeyPath, problems: list[Problem]) -> Any:
+        return raw if isinstance(raw, hint) else _MISMATCH
+
+    simple = {type(None): _read_none, float: _read_float, int: _read_int}
+    return simple.get(hint, read)
 
 
-def _convert_plain(raw: Any, key: KeyPath, problems: list[Problem]) -> Any:
+def _read_none(raw: Any, key: KeyPath, problems: list[Problem]) -> Any:
+    return None if raw is None else _MISMATCH
+
+
+def _read_float(raw: Any, key: KeyPath, problems: list[Problem]) -> Any:
+    return float(raw) if isinstance(raw, int | float) and not isinstance(raw, bool) else _MISMATCH
+
+
+def _read_int(raw: Any, key: KeyPath, problems: list[Problem]) -> Any:
+    return raw if isinstance(raw, int) and not isinstance(raw, bool) else _MISMATCH
+
+
+def _read_str(raw: Any, key: KeyPath, problems: list[Problem]) -> Any:
+    if hasattr(raw, "__fspath__"):
+        raw = str(raw)
+    if not isinstance(raw, str):
+        return _MISMATCH
+    if "\0" in raw:
+        problems.append(problem("wrong-value", "text holds a NUL character", key=key))
+        return MISSING
+    return raw
+
+
+def _read_plain(raw: Any, key: KeyPath, problems: list[Problem]) -> Any:
     """Data of any plain form: text, numbers, booleans, lists and tables of them."""
     try:
         return freeze(raw)
@@ -231,7 +248,7 @@ def _convert_plain(raw: Any, key: KeyPath, problems: list[Problem]) -> Any:
         return MISSING
 
 
-def _convert_text(raw: Any, mark: Text, key: KeyPath, problems: list[Problem]) -> Any:
+def _read_text(mark: Text, raw: Any, key: KeyPath, problems: list[Problem]) -> Any:
     if mark.number and isinstance(raw, int | float) and not isinstance(raw, bool):
         if raw > 0 and raw == raw and raw != float("inf"):
             return float(raw)
@@ -250,35 +267,106 @@ def _convert_text(raw: Any, mark: Text, key: KeyPath, problems: list[Problem]) -
         return MISSING
 
 
-def _convert_union(
-    raw: Any, options: tuple[Any, ...], key: KeyPath, problems: list[Problem]
-) -> Any:
+def _attempt_marked(base: Any, *marks: object) -> Reader:
+    text = next((mark for mark in marks if isinstance(mark, Text)), None)
+    attempt = functools.partial(_read_text, text) if text else _attempt(base)
+    callables = any(isinstance(mark, Callables) for mark in marks)
+    bound = next((mark for mark in marks if isinstance(mark, AtLeast)), None)
+    if not callables and bound is None:
+        return attempt
+
+    def read(raw: Any, key: KeyPath, problems: list[Problem]) -> Any:
+        if callables and callable(raw):
+            return raw
+        if bound and isinstance(raw, int) and raw < bound.least:
+            message = f"expected at least {bound.least}, found {raw}"
+            problems.append(problem("wrong-value", message, key=key))
+            return MISSING
+        return attempt(raw, key, problems)
+
+    return read
+
+
+def _attempt_union(options: tuple[Any, ...]) -> Reader:
     """The first option that takes the value; exact types first, so that `True` stays a boolean."""
-    if raw is None and type(None) in options:
-        return None
-    exact = [option for option in options if option is type(raw)]
-    for option in exact or [option for option in options if option is not type(None)]:
-        attempt: list[Problem] = []
-        value = _convert(raw, option, key, attempt)
-        if value is not _MISMATCH:
-            problems.extend(attempt)
-            return value
-    return _MISMATCH
+    attempts = {option: _attempt(option) for option in options if option is not type(None)}
+    everything = tuple(attempts.values())
+    optional = type(None) in options
+
+    def read(raw: Any, key: KeyPath, problems: list[Problem]) -> Any:
+        if raw is None and optional:
+            return None
+        exact = attempts.get(type(raw))
+        for attempt in (exact,) if exact else everything:
+            found: list[Problem] = []
+            value = attempt(raw, key, found)
+            if value is not _MISMATCH:
+                problems.extend(found)
+                return value
+        return _MISMATCH
+
+    return read
 
 
-def _convert_dataclass(raw: Any, kind: type, key: KeyPath, problems: list[Problem]) -> Any:
+def _attempt_literal(options: tuple[Any, ...]) -> Reader:
+    names = [str(option) for option in options]
+
+    def read(raw: Any, key: KeyPath, problems: list[Problem]) -> Any:
+        if raw in options:
+            return raw
+        if isinstance(raw, str):
+            message = f"{raw!r} is not one of {', '.join(names)}"
+            problems.append(problem("unknown-value", message, key=key, hint=nearest(raw, names)))
+            return MISSING
+        return _MISMATCH
+
+    return read
+
+
+def _attempt_tuple(inner: Any) -> Reader:
+    item = reader(inner)
+
+    def read(raw: Any, key: KeyPath, problems: list[Problem]) -> Any:
+        if not isinstance(raw, list | tuple):
+            return _MISMATCH
+        items = [item(value, (*key, index), problems) for index, value in enumerate(raw)]
+        return MISSING if any(value is MISSING for value in items) else tuple(items)
+
+    return read
+
+
+def _attempt_mapping(inner: Any) -> Reader:
+    item = reader(inner)
+
+    def read(raw: Any, key: KeyPath, problems: list[Problem]) -> Any:
+        if not isinstance(raw, Mapping):
+            return _MISMATCH
+        # The tasks of a recipe share the names of channels: each is kept once.
+        pairs = [(sys.intern(str(name)), value) for name, value in raw.items()]
+        table = {name: item(value, (*key, name), problems) for name, value in pairs}
+        return MISSING if any(value is MISSING for value in table.values()) else table
+
+    return read
+
+
+def _read_dataclass(kind: type, raw: Any, key: KeyPath, problems: list[Problem]) -> Any:
     if isinstance(raw, kind):
         return raw
-    known = fields_of(kind)
     if not isinstance(raw, Mapping):
-        short = next((f for f in known if shorthand in f.marks), None)
+        short = _short(kind)
         if short is None:
             return _MISMATCH
-        value = _convert(raw, short.type, key, problems)
+        value = short.attempt(raw, key, problems)
         return value if value in (_MISMATCH, MISSING) else kind(**{short.attribute: value})
     before = len(problems)
-    values = convert_table(raw, known, key, problems)
+    values = convert_table(raw, fields_of(kind), key, problems)
     return MISSING if len(problems) > before else kind(**values)
+
+
+@functools.cache
+def _short(kind: type) -> Field | None:
+    """The field that a plain value in place of a table stands for, if there is one."""
+    return next((field for field in fields_of(kind) if shorthand in field.marks), None)
 
 
 def convert_table(
@@ -295,10 +383,10 @@ def convert_table(
         if item is None:
             message = f"unknown key {name!r}"
             problems.append(
-                problem("unknown-key", message, key=(*key, name), hint=nearest(name, by_key))
+                problem("unknown-key", message, key=(*key, name), hint=nearest(str(name), by_key))
             )
         else:
-            converted = convert(value, item.type, (*key, name), problems)
+            converted = item.read(value, (*key, name), problems)
             if converted is not MISSING:
                 values[item.attribute] = converted
     for item in known:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -123,7 +124,7 @@ class Step:
     """What list, plan and record show of it, e.g. `unpinned` (semantics 17)."""
     key_path: KeyPath = ()
 
-    @property
+    @cached_property
     def waits_for(self) -> tuple[str, ...]:
         """The names of the steps that must have succeeded first."""
         return tuple(dict.fromkeys(step for need in self.needs for step in need.steps))
@@ -222,7 +223,11 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Something happened: `kind` is one of run-started, started, ended, warning, run-ended."""
+    """Something happened.
+
+    `kind` is one of `message`, `run-started`, `started` (a step is performed), `waiting` (another
+    run makes the same), `ended`, `warning`, `run-ended`.
+    """
 
     kind: str
     time: float
@@ -240,7 +245,8 @@ class Workspace:
     `folder` is an empty scratch folder on the store's file system (for work in place: the very
     folder of the result, empty). `inputs` holds, by role, a path to read each need from: never
     write there. `log` is a file to append what the step's processes print to. `cache` is a folder
-    plugins may share between steps. `cancelled` is set when the step must stop.
+    plugins may share between steps. `cancelled` is set when the step must stop, `killed` when the
+    time it was given for that is over.
     """
 
     step: Step
@@ -252,6 +258,7 @@ class Workspace:
     home: Path
     key: str
     cancelled: threading.Event
+    killed: threading.Event = field(default_factory=threading.Event)
     run: str = ""
 
 
@@ -265,6 +272,20 @@ class Made:
 
     outputs: Mapping[str, Path]
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reservation:
+    """Whether a step's resources are reserved.
+
+    If so, `devices` are the numbers of the GPUs it may use; if not, `lacking` are the resources
+    that are in use, by the runs `held_by`. With nothing lacking, a run of higher priority waits.
+    """
+
+    granted: bool
+    devices: tuple[int, ...] = ()
+    lacking: tuple[str, ...] = ()
+    held_by: tuple[str, ...] = ()
 
 
 class Store(Protocol):
@@ -325,11 +346,40 @@ class Store(Protocol):
         """
         ...
 
-    def claim(self, key: str, cancelled: threading.Event | None = None) -> Claim:
+    def claim(
+        self,
+        key: str,
+        cancelled: threading.Event | None = None,
+        *,
+        run: str = "",
+        waiting: Callable[[str], None] | None = None,
+    ) -> Claim:
         """Wait until this thread alone may make `key`; a holder that dies lets go.
 
+        `waiting` is called once, with the run that holds it (empty if unknown), when that takes
+        longer than a person would not notice.
         Raises StepError (`cancelled`) when that is set while waiting.
         """
+        ...
+
+    def reserve(
+        self,
+        step: str,
+        amounts: Mapping[str, float],
+        capacity: Mapping[str, float],
+        *,
+        run: str,
+        priority: int,
+    ) -> Reservation:
+        """Reserve resources of this machine for a step, if no living process uses too much.
+
+        `capacity` is what all processes together may use. One whose wish is refused is waited for
+        by runs of lower `priority`.
+        """
+        ...
+
+    def release(self, step: str, *, run: str, priority: int) -> None:
+        """Give back what was reserved for a step, or is no longer wished for."""
         ...
 
     def identify(self, path: Path) -> Identity:
@@ -372,8 +422,18 @@ class Store(Protocol):
         """Where the log of a step of a run is."""
         ...
 
-    def write_run(self, run: str, document: Mapping[str, Any]) -> None:
-        """Keep a run's record (JSON), atomically."""
+    def begin_run(
+        self, run: str, document: Mapping[str, Any], stop: Callable[[bool], None]
+    ) -> RunLog:
+        """Begin a run's record (JSON, with `state` = `running`).
+
+        `stop` is called in a thread of its own when another process asks this run to stop: with
+        True if at once.
+        """
+        ...
+
+    def stop_run(self, run: str, *, force: bool) -> bool:
+        """Ask the process of a run to stop; False when it does not live."""
         ...
 
     def runs(self) -> Sequence[str]:
@@ -381,11 +441,31 @@ class Store(Protocol):
         ...
 
     def read_run(self, run: str) -> Mapping[str, Any]:
-        """A run's record. Raises RecipeError (`unknown-run`)."""
+        """A run's record. Raises RecipeError (`unknown-run`).
+
+        While its `state` is `running`, there are besides `progress` (what was appended) and
+        `alive` (whether its process lives); `coopery.records.read_run` makes a whole of them.
+        """
         ...
 
     def close(self) -> None:
         """Let go of files and locks."""
+        ...
+
+
+class RunLog(Protocol):
+    """The record of a run under way."""
+
+    def append(self, entries: Sequence[Mapping[str, Any]]) -> None:
+        """Add entries that others can read at once; they need not survive a power cut."""
+        ...
+
+    def end(self, document: Mapping[str, Any]) -> None:
+        """Replace all that was written by the final record, atomically, and close."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it: a run that has not ended then counts as killed."""
         ...
 
 
@@ -417,7 +497,7 @@ class Execution(Protocol):
         ...
 
     def cancel(self) -> None:
-        """Stop what is being performed; a scheduler calls it when it is interrupted."""
+        """End what is being performed, at once; a scheduler calls it when it fails itself."""
         ...
 
     @property

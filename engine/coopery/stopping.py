@@ -1,27 +1,58 @@
-"""Signals that end a run."""
+"""Stopping a run: asked once, tasks get time to end; asked twice, all is killed."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Stop:
+    """What a run was asked for.
+
+    With `asked`, nothing new starts, and what runs gets SIGTERM and a grace time; with `forced`,
+    the grace time is over.
+    """
+
+    asked: threading.Event = field(default_factory=threading.Event)
+    forced: threading.Event = field(default_factory=threading.Event)
+
+    def ask(self, *, force: bool = False) -> None:
+        """Ask to stop; the second time, or with `force`, without waiting for anybody."""
+        if force or self.asked.is_set():
+            self.forced.set()
+        self.asked.set()
 
 
 @contextmanager
-def stoppable(cancel: Callable[[], None]) -> Iterator[None]:
-    """SIGTERM and a closed terminal stop a run as Ctrl-C does: no task outlives its run."""
+def signals(stop: Stop) -> Iterator[None]:
+    """Ctrl-C, SIGTERM and a closed terminal ask to stop, so that no task outlives its run.
+
+    The first signal only tells: whatever the program is doing just then ends in its own way. From
+    the second on KeyboardInterrupt is raised too, for where it does not end.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    hung_up = False
 
-    def interrupt(number: int, frame: object) -> None:
-        # Told directly too: an exception in whatever the thread is at just now may get lost.
-        cancel()
-        raise KeyboardInterrupt
+    def told(number: int, frame: object) -> None:
+        nonlocal hung_up
+        if number == signal.SIGHUP:
+            # Of a terminal that closes, the kernel tells and the shell again: that is once.
+            if hung_up:
+                return
+            hung_up = True
+        again = stop.asked.is_set()
+        stop.ask()
+        if again:
+            raise KeyboardInterrupt
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, interrupt) for number in numbers]
+    before = [signal.signal(number, told) for number in numbers]
     try:
         yield
     finally:

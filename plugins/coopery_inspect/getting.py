@@ -12,10 +12,11 @@ from pathlib import Path
 
 from coopery import expanding
 from coopery.commands import Context
-from coopery.dependencies import LockPolicy
 from coopery.errors import MachineError, Problem, RecipeError, nearest
 from coopery.expanding import Node
-from coopery.session import Opened, Request, make_plan, open_recipe, open_store
+from coopery.opening import Opened, Request, open_recipe
+from coopery.options import LockPolicy
+from coopery.session import make_plan, open_store
 from coopery.steps import Record, Store
 from coopery_inspect.history import History
 

@@ -12,7 +12,7 @@ from coopery import expanding
 from coopery.commands import Context
 from coopery.errors import Problem, RecipeError, nearest
 from coopery.expanding import Node
-from coopery.session import Opened, Request, open_recipe
+from coopery.opening import Opened, Request, open_recipe
 from coopery.steps import Gathered, StepSource
 
 

@@ -11,6 +11,7 @@ from coopery import recipes
 from coopery.commands import Context
 from coopery.errors import CooperyError, Problem, RecipeError, nearest
 from coopery.memory import Memory
+from coopery.records import read_run
 from coopery.steps import Record, Store
 
 Document = Mapping[str, Any]
@@ -37,7 +38,7 @@ class History:
         """A run's record; None when it is damaged or not kept any more."""
         if run not in self._documents:
             try:
-                self._documents[run] = self.store.read_run(run)
+                self._documents[run] = read_run(self.store, run)
             except CooperyError as error:
                 if any(p.slug not in ("unknown-run", "run-damaged") for p in error.problems):
                     raise

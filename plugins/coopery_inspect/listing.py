@@ -7,7 +7,7 @@ from typing import Any
 
 from coopery.commands import Context, table
 from coopery.model import Recipe
-from coopery.session import Opened, Request, open_recipe
+from coopery.opening import Opened, Request, open_recipe
 
 
 def run(context: Context) -> int:
@@ -43,7 +43,7 @@ def _tasks(opened: Opened) -> list[dict[str, Any]]:
 
 
 def _images(recipe: Recipe) -> list[dict[str, Any]]:
-    from coopery.planning import HOST_PYTHON
+    from coopery.model import HOST_PYTHON
 
     return [
         {

@@ -12,7 +12,8 @@ from pathlib import Path
 from coopery import expanding
 from coopery.commands import Context
 from coopery.errors import Problem, RecipeError
-from coopery.session import Request, open_recipe, open_store
+from coopery.opening import Request, open_recipe
+from coopery.session import open_store
 from coopery_inspect.history import History, find_run, recipe_file
 
 

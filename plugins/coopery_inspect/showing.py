@@ -10,6 +10,7 @@ from typing import Any
 from coopery.commands import Context, table
 from coopery.errors import Problem, RecipeError
 from coopery.quantities import show_bytes, show_seconds
+from coopery.records import read_run
 from coopery.session import open_store
 from coopery.steps import Store
 from coopery_inspect.history import History, find_run, recipe_file
@@ -22,7 +23,7 @@ def run(context: Context) -> int:
     with open_store(context.plugins, context.settings) as store:
         given = context.arguments.run
         found = find_run(store, given) if given is not None else _latest(context, store)
-        document = store.read_run(found)
+        document = read_run(store, found)
     context.answer(document, _text(document))
     return 0
 
@@ -66,7 +67,7 @@ def _text(document: Mapping[str, Any]) -> str:
 def _state(document: Mapping[str, Any]) -> str:
     if "exit_code" in document:
         return f"{document['state']} (exit code {document['exit_code']})"
-    return f"{document['state']} (it has not ended, or was killed)"
+    return str(document["state"])
 
 
 def _row(step: Mapping[str, Any]) -> tuple[str, ...]:

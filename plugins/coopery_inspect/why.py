@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from coopery.commands import Context
-from coopery.dependencies import LockPolicy
 from coopery.forecasting import Forecast, forecast
 from coopery.keys import Vanished
+from coopery.opening import Request, open_recipe
+from coopery.options import LockPolicy
 from coopery.planning import Plan
 from coopery.records import timestamp
-from coopery.session import Request, make_plan, open_recipe, open_store
+from coopery.session import make_plan, open_store
 from coopery.steps import Record, Store
 from coopery_inspect.causes import Cause, Search, known_identities
 from coopery_inspect.history import History

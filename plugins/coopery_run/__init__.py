@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from coopery.commands import Command, Context, table
-from coopery.dependencies import LockPolicy
 from coopery.hooks import hookimpl
 from coopery.options import CoreOptions, option
-from coopery.quantities import show_seconds
-from coopery.records import run_record
-from coopery.running import Report
-from coopery.session import Request, preview, run
-from coopery.steps import State
+
+# This module is loaded for every command; what only `run` needs is imported where it runs.
+if TYPE_CHECKING:
+    import argparse
+
+    from coopery.opening import Request
+    from coopery.running import Report
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,10 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 def run_command(context: Context) -> int:
     """Run, or tell what a run would do."""
+    from coopery.opening import Request
+    from coopery.options import LockPolicy
+    from coopery.session import run
+
     arguments = context.arguments
     options = context.settings.get(RunOptions)
     request = Request(
@@ -81,13 +86,15 @@ def run_command(context: Context) -> int:
     )
     if arguments.dry_run:
         return _dry_run(context, request)
-    plan, report = run(request, context.plugins, context.settings)
-    context.answer(run_record(plan, report, report.run), "")
-    context.tell(summary(report))
-    return report.exit_code
+    done = run(request, context.plugins, context.settings)
+    context.answer(done.record, "")
+    context.tell(summary(done.report))
+    return done.report.exit_code
 
 
 def _dry_run(context: Context, request: Request) -> int:
+    from coopery.session import preview
+
     plan, forecasts = preview(request, context.plugins, context.settings)
     document = {
         "recipe": str(plan.recipe.file),
@@ -110,6 +117,9 @@ def _dry_run(context: Context, request: Request) -> int:
 
 def summary(report: Report) -> str:
     """The last line of a run: how many steps ended how, and the time."""
+    from coopery.quantities import show_seconds
+    from coopery.steps import State
+
     outcomes = report.outcomes.values()
     cached = sum(outcome.cached for outcome in outcomes)
     counts = {

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections import deque
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING
 
 from coopery.hooks import hookimpl
-from coopery.steps import Execution
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+    from coopery.steps import Execution
 
 
 @hookimpl(trylast=True)
 def schedule(execution: Execution) -> bool:
     """Drive a plan with at most `execution.jobs` steps performed at a time (O4)."""
+    # Imported where a plan is driven, for it takes long: it brings in `logging`.
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(execution.jobs, thread_name_prefix="step") as pool:
         try:
             _drive(execution, pool)
@@ -23,6 +30,8 @@ def schedule(execution: Execution) -> bool:
 
 
 def _drive(execution: Execution, pool: ThreadPoolExecutor) -> None:
+    from concurrent.futures import FIRST_COMPLETED, wait
+
     waiting = {name: len(needs) for name, needs in execution.needs.items()}
     readers: dict[str, list[str]] = {name: [] for name in waiting}
     for name, needs in execution.needs.items():

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from coopery_store.copying import remove
 from coopery_store.home import machine_errors, safe_name
-from coopery_store.locks import try_lock
+from coopery_store.locks import is_held, try_lock
 
 
 class Scratch:
@@ -51,13 +51,8 @@ class Scratch:
         mine = self.session()
         for lock in self._top.glob("*.lock"):
             folder = lock.with_suffix("")
-            if folder == mine:
-                continue
-            descriptor = try_lock(lock)
-            if descriptor is None:
+            if folder != mine and is_held(lock):  # else a dead one's, for the next sweep
                 yield folder
-            else:
-                os.close(descriptor)  # a dead one's, for the next sweep
 
     def _sweep(self) -> None:
         for lock in self._top.glob("*.lock"):

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from coopery.steps import Identity, Record, Success
+from coopery.steps import Identity, Record, Reservation, RunLog, Success
 from coopery_store import copying, entries
 from coopery_store.delivering import Deliveries
 from coopery_store.home import machine_errors, open_home
 from coopery_store.index import Index
 from coopery_store.leases import Leases
+from coopery_store.ledger import Ledger
 from coopery_store.locks import held, lock_file
 from coopery_store.objects import Objects
 from coopery_store.places import Places
@@ -35,6 +36,7 @@ class HomeStore:
         self._scratch = Scratch(home)
         self._stats = Stats(self._index)
         self._leases = Leases(self._scratch)
+        self._ledger = Ledger(home, self._scratch)
         self._objects = Objects(home, self._index, self._scratch, self._stats, self._leases)
         self._places = Places(home)
         self._deliveries = Deliveries(home, self._index, self._objects, self._stats)
@@ -98,10 +100,32 @@ class HomeStore:
         return self._objects.drop(identity)
 
     def claim(
-        self, key: str, cancelled: threading.Event | None = None
+        self,
+        key: str,
+        cancelled: threading.Event | None = None,
+        *,
+        run: str = "",
+        waiting: Callable[[str], None] | None = None,
     ) -> AbstractContextManager[None]:
         """See `coopery.steps.Store.claim`."""
-        return held(lock_file(self._home / "locks", key), cancelled)
+        lock = lock_file(self._home / "locks", key)
+        return held(lock, cancelled, holder=run, waiting=waiting)
+
+    def reserve(
+        self,
+        step: str,
+        amounts: Mapping[str, float],
+        capacity: Mapping[str, float],
+        *,
+        run: str,
+        priority: int,
+    ) -> Reservation:
+        """See `coopery.steps.Store.reserve`."""
+        return self._ledger.reserve(step, amounts, capacity, run=run, priority=priority)
+
+    def release(self, step: str, *, run: str, priority: int) -> None:
+        """See `coopery.steps.Store.release`."""
+        self._ledger.release(step, run=run, priority=priority)
 
     def scratch(self, name: str) -> Path:
         """See `coopery.steps.Store.scratch`."""
@@ -145,9 +169,15 @@ class HomeStore:
         """See `coopery.steps.Store.log_path`."""
         return self._runs.log_path(run, step)
 
-    def write_run(self, run: str, document: Mapping[str, Any]) -> None:
-        """See `coopery.steps.Store.write_run`."""
-        self._runs.write(run, document)
+    def begin_run(
+        self, run: str, document: Mapping[str, Any], stop: Callable[[bool], None]
+    ) -> RunLog:
+        """See `coopery.steps.Store.begin_run`."""
+        return self._runs.begin(run, document, stop)
+
+    def stop_run(self, run: str, *, force: bool) -> bool:
+        """See `coopery.steps.Store.stop_run`."""
+        return self._runs.stop(run, force=force)
 
     def runs(self) -> Sequence[str]:
         """See `coopery.steps.Store.runs`."""

@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from coopery.dependencies import Layer, Lock, Stage
 from coopery.errors import Problem, problem
 from coopery.hooks import hookimpl
-from coopery.model import Image, Recipe
 from coopery.recipes import Facet
 from coopery.shapes import shorthand
+
+if TYPE_CHECKING:
+    from coopery.dependencies import Layer, Lock
+    from coopery.model import Image, Recipe
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 """What a Debian package may be called (Debian Policy, 5.6.1)."""
@@ -71,6 +73,8 @@ def add_layers(recipe: Recipe, image: Image, lock: Lock) -> Iterable[Layer]:
     """One layer with the packages."""
     system = image.facet(System)
     if system is not None:
+        from coopery.dependencies import Layer, Stage
+
         yield Layer(
             name="system",
             stage=Stage.SYSTEM,

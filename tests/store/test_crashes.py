@@ -37,7 +37,9 @@ def a_run(home: Path, project: Path, text: str) -> None:
     store.remember([record("k", file=file, folder=folder)])
     store.deliver(file, project / "file", overwrite=False)
     store.deliver(folder, project / "folder", overwrite=False)
-    store.write_run("r", {"text": text})
+    log = store.begin_run("r", {"state": "running"}, lambda force: None)
+    log.append([{"text": text}])
+    log.end({"state": "ended", "text": text})
     store.close()
 
 

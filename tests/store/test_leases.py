@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -104,3 +105,28 @@ def test_dropping_and_taking_at_once_never_loses_what_is_used(home: Path) -> Non
         store.close()
     assert os.waitpid(child, 0)[1] == 0
     assert not lost
+
+
+def test_who_waits_is_told_for_whom(store: HomeStore, other: HomeStore) -> None:
+    told: list[str] = []
+    waited = threading.Event()
+
+    def wait() -> None:
+        with other.claim("k", run="second", waiting=told.append):
+            waited.set()
+
+    with store.claim("k", run="first"):
+        thread = threading.Thread(target=wait)
+        thread.start()
+        deadline = time.monotonic() + 20
+        while not told:
+            assert time.monotonic() < deadline and not waited.is_set()
+            time.sleep(0.01)
+    thread.join(20)
+    assert told == ["first"] and waited.is_set()
+
+
+def test_who_need_not_wait_is_told_nothing(store: HomeStore, other: HomeStore) -> None:
+    told: list[str] = []
+    with store.claim("a", run="first"), other.claim("b", run="second", waiting=told.append):
+        assert told == []

@@ -1,0 +1,117 @@
+"""A recipe, read and checked as a whole: what comes before any plan."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from coopery import credentials, expanding, recipes
+from coopery.errors import Problem, RecipeError, nearest
+from coopery.options import CoreOptions, LockPolicy, Settings
+
+if TYPE_CHECKING:
+    from coopery.expanding import Nodes
+    from coopery.model import Recipe
+    from coopery.plugins import Plugins
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is asked of a recipe. `file` None means the nearest; no `targets` means all."""
+
+    file: str | None = None
+    targets: tuple[str, ...] = ()
+    sets: tuple[str, ...] = ()
+    force: bool = False
+    force_all: bool = False
+    overwrite: bool = False
+    fail_fast: bool = False
+    lock: LockPolicy = LockPolicy.RENEW
+    cwd: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A recipe that was read and found good, with its task instances."""
+
+    recipe: Recipe
+    nodes: Nodes
+    runtime: str
+    warnings: tuple[Problem, ...] = ()
+    """What does not stop it, and should be told."""
+
+
+def open_recipe(request: Request, plugins: Plugins, settings: Settings) -> Opened:
+    """Read, expand and check a recipe. Raises RecipeError with all that is statically wrong."""
+    cwd = request.cwd or Path.cwd()
+    file = recipes.find(cwd, request.file, plugins.recipe_names())
+    problems: list[Problem] = []
+    try:
+        recipe = recipes.read(file, plugins, request.sets)
+    except RecipeError as error:
+        partial = getattr(error, "partial", None)
+        if partial is None:
+            raise
+        recipe, problems = partial, list(error.problems)
+    runtime = _runtime(recipe, settings)
+    nodes, found = expanding.expand(recipe)
+    found += credentials.check(recipe)
+    known = plugins.runtime_names()
+    if runtime not in known:
+        unknown = Problem(
+            slug="unknown-runtime",
+            message=f"there is no runtime {runtime!r}",
+            hint=nearest(runtime, known),
+        )
+        found.append(unknown)
+    else:
+        found += plugins.check(recipe, runtime)
+    found = [recipes.located(p, recipe.locate) for p in found]
+    warnings = dict.fromkeys(p for p in found if p.warning)
+    problems += [p for p in found if not p.warning and not _follows(p, problems)]
+    if problems:
+        raise RecipeError(*sorted(dict.fromkeys(problems), key=_position))
+    return Opened(
+        recipe=recipe,
+        nodes=nodes,
+        runtime=runtime,
+        warnings=tuple(sorted(warnings, key=_position)),
+    )
+
+
+def _follows(found: Problem, earlier: Sequence[Problem]) -> bool:
+    """Whether a problem is only there because a wrong value was left out.
+
+    A channel, axis or parameter that could not be read is missed by whatever names it.
+    """
+    keys = [p.place.key for p in earlier]
+    if any(key and found.place.key[: len(key)] == key for key in keys):
+        return True
+    named = {"inputs", "outputs", "matrix", "params"}
+    match found.slug:
+        case "unknown-placeholder" | "function-signature":
+            return any(key[:2] == found.place.key[:2] and named & {*key[2:3]} for key in keys)
+        case "unknown-channel" | "unknown-axis" | "missing-input":
+            return any(key[0] == "task" and named & {*key[2:3]} for key in keys if key)
+    return False
+
+
+def _position(problem: Problem) -> tuple[str, int]:
+    return (problem.place.file or "", problem.place.line or 0)
+
+
+def _runtime(recipe: Recipe, settings: Settings) -> str:
+    """The option's, else pyproject's, else the recipe's, else `local` (semantics 16)."""
+    return settings.get(CoreOptions).runtime or recipe.defaults.runtime or "local"
+
+
+def first_line(opened: Opened, settings: Settings) -> str:
+    """What a run of it says first: the runtime, and who chose it."""
+    source = settings.source(CoreOptions, "runtime")
+    if source == "default":
+        source = "the recipe" if opened.recipe.defaults.runtime else "default"
+    shown = os.path.relpath(opened.recipe.file)
+    return f"{shown}: runtime {opened.runtime} ({source}), {settings.jobs} at a time"

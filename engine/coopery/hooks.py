@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         Lock,
     )
     from coopery.errors import Problem
+    from coopery.findings import Finding
     from coopery.model import Image, Instance, Recipe
     from coopery.options import LockPolicy, Settings
     from coopery.recipes import Document, Facet
@@ -231,6 +232,23 @@ def perform(step: Step, workspace: Workspace) -> Made | None:
         if isinstance(step.work, Greeting):
             (workspace.folder / "out").write_text(step.work.text)
             return Made(outputs={"out": workspace.folder / "out"})
+    """
+
+
+@hookspec
+def diagnose(  # type: ignore[empty-body]
+    home: Path, settings: Settings, mend: bool, quick: bool
+) -> Iterable[Finding]:
+    """All: what is well or wrong with the machine and the home folder; with `mend`, mended.
+
+    Asked by `doctor`. Before the first step of each run it is asked too, with `mend` and `quick`:
+    then only what dead runs left behind is of interest. Nothing that a living process uses may
+    be mended.
+
+    @hookimpl
+    def diagnose(home, settings, mend, quick):
+        if not quick and not shutil.which("git"):
+            yield Finding(subject="git", state="warning", text="git is missing", hint="install it")
     """
 
 

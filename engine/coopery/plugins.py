@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         Layer,
         Lock,
     )
+    from coopery.findings import Finding
     from coopery.model import Image, Instance, Recipe
     from coopery.options import LockPolicy
     from coopery.recipes import Document, Facet
@@ -263,6 +264,12 @@ class Plugins:
             message = f"no plugin performs {step.name} (work of kind {step.work.kind!r})"
             raise MachineError(Problem(slug="no-performer", message=message))
         return made
+
+    def diagnose(
+        self, home: Path, settings: Settings, mend: bool, quick: bool = False
+    ) -> list[Finding]:
+        """What every plugin finds of the machine and the home folder."""
+        return self._flat("diagnose", home=home, settings=settings, mend=mend, quick=quick)
 
     def observe(self, events: Sequence[Event], settings: Settings) -> None:
         """Tell every plugin what happened."""

@@ -254,7 +254,7 @@ class Run:
                 self._lease_needs(step)
                 if not self._fetch_needs(step):
                     continue  # what was remade differs, and so does this step's key
-                self.emit(Event(kind="started", time=started, step=step.name))
+                self._tell_start(step, started)
                 problems = self.plugins.authorize(step)
                 if problems:
                     raise StepError(*problems)
@@ -283,6 +283,10 @@ class Run:
             self.emit(Event(kind="waiting", time=time.time(), step=step.name, message=message))
 
         return self.store.claim(key, self.stop.asked, run=self.id, waiting=waiting)
+
+    def _tell_start(self, step: Step, started: float) -> None:
+        log = self.store.log_path(self.id, step.name)
+        self.emit(Event(kind="started", time=started, step=step.name, log=log))
 
     def _must(self, step: Step) -> bool:
         reason = self._reasons.get(step.name)
@@ -320,8 +324,8 @@ class Run:
             self._lease_needs(step)
             if not self._fetch_needs(step):
                 key = self.identities.key_of(step)
-            self.emit(Event(kind="started", time=time.time(), step=step.name, message="remade"))
             started = time.time()
+            self._tell_start(step, started)
             record = self._make(step, key)
         text = "its bytes were gone and a reader needs them"
         outcome = Outcome(

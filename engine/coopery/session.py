@@ -84,6 +84,7 @@ def run(
     with open_store(plugins, settings) as store:
         policy = policy_of(request, plan, settings)
         run_id = new_run_id()
+        _clear_away(plugins, settings, tell)
         stop = Stop()
         recorder = Recorder(plan, store, run_id, lambda force: stop.ask(force=force))
 
@@ -97,7 +98,17 @@ def run(
             recorder.abandon()
             raise
         record = recorder.finish(report)
+        tell([Event(kind="recorded", time=time.time(), record=record)])
     return Done(plan=plan, report=report, record=record)
+
+
+def _clear_away(
+    plugins: Plugins, settings: Settings, tell: Callable[[Sequence[Event]], None]
+) -> None:
+    """What runs that were killed left behind goes before a new one begins."""
+    for found in plugins.diagnose(settings.home, settings, mend=True, quick=True):
+        if found.mended or found.state == "error":
+            tell([Event(kind="warning", time=time.time(), message=found.text)])
 
 
 def preview(

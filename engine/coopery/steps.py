@@ -225,8 +225,9 @@ class Outcome:
 class Event:
     """Something happened.
 
-    `kind` is one of `message`, `run-started`, `started` (a step is performed), `waiting` (another
-    run makes the same), `ended`, `warning`, `run-ended`.
+    `kind` is one of `message`, `run-started`, `started` (a step is performed; `log` grows then),
+    `waiting` (another run makes the same, or resources are in use), `retrying`, `ended`,
+    `warning`, `run-ended`, and last `recorded` (`record` is the final record of the run).
     """
 
     kind: str
@@ -236,6 +237,8 @@ class Event:
     outcome: Outcome | None = None
     total: int = 0
     done: int = 0
+    log: Path | None = None
+    record: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

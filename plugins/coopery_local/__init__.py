@@ -11,6 +11,7 @@ from coopery.hooks import hookimpl
 
 if TYPE_CHECKING:
     from coopery.dependencies import ImagePlan, Layer
+    from coopery.findings import Finding
     from coopery.model import Image, Recipe
     from coopery.steps import Made, Step, Workspace
 
@@ -53,6 +54,21 @@ def plan_image(
     from coopery_local.environments import plan_environment
 
     return plan_environment(recipe, image, layers)
+
+
+@hookimpl
+def diagnose(home: Path, mend: bool, quick: bool) -> Iterable[Finding]:
+    """Processes of tasks whose run was killed together with their supervisors."""
+    from coopery.findings import Finding
+    from coopery_local.strays import end_strays, find_strays, has_abandoned
+
+    if quick and not has_abandoned(home):
+        return
+    for stray in end_strays(home) if mend else find_strays(home):
+        what = f"process {stray.pid} of a run that was killed ({stray.command})"
+        text = f"ended {what}" if mend else f"{what} lives on"
+        hint = None if mend else "coopery doctor --mend ends it"
+        yield Finding(subject="strays", state="warning", text=text, hint=hint, mended=mend)
 
 
 @hookimpl(trylast=True)

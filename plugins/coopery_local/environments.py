@@ -133,6 +133,7 @@ def _uv(arguments: list[str], environ: dict[str, str], workspace: Workspace) -> 
         log=workspace.log,
         folder=workspace.folder,
         cancelled=workspace.cancelled,
+        killed=workspace.killed,
     )
     return ended.exit_code
 

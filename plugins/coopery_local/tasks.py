@@ -191,6 +191,7 @@ def _run(
             log=workspace.log,
             folder=layout.folder,
             cancelled=workspace.cancelled,
+            killed=workspace.killed,
             timeout=work.timeout,
         )
     except OSError as error:

@@ -1,0 +1,1 @@
+"""Shell completion: commands, tasks and channels, for bash, zsh and fish."""

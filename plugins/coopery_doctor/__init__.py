@@ -1,0 +1,1 @@
+"""`doctor`: what is well or wrong with this machine, and its mend."""

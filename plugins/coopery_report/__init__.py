@@ -1,0 +1,1 @@
+"""Pictures of recipes and runs: graphs, an HTML report, JUnit XML."""

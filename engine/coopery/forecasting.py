@@ -80,10 +80,10 @@ def _follow_bytes(
     A remembered step whose bytes are gone is made again for a reader that runs; an environment
     that is not there is not made when nobody will look into it.
     """
-    readers: dict[str, list[str]] = {name: [] for name in plan.steps}
+    readers: dict[str, list[tuple[str, str]]] = {name: [] for name in plan.steps}
     for name, step in plan.steps.items():
-        for need in step.waits_for:
-            readers[need].append(name)
+        for source in (source for need in step.needs for source in need.outputs):
+            readers[source.step].append((name, source.output))
     destinations = [d.destination for name in found for d in plan.steps[name].deliveries]
     delivered = store.deliverable(destinations)
     for name in reversed(list(plan.steps)):
@@ -91,13 +91,17 @@ def _follow_bytes(
         if outputs is None or name not in found:
             continue
         step, here = plan.steps[name], found[name]
-        there = all(store.find(identity) is not None for identity in outputs.values())
-        seen = [found[reader] for reader in readers[name] if reader in found]
-        verdicts = {reader.verdict: reader for reader in seen}
-        if there or here.reason in FORCED:
+        gone = {o for o, identity in outputs.items() if store.find(identity) is None}
+        if not gone or here.reason in FORCED:
             continue
+        seen = [
+            found[reader] for reader, output in readers[name] if reader in found and output in gone
+        ]
+        verdicts = {reader.verdict: reader for reader in seen}
         undelivered = name in plan.selected and any(
-            delivered.get(d.destination) != outputs[d.output].digest for d in step.deliveries
+            delivered.get(d.destination) != outputs[d.output].digest
+            for d in step.deliveries
+            if d.output in gone
         )
         if "run" in verdicts or undelivered:
             if here.verdict in ("cached", "taken"):

@@ -429,12 +429,20 @@ class Run:
             before = self.identities.outputs[step.name]
             if all(self.store.find(identity) is not None for identity in before.values()):
                 return True  # another thread remade it
-            self._lease_needs(step)
-            if not self._fetch_needs(step):
-                key = self.identities.key_of(step)
-            started = time.time()
-            self._tell_start(step, started)
-            record = self._make_at_once(step, key)
+            with self._lock:
+                self._transients.again(step.name)
+            try:
+                self._lease_needs(step)
+                if not self._fetch_needs(step):
+                    key = self.identities.key_of(step)
+                started = time.time()
+                self._tell_start(step, started)
+                record = self._make_at_once(step, key)
+            except BaseException:
+                with self._lock:
+                    going = self._transients.ended(step.name)
+                self._drop(going)
+                raise
         text = "its bytes were gone and a reader needs them"
         outcome = Outcome(
             step=step.name,

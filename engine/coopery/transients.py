@@ -21,23 +21,38 @@ class Transients:
 
     def __init__(self, steps: Mapping[str, Step], readers: Iterable[str] | None = None) -> None:
         """`readers` are the steps that count; by default all."""
-        self._reads: dict[str, list[Output]] = {}
+        self._steps = steps
         self._open: Counter[Output] = Counter()
-        self._passing: set[Output] = set()
-        """Outputs that go once their readers have ended."""
-        for name in steps if readers is None else readers:
-            read = {
-                (source.step, source.output)
-                for need in steps[name].needs
-                for source in need.outputs
-                if source.output in steps[source.step].transient
-            }
-            if read:
-                self._reads[name] = sorted(read)
-                self._open.update(read)
-                self._passing |= read
+        self._uses: Counter[str] = Counter()
+        """How often each reader is to end yet."""
         self._made: dict[Output, Identity] = {}
         self._wanted: Counter[str] = Counter()
+        names = list(steps if readers is None else readers)
+        self._passing = {which for name in names for which in self._transient(name)}
+        """Outputs that go once their readers have ended."""
+        for name in names:
+            self.again(name)
+
+    def _transient(self, name: str) -> list[Output]:
+        """The transient outputs that a step reads."""
+        read = {
+            (source.step, source.output)
+            for need in self._steps[name].needs
+            for source in need.outputs
+            if source.output in self._steps[source.step].transient
+        }
+        return sorted(read)
+
+    def _reads(self, name: str) -> list[Output]:
+        return [which for which in self._transient(name) if which in self._passing]
+
+    def again(self, name: str) -> None:
+        """A reader is to be performed (once more, for its bytes): what it reads is wanted."""
+        self._uses[name] += 1
+        for which in self._reads(name):
+            self._open[which] += 1
+            if self._open[which] == 1 and which in self._made:
+                self._wanted[self._made[which].digest] += 1
 
     def made(self, name: str, outputs: Mapping[str, Identity]) -> list[Identity]:
         """A step's outputs are known (once more, when it was made again); returns what may go."""
@@ -52,15 +67,21 @@ class Transients:
                 if before is not None:
                     self._wanted[before.digest] -= 1
                 self._wanted[identity.digest] += 1
-        return [identity for identity in found if not self._wanted[identity.digest]]
+        return self._unwanted(found)
 
     def ended(self, name: str) -> list[Identity]:
         """A reader succeeded or finally failed; returns what may go."""
+        if not self._uses[name]:
+            return []
+        self._uses[name] -= 1
         found = []
-        for which in self._reads.pop(name, ()):
+        for which in self._reads(name):
             self._open[which] -= 1
             identity = self._made.get(which)
             if not self._open[which] and identity is not None:
                 self._wanted[identity.digest] -= 1
                 found.append(identity)
-        return [identity for identity in found if not self._wanted[identity.digest]]
+        return self._unwanted(found)
+
+    def _unwanted(self, identities: list[Identity]) -> list[Identity]:
+        return [identity for identity in identities if not self._wanted[identity.digest]]

@@ -59,10 +59,18 @@ def _sum_of_shares() -> int:
 
 
 def _is_same_memory(one: int, other: int) -> bool:
-    number = _KCMP.get(os.uname().machine)
-    if number is None:
+    """Whether two processes are in one and the same memory, not just in copies of it."""
+    if number := _KCMP.get(os.uname().machine):
+        answer = ctypes.CDLL(None).syscall(number, one, other, _KCMP_VM, 0, 0)
+        if answer >= 0:
+            return bool(answer == 0)
+    # Not to be told, as in many containers: then those are taken for one that are of one size to
+    # the page. To overlook a fork is better than to kill who did nothing.
+    try:
+        sizes = [contents(f"/proc/{pid}/statm").split()[:2] for pid in (one, other)]
+    except (FileNotFoundError, ProcessLookupError):
         return False
-    return bool(ctypes.CDLL(None).syscall(number, one, other, _KCMP_VM, 0, 0) == 0)
+    return sizes[0] == sizes[1]
 
 
 def _held(pid: int) -> int:
@@ -90,25 +98,32 @@ def _total(text: bytes, names: tuple[bytes, ...], otherwise: bytes) -> int:
     return sum(int(lines[name].split()[0]) << 10 for name in found if name in lines)
 
 
-def oom_kills(_found: list[str] = []) -> int:  # noqa: B006 - found once
+def oom_kills() -> int:
     """How many processes the kernel has killed for want of memory: in our cgroup, or at all."""
-    if not _found:
-        _found.append(_counter())
-    for line in contents(_found[0]).splitlines():
+    global _counter
+    _counter = _counter or oom_counter()
+    for line in contents(_counter).splitlines():
         if line.startswith(b"oom_kill "):
             return int(line.split()[1])
     return 0  # a kernel that does not count
 
 
-def _counter() -> str:
+_counter = ""
+
+
+def oom_counter() -> str:
     """The file that counts them: the nearest one to this process."""
     top = "/sys/fs/cgroup"
     for line in contents("/proc/self/cgroup").splitlines():
         _, controllers, path = os.fsdecode(line).split(":", 2)
-        if controllers == "" and os.path.exists(f"{top}{path}/memory.events"):
-            return f"{top}{path}/memory.events"
-        if controllers == "memory" and os.path.exists(f"{top}/memory{path}/memory.oom_control"):
-            return f"{top}/memory{path}/memory.oom_control"
+        if controllers == "":
+            nearest = f"{top}{path}/memory.events"
+        elif controllers == "memory":
+            nearest = f"{top}/memory{path}/memory.oom_control"
+        else:
+            continue
+        if os.access(nearest, os.R_OK):
+            return nearest
     return "/proc/vmstat"
 
 
@@ -131,7 +146,7 @@ def descendants(pid: int) -> list[int]:
 
 def family(pid: int) -> dict[int, int]:
     """As `descendants`, each with its parent; only they are looked at, so some may be missed."""
-    if not os.path.exists("/proc/thread-self/children"):
+    if not os.access("/proc/thread-self/children", os.R_OK):
         parents = _parents()
         return {child: parents[child] for child in descendants(pid) if child in parents}
     found: dict[int, int] = {}
@@ -147,8 +162,9 @@ def family(pid: int) -> dict[int, int]:
 def _children_of_threads(pid: int) -> list[int]:
     children = []
     try:
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            children += contents(f"/proc/{pid}/task/{thread}/children").split()
+        with os.scandir(f"/proc/{pid}/task") as threads:
+            for thread in threads:
+                children += contents(f"{thread.path}/children").split()
     except (FileNotFoundError, ProcessLookupError):
         pass  # it has ended, or one of its threads has: the next look sees more
     return [int(child) for child in children]

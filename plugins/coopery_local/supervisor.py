@@ -125,7 +125,7 @@ class Supervisor:
                 return 0
             if watch and time.monotonic() >= watch.due and watch.is_over():
                 return watch.seen
-            times = [t for t in (deadline, watch and watch.due) if t is not None]
+            times = [t for t in (deadline, watch.due if watch else None) if t is not None]
             rest = max(min(times) - time.monotonic(), 0.0) if times else None
             for descriptor, _ in self._poll.poll(None if rest is None else rest * 1000 + 1):
                 if descriptor == self._wakened:

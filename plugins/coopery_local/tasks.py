@@ -47,7 +47,8 @@ def run_task(work: TaskWork, workspace: Workspace) -> Made:
     command = [placeholders.render(placeholders.parse(item), values) for item in work.command]
     environ = environment_of(work, workspace, layout)
     started = time.monotonic()
-    with private_view(layout.mounts, workspace.folder / "root") as view:
+    root = workspace.folder / "root"
+    with private_view(layout.mounts, root, work.resources.shm) as view:
         ended = _run(command, environ, layout, view, work, workspace)
     facts: dict[str, Any] = {
         "exit_code": ended.exit_code,

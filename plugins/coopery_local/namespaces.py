@@ -148,7 +148,7 @@ def lacks_shm(size: float) -> tuple[str, str] | None:
 
 
 def _mount_shm(size: float) -> None:
-    options = f"size={int(size)},mode=1777".encode()
+    options = f"size={max(int(size), 1)},mode=1777".encode()  # 0 would mean any size
     flags = _MS_NOSUID | _MS_NODEV
     if _libc().mount(b"coopery", os.fsencode(_SHM), b"tmpfs", flags, options) != 0:
         message = f"no {_SHM} could be made: {os.strerror(ctypes.get_errno())}"

@@ -15,6 +15,9 @@ SHORTEST, LONGEST = 0.02, 0.25
 _FASTEST = 4e9
 """Bytes a second: a rate at which few tasks grow, from which the next look's time is reckoned."""
 
+_UNSEEN = (FileNotFoundError, ProcessLookupError, PermissionError)
+"""What looking at a process raises when it has ended, or is hidden because it is another user's."""
+
 _KCMP = {"x86_64": 312, "aarch64": 272, "riscv64": 272}
 """The number of the system call kcmp (2), by machine."""
 _KCMP_VM = 1
@@ -68,7 +71,7 @@ def _is_same_memory(one: int, other: int) -> bool:
     # the page. To overlook a fork is better than to kill who did nothing.
     try:
         sizes = [contents(f"/proc/{pid}/statm").split()[:2] for pid in (one, other)]
-    except (FileNotFoundError, ProcessLookupError):
+    except _UNSEEN:
         return False
     return sizes[0] == sizes[1]
 
@@ -77,16 +80,15 @@ def _held(pid: int) -> int:
     """Bytes in memory that a process cannot get back from a file, shared ones counted in full."""
     try:
         return _total(contents(f"/proc/{pid}/status"), (b"RssAnon", b"RssShmem"), b"VmRSS")
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return 0  # it has ended, or hides from everybody
+    except _UNSEEN:
+        return 0
 
 
 def _share(pid: int) -> int:
     """As `_held`, with each shared page divided by the number of those that share it."""
     try:
         rollup = contents(f"/proc/{pid}/smaps_rollup")
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
-        # It has ended, belongs to somebody else, or the kernel is an old one.
+    except _UNSEEN:  # or the kernel is one of before 4.14
         return _held(pid)
     return _total(rollup, (b"Pss_Anon", b"Pss_Shmem"), b"Pss")
 
@@ -165,8 +167,8 @@ def _children_of_threads(pid: int) -> list[int]:
         with os.scandir(f"/proc/{pid}/task") as threads:
             for thread in threads:
                 children += contents(f"{thread.path}/children").split()
-    except (FileNotFoundError, ProcessLookupError):
-        pass  # it has ended, or one of its threads has: the next look sees more
+    except _UNSEEN:
+        pass  # or one of its threads has ended: the next look sees more
     return [int(child) for child in children]
 
 
@@ -178,8 +180,8 @@ def _parents() -> dict[int, int]:
                 try:
                     # The name before it stands in brackets and may hold anything, brackets too.
                     rest = contents(f"{entry.path}/stat").rpartition(b")")[2]
-                except (FileNotFoundError, ProcessLookupError, PermissionError):
-                    continue  # it has ended, or belongs to somebody else
+                except _UNSEEN:
+                    continue
                 parents[int(entry.name)] = int(rest.split()[1])
     return parents
 

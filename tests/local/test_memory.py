@@ -257,6 +257,26 @@ def test_the_family_is_all_that_is_below(tmp_path: Path) -> None:
         process.wait()
 
 
+def test_who_cannot_be_looked_into_counts_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = proc.contents
+
+    def refuse(path: str) -> bytes:
+        if path.endswith("/smaps_rollup"):
+            raise PermissionError(path)
+        return whole(path)
+
+    monkeypatch.setattr(proc, "contents", refuse)
+    process = subprocess.Popen(["sleep", "600"])
+    try:
+        wait_until(lambda: proc._held(process.pid), "its start")
+        assert proc._share(process.pid) > 0
+    finally:
+        process.kill()
+    assert proc._held(process.pid) == 0  # dead, but unburied
+    process.wait()
+    assert proc._share(process.pid) == 0
+
+
 def test_looking_takes_a_small_part_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     def slow(pid: int) -> int:
         time.sleep(0.1)

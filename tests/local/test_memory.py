@@ -272,7 +272,7 @@ def test_who_cannot_be_looked_into_counts_in_full(monkeypatch: pytest.MonkeyPatc
         assert proc._share(process.pid) > 0
     finally:
         process.kill()
-    assert proc._held(process.pid) == 0  # dead, but unburied
+    wait_until(lambda: proc._held(process.pid) == 0, "its death")  # it is not yet buried
     process.wait()
     assert proc._share(process.pid) == 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from coopery.hooks import hookimpl
 if TYPE_CHECKING:
     from coopery.dependencies import ImagePlan, Layer
     from coopery.findings import Finding
-    from coopery.model import Image, Recipe
+    from coopery.model import Image, Recipe, Task
     from coopery.steps import Made, Step, Workspace
 
 NAME = "local"
@@ -30,6 +31,7 @@ def check(recipe: Recipe, runtime: str) -> Iterable[Problem]:
     if runtime != NAME:
         return
     for task in recipe.tasks.values():
+        yield from _check_shm(task)
         for name, output in task.outputs.items():
             folder = Path(output.mount or "/").parent
             if output.mount and (folder == Path("/") or folder.exists()):
@@ -38,6 +40,16 @@ def check(recipe: Recipe, runtime: str) -> Iterable[Problem]:
                 hint = "choose a folder that this machine does not have"
                 key = ("task", task.name, "outputs", name)
                 yield problem("bad-mount", message, key=key, hint=hint)
+
+
+def _check_shm(task: Task) -> Iterable[Problem]:
+    if task.resources.shm is None or os.geteuid() == 0:
+        return  # whom the system lets mount, gets a /dev/shm of any size
+    from coopery_local.namespaces import lacks_shm
+
+    if lack := lacks_shm(task.resources.shm):
+        key = ("task", task.name, "resources", "shm")
+        yield problem("no-shm", lack[0], key=key, hint=lack[1])
 
 
 @hookimpl(trylast=True)

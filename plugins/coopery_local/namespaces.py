@@ -20,12 +20,14 @@ from pathlib import Path
 from typing import Literal
 
 from coopery.errors import MachineError, Problem
+from coopery.quantities import show_bytes
 
 _CLONE_NEWNS = 0x00020000
 _CLONE_FS = 0x00000200
 _MS_RDONLY, _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE = 1, 32, 4096, 16384, 1 << 18
 _MS_NOSUID, _MS_NODEV = 2, 4
 _MNT_DETACH = 2
+_SHM = Path("/dev/shm")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,10 +87,16 @@ def _bind(source: Path, target: Path, read_only: bool) -> None:
 
 
 @contextlib.contextmanager
-def private_view(mounts: Sequence[Mount], root: Path) -> Iterator[View]:
-    """Set up what a task sees; undone at the end. Raises MachineError (`no-mounts`)."""
+def private_view(mounts: Sequence[Mount], root: Path, shm: float | None = None) -> Iterator[View]:
+    """Set up what a task sees; undone at the end. Raises MachineError (`no-mounts`, `no-shm`).
+
+    With `shm`, /dev/shm is the task's own and of that many bytes; where there are no mounts it is
+    the machine's, if that is no smaller.
+    """
     fixed = any(mount.fixed for mount in mounts)
     if not has_namespace():
+        if shm is not None and (lack := lacks_shm(shm)):
+            raise MachineError(Problem(slug="no-shm", message=lack[0], hint=lack[1]))
         if fixed:
             raise MachineError(
                 Problem(
@@ -105,6 +113,9 @@ def private_view(mounts: Sequence[Mount], root: Path) -> Iterator[View]:
         return
     done: list[Path] = []
     try:
+        if shm is not None:
+            _mount_shm(shm)
+            done.append(_SHM)
         if fixed:
             root.mkdir()
             # A mount of its own, so that everything below goes with one unmount.
@@ -122,6 +133,26 @@ def private_view(mounts: Sequence[Mount], root: Path) -> Iterator[View]:
     finally:
         for target in reversed(done):
             _libc().umount2(os.fsencode(target), _MNT_DETACH)
+
+
+def lacks_shm(size: float) -> tuple[str, str] | None:
+    """What is wrong with the machine's /dev/shm for a task that needs so many bytes, and a hint."""
+    there = 0
+    if _SHM.is_dir():
+        told = os.statvfs(_SHM)
+        there = told.f_blocks * told.f_frsize
+    if there >= size:
+        return None
+    message = f"{_SHM} of this machine has {show_bytes(there)}, not the {show_bytes(size)} of `shm`"
+    return message, "as root, tasks get one of their own; or lower `shm`, or enlarge it"
+
+
+def _mount_shm(size: float) -> None:
+    options = f"size={max(int(size), 1)},mode=1777".encode()  # 0 would mean any size
+    flags = _MS_NOSUID | _MS_NODEV
+    if _libc().mount(b"coopery", os.fsencode(_SHM), b"tmpfs", flags, options) != 0:
+        message = f"no {_SHM} could be made: {os.strerror(ctypes.get_errno())}"
+        raise MachineError(Problem(slug="no-shm", message=message, hint="drop `shm`"))
 
 
 def _point(source: Path, target: Path) -> None:

@@ -34,15 +34,28 @@ GRACE = 5.0
 _PULSE = 100
 """Milliseconds between two looks at the clock and at whether the run was cancelled."""
 
-_PROGRAM = "import sys; sys.path.append(sys.argv[1]); import supervisor; supervisor.main()"
+_PROGRAM = """
+import sys
+package = sys.modules["coopery_local"] = type(sys)("coopery_local")
+package.__path__ = sys.argv[1:]
+from coopery_local import supervisor
+supervisor.main()
+"""
+"""Imports the supervisor alone: without what this package's first module would bring along."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """How a process ended: `exit_code` is negative for a signal, `peak_memory` is in bytes."""
+    """How a process ended: `exit_code` is negative for a signal, memory is in bytes.
+
+    `over` is what it and all below it held when they were killed for exceeding their limit, else
+    0. `starved`: it was killed while the kernel killed processes for want of memory.
+    """
 
     exit_code: int
     peak_memory: int
+    over: int = 0
+    starved: bool = False
 
 
 def run_process(
@@ -57,12 +70,14 @@ def run_process(
     killed: threading.Event | None = None,
     root: Path | None = None,
     timeout: float | None = None,
+    memory: int | None = None,
 ) -> Ended:
     """Run a process to its end; when this returns or raises, nothing that it started lives.
 
     Its output is appended to `log`; it sees `root` as `/` if given. `folder` is the scratch folder
     that its HOME or TMPDIR is in, by which it is found should the supervisor be killed. Once
-    `cancelled` is set it must stop and has `GRACE` for it; with `killed` it loses what is left.
+    `cancelled` is set it must stop and has `GRACE` for it; with `killed` it loses what is left. All
+    that it started may hold `memory` bytes together, and is killed when it is seen to hold more.
 
     Raises OSError when it cannot be started, and StepError when it did not end by itself
     (`cancelled`, `task-timeout`), leaves behind what cannot be killed (`not-ended`), or lost its
@@ -76,6 +91,7 @@ def run_process(
         "cwd": os.fsencode(cwd),
         "root": None if root is None else os.fsencode(root),
         "log": os.fsencode(log),
+        "memory": memory,
     }
     try:
         supervisor.tell(request)
@@ -93,7 +109,12 @@ def run_process(
         raise _not_ended(answer["left"])
     if reason is not None:
         raise reason
-    return Ended(exit_code=os.waitstatus_to_exitcode(answer["status"]), peak_memory=answer["peak"])
+    return Ended(
+        exit_code=os.waitstatus_to_exitcode(answer["status"]),
+        peak_memory=max(answer["peak"], answer["over"]),
+        over=answer["over"],
+        starved=answer["starved"],
+    )
 
 
 def _lost() -> StepError:

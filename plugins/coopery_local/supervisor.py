@@ -17,12 +17,16 @@ import signal
 import sys
 import time
 
+from coopery_local.proc import Watch, children_of, descendants, oom_kills
+
 LINGER = 5.0
 """Seconds that killed processes have for disappearing; longer takes only what nobody can kill."""
 
 _PR_SET_CHILD_SUBREAPER = 36
 _DEFAULT = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals that Python or the supervisor ignores, and the processes it starts shall not."""
+_KILLED = (signal.SIGKILL, (128 + signal.SIGKILL) << 8)
+"""Wait statuses: killed, and having exited as a shell does whose child was killed."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # importing typing would take as long as all the rest
@@ -91,27 +95,38 @@ class Supervisor:
 
     def _perform(self, message: Message) -> Message:
         self._ended = None
+        limit = message["memory"]
+        watch = None if limit is None else Watch(limit)
+        kills = oom_kills()
         try:
             self._main = start(message)
         except OSError as error:
             return {"error": (error.errno, error.strerror)}
         except ValueError as error:  # a zero byte, or a variable with "=" in its name
             return {"error": (errno.EINVAL, str(error))}
-        self._see_through()
+        over = self._see_through(watch)
         left = self._end_children()
         status, peak = self._ended or (None, 0)
-        return {"status": status, "peak": peak, "left": left}
+        # The kernel counts before it kills; a shell says 137 where its child was killed.
+        starved = not over and status in _KILLED and oom_kills() > kills
+        return {"status": status, "peak": peak, "left": left, "over": over, "starved": starved}
 
-    def _see_through(self) -> None:
-        """Wait for the process to end, or, once told to stop, for all that it started."""
+    def _see_through(self, watch: Watch | None) -> int:
+        """Wait for the process to end, or, once told to stop, for all that it started.
+
+        Returns early, with what is held, when that is more memory than `watch` allows; else 0.
+        """
         deadline: float | None = None
         while True:
             children = self._reap()
             if self._ended and (deadline is None or not children):
-                return
-            rest = None if deadline is None else deadline - time.monotonic()
-            if rest is not None and rest <= 0:
-                return
+                return 0
+            if deadline is not None and time.monotonic() >= deadline:
+                return 0
+            if watch and time.monotonic() >= watch.due and watch.is_over():
+                return watch.seen
+            times = [t for t in (deadline, watch.due if watch else None) if t is not None]
+            rest = max(min(times) - time.monotonic(), 0.0) if times else None
             for descriptor, _ in self._poll.poll(None if rest is None else rest * 1000 + 1):
                 if descriptor == self._wakened:
                     self._drain()
@@ -194,48 +209,6 @@ def start(message: Message) -> int:
             os.chroot(".")
         os.close(outside)
         os.close(log)
-
-
-def children_of(pid: int) -> list[int]:
-    """The children of a process with one thread."""
-    try:
-        return [int(child) for child in _contents(f"/proc/{pid}/task/{pid}/children").split()]
-    except FileNotFoundError:  # a kernel without that file
-        return [child for child, parent in _parents().items() if parent == pid]
-
-
-def descendants(pid: int) -> list[int]:
-    """All processes below one, as far as they can be seen just now."""
-    found = [pid]
-    parents = _parents()
-    for ancestor in found:
-        found += [child for child, parent in parents.items() if parent == ancestor]
-    return found[1:]
-
-
-def _parents() -> dict[int, int]:
-    parents = {}
-    with os.scandir("/proc") as entries:
-        for entry in entries:
-            if entry.name.isdigit():
-                try:
-                    # The name before it stands in brackets and may hold anything, brackets too.
-                    rest = _contents(f"{entry.path}/stat").rpartition(b")")[2]
-                except (FileNotFoundError, ProcessLookupError, PermissionError):
-                    continue  # it has ended, or belongs to somebody else
-                parents[int(entry.name)] = int(rest.split()[1])
-    return parents
-
-
-def _contents(path: str) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        data = b""
-        while part := os.read(descriptor, 1 << 16):
-            data += part
-        return data
-    finally:
-        os.close(descriptor)
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

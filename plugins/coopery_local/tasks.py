@@ -15,6 +15,7 @@ from typing import Any
 from coopery import placeholders
 from coopery.errors import StepError, problem
 from coopery.files import beneath
+from coopery.quantities import show_bytes
 from coopery.steps import Made, Workspace
 from coopery.tasks import Channel, TaskWork
 from coopery_local.namespaces import Mount, View, private_view
@@ -46,13 +47,16 @@ def run_task(work: TaskWork, workspace: Workspace) -> Made:
     command = [placeholders.render(placeholders.parse(item), values) for item in work.command]
     environ = environment_of(work, workspace, layout)
     started = time.monotonic()
-    with private_view(layout.mounts, workspace.folder / "root") as view:
+    root = workspace.folder / "root"
+    with private_view(layout.mounts, root, work.resources.shm) as view:
         ended = _run(command, environ, layout, view, work, workspace)
     facts: dict[str, Any] = {
         "exit_code": ended.exit_code,
         "seconds": round(time.monotonic() - started, 6),
         "peak_memory": ended.peak_memory,
     }
+    if ended.over or ended.starved:
+        raise _out_of_memory(ended, work, facts)
     if ended.exit_code:
         message = f"{_shown(ended.exit_code)}: {work.shown}"
         raise StepError(problem("task-failed", message), facts=facts)
@@ -62,6 +66,22 @@ def run_task(work: TaskWork, workspace: Workspace) -> Made:
             hint = f"it is expected at {{outputs.{name}}}, this time {layout.outputs[name]}"
             raise StepError(problem("missing-output", message, hint=hint), facts=facts)
     return Made(outputs=layout.results, facts=facts)
+
+
+def _out_of_memory(ended: Ended, work: TaskWork, facts: dict[str, Any]) -> StepError:
+    limit = work.resources.memory
+    if ended.over and limit is not None:
+        # 137 whatever a shell above would have made of it: as container engines say it.
+        facts = {**facts, "exit_code": 128 + signal.SIGKILL}
+        seen, excess = show_bytes(ended.over), show_bytes(ended.over - limit)
+        over = f"{excess} over its limit of {show_bytes(limit)}"
+        message = f"killed at {seen} of memory, {over}: {work.shown}"
+        hint = "raise `memory` under the task's `resources`"
+    else:
+        how = _shown(ended.exit_code)
+        message = f"{how} while the kernel killed for want of memory: {work.shown}"
+        hint = "say what the task needs by `memory` under its `resources`, or run fewer at a time"
+    return StepError(problem("out-of-memory", message, hint=hint), facts=facts)
 
 
 def _shown(exit_code: int) -> str:
@@ -183,6 +203,7 @@ def _run(
         message = f"there is no command {command[0]!r}"
         hint = f"it was looked for in {environ['PATH']}"
         raise StepError(problem("command-not-found", message, hint=hint))
+    limit = work.resources.memory
     try:
         return run_process(
             command,
@@ -195,6 +216,7 @@ def _run(
             cancelled=workspace.cancelled,
             killed=workspace.killed,
             timeout=work.timeout,
+            memory=None if limit is None else int(limit),
         )
     except OSError as error:
         message = f"{shlex.join(command[:1])} could not be started: {error.strerror}"

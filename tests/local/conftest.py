@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from coopery.testing import Project, make_project
-from coopery_local.supervisor import descendants
+from coopery_local.proc import descendants
 
 SECONDS = 30
 """How long to wait for what must happen: much longer than it takes, for loaded machines."""

@@ -25,6 +25,7 @@ def in_thread(
     *commands: list[str],
     cancelled: threading.Event | None = None,
     killed: threading.Event | None = None,
+    memory: int | None = None,
 ) -> list[Ended | Exception]:
     """Run commands one after another in one new thread, as a scheduler would."""
     answers: list[Ended | Exception] = []
@@ -41,6 +42,7 @@ def in_thread(
                     folder=folder,
                     cancelled=cancelled or threading.Event(),
                     killed=killed,
+                    memory=memory,
                 )
             except Exception as error:
                 answers.append(error)

@@ -179,7 +179,7 @@ def _runs(parser: argparse.ArgumentParser) -> None:
 
 def _stop(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "run", nargs="?", metavar="RUN", help="default: the only one of the recipe under way"
+        "living_run", nargs="?", metavar="RUN", help="default: the only one of the recipe under way"
     )
     parser.add_argument("--now", action="store_true", help="give tasks no time to end")
     parser.add_argument(

@@ -25,8 +25,8 @@ def run(context: Context) -> int:
     """
     arguments = context.arguments
     with open_store(context.plugins, context.settings) as store:
-        if arguments.run is not None:
-            found = find_run(store, arguments.run)
+        if arguments.living_run is not None:
+            found = find_run(store, arguments.living_run)
         else:
             found = _only(History(store, recipe_if_any(context)))
         if not store.stop_run(found, force=arguments.now):

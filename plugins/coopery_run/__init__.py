@@ -51,6 +51,9 @@ def add_commands() -> Sequence[Command]:
 def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="what to bring up to date")
     parser.add_argument("-n", "--dry-run", action="store_true", help="tell what would be done")
+    parser.add_argument(
+        "--watch", action="store_true", help="run again whenever a file changes that was read"
+    )
     parser.add_argument("--force", action="store_true", help="run the targets though remembered")
     parser.add_argument("--force-all", action="store_true", help="run every task though remembered")
     parser.add_argument(
@@ -73,6 +76,13 @@ def run_command(context: Context) -> int:
     from coopery.session import run
 
     arguments = context.arguments
+    watcher = None
+    if arguments.watch:
+        from coopery_run import watching
+
+        watcher = watching.watcher()
+        if watcher is None:
+            return watching.watch(context)
     options = context.settings.get(RunOptions)
     request = Request(
         file=arguments.file,
@@ -87,6 +97,8 @@ def run_command(context: Context) -> int:
     if arguments.dry_run:
         return _dry_run(context, request)
     done = run(request, context.plugins, context.settings)
+    if watcher is not None:
+        watching.tell_reads(watcher, done.plan, context)
     context.answer(done.record, "")
     context.tell(summary(done.report))
     return done.report.exit_code

@@ -244,7 +244,7 @@ class Watched:
             if path not in own
             and found is not None
             and isinstance(found[0], int)
-            and max(found[1:3]) > moment  # type: ignore[type-var]
+            and max(found[1:3]) > moment
         ]
 
     def describe(self) -> str:

@@ -90,9 +90,7 @@ def test_what_is_affected_runs_again(watch: Watch) -> None:
     assert "3 done" in watch.idle()
     project.write("raw.txt", "2\n")
     told = watch.idle()
-    assert "changed: raw.txt\n" in told and "1 done, 1 cached" in told.replace(
-        "2 cached", "1 cached"
-    )
+    assert "changed: raw.txt\n" in told and "1 done, 2 cached" in told
     assert project.read("build/raw") == "2\na\n"
     project.write("more/b", "b\n")  # a new file in a folder that is read
     assert "changed: more/b\n" in watch.idle()

@@ -54,6 +54,9 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--watch", action="store_true", help="run again whenever a file changes that was read"
     )
+    parser.add_argument(
+        "--shell", action="store_true", help="open a shell in the place of the one TARGET"
+    )
     parser.add_argument("--force", action="store_true", help="run the targets though remembered")
     parser.add_argument("--force-all", action="store_true", help="run every task though remembered")
     parser.add_argument(
@@ -94,6 +97,10 @@ def run_command(context: Context) -> int:
         fail_fast=options.fail_fast,
         lock=LockPolicy.LOCKED if options.locked else LockPolicy.RENEW,
     )
+    if arguments.shell:
+        from coopery_run.shells import open_shell
+
+        return open_shell(context, request)
     if arguments.dry_run:
         return _dry_run(context, request)
     done = run(request, context.plugins, context.settings)

@@ -126,10 +126,10 @@ def _modules_below(root: Path) -> Iterator[str]:
 def watch(context: Context) -> int:
     """Run, wait for a change, and run again, until Ctrl-C; 130 then.
 
-    Raises RecipeError (`bad-command-line`) together with `--dry-run`.
+    Raises RecipeError (`bad-command-line`) together with `--dry-run` or `--shell`.
     """
-    if context.arguments.dry_run:
-        message = "--watch runs, --dry-run does not"
+    if context.arguments.dry_run or context.arguments.shell:
+        message = "--watch runs tasks, --dry-run and --shell do not"
         raise RecipeError(Problem(slug="bad-command-line", message=message, hint="use one of them"))
     files = Watched(root=_root(context), home=context.settings.home)
     with _Child() as child:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from coopery.errors import Problem, RecipeError, StepError
@@ -46,8 +46,8 @@ def visit(request: Request, plugins: Plugins, settings: Settings) -> int:
             return code
         identities = Identities(store, plan.steps)
         lacking = _lacking(plan, step, identities, store)
-        if lacking:
-            message = f"the bytes of {', '.join(lacking)} went missing"
+        if lacking.steps:
+            message = f"the bytes of {', '.join(lacking.steps)} went missing"
             raise StepError(Problem(slug="lost-bytes", message=message, hint="try again"))
         problems = plugins.authorize(step)
         if problems:
@@ -77,18 +77,30 @@ def _bring_up_to_date(
     )
     # Once for results that are out of date, and once more for bytes that nobody else wanted.
     for _ in range(2):
-        lacking = _lacking(plan, step, Identities(store, plan.steps), store)
-        if not lacking:
+        found = _lacking(plan, step, Identities(store, plan.steps), store)
+        if not found.steps:
             return 0
         policy = policy_of(replace(request, force=False, force_all=False), before, settings)
-        policy = replace(policy, forced=frozenset(lacking) & set(step.waits_for))
+        policy = replace(policy, forced=frozenset(found.steps if found.known else ()))
         code = run_plan(before, policy, store, plugins, settings, tell).report.exit_code
         if code:
             return code
     return 0
 
 
-def _lacking(plan: Plan, step: Step, identities: Identities, store: Store) -> list[str]:
+@dataclass(frozen=True, kw_only=True)
+class _Lacking:
+    """What stands between a step and its needs.
+
+    `steps` are those without a result, or, when all results are `known`, those whose bytes are
+    gone.
+    """
+
+    steps: tuple[str, ...]
+    known: bool = False
+
+
+def _lacking(plan: Plan, step: Step, identities: Identities, store: Store) -> _Lacking:
     """The first step without a remembered result, else those whose bytes this step lacks.
 
     Fills in what is known of the outputs.
@@ -99,16 +111,13 @@ def _lacking(plan: Plan, step: Step, identities: Identities, store: Store) -> li
         try:
             key = identities.key_of(each)
         except Vanished:
-            return [name]  # to run it says what is wrong
+            return _Lacking(steps=(name,))  # to run it says what is wrong
         record = store.recall([key]).get(key)
         if record is None and not each.work.in_place:
-            return [name]
+            return _Lacking(steps=(name,))
         identities.outputs[name] = record.outputs if record else in_place(each, key)
     wanted = {source for need in step.needs for source in need.outputs}
     known = identities.outputs
     store.lease(known[source.step][source.output] for source in wanted)
-    return [
-        source.step
-        for source in sorted(wanted, key=lambda source: (source.step, source.output))
-        if store.find(known[source.step][source.output]) is None
-    ]
+    gone = {s.step for s in wanted if store.find(known[s.step][s.output]) is None}
+    return _Lacking(steps=tuple(sorted(gone)), known=True)

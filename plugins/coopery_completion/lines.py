@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 _SPECIAL = frozenset(" \t\"'\\`$&|;<>()*?!#{}")
 _QUOTES = "\"'"
+_KEPT = "@$"
+"""Breaks that belong to the word after them: bash asks readline to keep them, for the names of
+hosts and variables."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +59,7 @@ def replacement(candidate: str, line: Line, breaks: str) -> str:
     if line.quote:
         return candidate
     word = line.words[-1]
-    cut = 1 + max(word.rfind(character) for character in breaks if character not in _QUOTES)
+    last = max(word.rfind(character) for character in breaks if character not in _QUOTES)
+    cut = last if last >= 0 and word[last] in _KEPT else last + 1
     rest = candidate[cut:] if candidate.startswith(word[:cut]) else candidate
     return "".join(f"\\{c}" if c in _SPECIAL else c for c in rest)

@@ -167,7 +167,7 @@ def test_bash_is_given_what_follows_the_last_break() -> None:
     def given(candidate: str, line: str) -> str:
         return replacement(candidate, split(line), BREAKS)
 
-    assert given("fit@fold=10", "coopery run fit@fo") == "fold=10"
+    assert given("fit@fold=10", "coopery run fit@fo") == "@fold=10"
     assert given("fit@fold=10", "coopery run fit@fold=1") == "10"
     assert given("fit@fold=10", "coopery run 'fit@fo") == "fit@fold=10"
     assert given("--file=a:b c", "coopery run --file=a:b") == "b\\ c"
@@ -236,6 +236,9 @@ TYPED = [
     ("coopery valid\t", ["coopery", "validate"]),
     ("coopery run pre\t", ["coopery", "run", "prepare"]),
     ("coopery run fit@fold=1\t", ["coopery", "run", "fit@fold=10,kind=x"]),
+    ("coopery run solo@\t", ["coopery", "run", "solo@n=7"]),
+    ("coopery run solo@n\t", ["coopery", "run", "solo@n=7"]),
+    ("coopery get 'solo[n\t", ["coopery", "get", "solo[n=7].o"]),
     ("coopery run 'fit@fold=1\t", ["coopery", "run", "fit@fold=10,kind=x"]),
     ("coopery run prepare 'fit[fold=1\t", ["coopery", "run", "prepare", "fit[fold=10,kind=x]"]),
     ("coopery get fit@fold=10,kind=x.n\t", ["coopery", "get", "fit@fold=10,kind=x.notes"]),
@@ -253,6 +256,8 @@ def test_in_a_real_shell(shell: str, recipe: Project) -> None:
         pytest.skip(f"{shell} is not installed")
     recipe.write("a:b.toml", "[task.only]\ncommand = 'true'\n")
     recipe.write("other.toml", RECIPE)
+    solo = "[task.solo]\nmatrix.n = [7]\ncommand = 'true'\noutputs.o = {}\n"
+    recipe.write("recipe.toml", f"{recipe.read('recipe.toml')}\n{solo}")
     command, setup = SHELLS[shell]
     terminal = Terminal(command, recipe)
     try:

@@ -107,7 +107,8 @@ def start(project: Project) -> Iterator[Start]:
 def test_a_shell_sees_what_the_task_would(project: Project, start: Start) -> None:
     shell = start("fit@fold=1")
     told = shell.type("", "(fit@fold=1) $ ")
-    assert "start    first" in told and "a shell in the place of fit@fold=1" in told
+    assert "start    first" in told and "--force" not in told
+    assert "a shell in the place of fit@fold=1" in told
     model = told.split("output model: ")[1].split("\r\n")[0]
     assert f"echo 1 > {model}; exit 3" in told
     assert shell.ask('cat "$COOPERY_INPUT_I" "$COOPERY_INPUT_RAW"') == "one\nraw\n"

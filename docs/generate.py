@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from coopery import hooks, recipes
+from coopery import hooks, recipes, record_schema
 from coopery.commands import Command
 from coopery.hooks import PROJECT
 from coopery.options import CoreOptions, add_flags
@@ -65,6 +65,11 @@ def schema_text(plugins: Plugins) -> str:
     return json.dumps(recipes.schema(plugins.declare_facets()), indent=2, ensure_ascii=False) + "\n"
 
 
+def record_schema_text(plugins: Plugins) -> str:
+    """`record.schema.json`."""
+    return json.dumps(record_schema.schema(), indent=2, ensure_ascii=False) + "\n"
+
+
 def table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     """A Markdown table."""
     lines = [header, tuple("---" for _ in header), *rows]
@@ -87,7 +92,8 @@ def arguments_of(command: Command) -> list[tuple[str, str]]:
     parser = argparse.ArgumentParser(add_help=False)
     command.configure(parser)
     add_flags(parser, tuple(kind for kind in command.options if kind is not CoreOptions))
-    return [(flags_of(action), action.help or "") for action in parser._actions]
+    hidden = argparse.SUPPRESS
+    return [(flags_of(a), a.help or "") for a in parser._actions if a.help != hidden]
 
 
 def commands_text(plugins: Plugins) -> str:
@@ -187,6 +193,7 @@ def hooks_text(plugins: Plugins) -> str:
 
 FILES: Mapping[str, Callable[[Plugins], str]] = {
     "recipe.schema.json": schema_text,
+    "record.schema.json": record_schema_text,
     "commands.md": commands_text,
     "options.md": options_text,
     "hooks.md": hooks_text,

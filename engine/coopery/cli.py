@@ -59,7 +59,7 @@ def _run(arguments: list[str]) -> int:
     without, arguments = _without(arguments)
     plugins = Plugins.discover(without)
     kinds = plugins.declare_options()
-    parser = _parser(plugins, arguments[0] if arguments else None)
+    parser = make_parser(plugins, arguments[0] if arguments else None)
     namespace = parser.parse_args(arguments)
     command: Command | None = getattr(namespace, "command", None)
     if command is None:
@@ -90,7 +90,7 @@ def _without(arguments: list[str]) -> tuple[list[str], list[str]]:
     return names, rest
 
 
-def _parser(plugins: Plugins, first: str | None) -> argparse.ArgumentParser:
+def make_parser(plugins: Plugins, first: str | None) -> argparse.ArgumentParser:
     """The parser of the command that the `first` argument names, else of all.
 
     A call needs no other's arguments, and making them all takes longer than reading a recipe.

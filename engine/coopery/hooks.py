@@ -235,6 +235,20 @@ def perform(step: Step, workspace: Workspace) -> Made | None:
     """
 
 
+@hookspec(firstresult=True)
+def open_shell(step: Step, workspace: Workspace) -> int | None:
+    """First: an interactive shell in which this step's work could be done by hand.
+
+    It sees what the step would: its inputs, variables, working folder and programs. The answer is
+    the shell's exit code; what it made is not looked at.
+
+    @hookimpl
+    def open_shell(step, workspace):
+        if isinstance(step.work, Greeting):
+            return subprocess.run(["sh", "-i"], cwd=workspace.folder).returncode
+    """
+
+
 @hookspec
 def diagnose(  # type: ignore[empty-body]
     home: Path, settings: Settings, mend: bool, quick: bool

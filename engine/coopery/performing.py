@@ -54,22 +54,9 @@ class Performer:
         scratch = self._store.scratch(step.name)
         folder = self._store.place(key) if step.work.in_place else scratch
         try:
-            inputs, gathered = self._open_needs(step, scratch)
-            workspace = Workspace(
-                step=step,
-                folder=folder if step.work.in_place else folder / "work",
-                inputs=inputs,
-                gathered=gathered,
-                log=self._store.log_path(self._run, step.name),
-                home=self._home,
-                key=key,
-                cancelled=self._stop.asked,
-                killed=self._stop.forced,
-                run=self._run,
-                devices=devices,
-            )
-            workspace.folder.mkdir(exist_ok=True)
-            workspace.log.parent.mkdir(parents=True, exist_ok=True)
+            folder = folder if step.work.in_place else folder / "work"
+            log = self._store.log_path(self._run, step.name)
+            workspace = self._workspace(step, key, scratch, folder, log, devices)
             made = self._plugins.perform(step, workspace)
             self._check_inputs(step)
             if step.work.in_place:
@@ -78,6 +65,41 @@ class Performer:
             return made, {output: self._store.put(made.outputs[output]) for output in step.outputs}
         finally:
             _remove(scratch)
+
+    def visit(self, step: Step, key: str) -> int:
+        """Open a shell where the work would be done; its exit code. Nothing of it stays."""
+        scratch = self._store.scratch(step.name)
+        try:
+            workspace = self._workspace(step, key, scratch, scratch / "work", scratch / "log")
+            return self._plugins.open_shell(step, workspace)
+        finally:
+            _remove(scratch)
+
+    def _workspace(
+        self,
+        step: Step,
+        key: str,
+        scratch: Path,
+        folder: Path,
+        log: Path,
+        devices: tuple[int, ...] = (),
+    ) -> Workspace:
+        inputs, gathered = self._open_needs(step, scratch)
+        folder.mkdir(exist_ok=True)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        return Workspace(
+            step=step,
+            folder=folder,
+            inputs=inputs,
+            gathered=gathered,
+            log=log,
+            home=self._home,
+            key=key,
+            cancelled=self._stop.asked,
+            killed=self._stop.forced,
+            run=self._run,
+            devices=devices,
+        )
 
     def _open_needs(
         self, step: Step, scratch: Path

@@ -265,6 +265,14 @@ class Plugins:
             raise MachineError(Problem(slug="no-performer", message=message))
         return made
 
+    def open_shell(self, step: Step, workspace: Workspace) -> int:
+        """Open a shell where a step's work is done; its exit code. Raises MachineError."""
+        code: int | None = self._first("open_shell", step=step, workspace=workspace)
+        if code is None:
+            message = f"no plugin opens a shell for {step.name} (work of kind {step.work.kind!r})"
+            raise MachineError(Problem(slug="no-shell", message=message))
+        return code
+
     def diagnose(
         self, home: Path, settings: Settings, mend: bool, quick: bool = False
     ) -> list[Finding]:

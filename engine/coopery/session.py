@@ -106,22 +106,34 @@ def run(
     plan = make_plan(opened, request, plugins, settings)
     with open_store(plugins, settings) as store:
         policy = policy_of(request, plan, settings)
-        run_id = new_run_id()
-        _clear_away(plugins, settings, tell)
-        stop = Stop()
-        recorder = Recorder(plan, store, run_id, lambda force: stop.ask(force=force))
+        return run_plan(plan, policy, store, plugins, settings, tell)
 
-        def emit(event: Event) -> None:
-            recorder.observe(event)
-            tell([event])
 
-        try:
-            report = running.run(plan, plugins, store, policy, run_id, settings.home, emit, stop)
-        except BaseException:
-            recorder.abandon()
-            raise
-        record = recorder.finish(report)
-        tell([Event(kind="recorded", time=time.time(), record=record)])
+def run_plan(
+    plan: Plan,
+    policy: Policy,
+    store: Store,
+    plugins: Plugins,
+    settings: Settings,
+    tell: Callable[[Sequence[Event]], None],
+) -> Done:
+    """Run a plan and record it."""
+    run_id = new_run_id()
+    _clear_away(plugins, settings, tell)
+    stop = Stop()
+    recorder = Recorder(plan, store, run_id, lambda force: stop.ask(force=force))
+
+    def emit(event: Event) -> None:
+        recorder.observe(event)
+        tell([event])
+
+    try:
+        report = running.run(plan, plugins, store, policy, run_id, settings.home, emit, stop)
+    except BaseException:
+        recorder.abandon()
+        raise
+    record = recorder.finish(report)
+    tell([Event(kind="recorded", time=time.time(), record=record)])
     return Done(plan=plan, report=report, record=record)
 
 

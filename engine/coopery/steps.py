@@ -450,6 +450,10 @@ class Store(Protocol):
         """The ids of the runs that are kept, latest first."""
         ...
 
+    def living(self) -> Sequence[str]:
+        """The ids of the runs whose process lives, latest first; no record is read for that."""
+        ...
+
     def read_run(self, run: str) -> Mapping[str, Any]:
         """A run's record. Raises RecipeError (`unknown-run`).
 

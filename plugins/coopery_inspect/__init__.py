@@ -13,7 +13,7 @@ from coopery.hooks import hookimpl
 
 @hookimpl
 def add_commands() -> Sequence[Command]:
-    """`list`, `graph`, `why`, `logs`, `show`, `get`, `validate`, `init`, `plugins`, `schema`."""
+    """What there is, what was and what runs: `list`, `why`, `runs`, `status`, `logs` and others."""
     return [
         Command(
             name="list",
@@ -38,9 +38,34 @@ def add_commands() -> Sequence[Command]:
         ),
         Command(
             name="logs",
-            help="print what a task printed when it last ran",
+            help="print what a task printed when it last ran, or prints as it runs",
             run=_run("logs"),
             configure=_logs,
+            json=True,
+            recipe=False,
+            epilog="With -f, which names the recipe elsewhere, the log of a run under way is "
+            "printed as it grows until the task has ended; a task that has not started is waited "
+            "for.",
+        ),
+        Command(
+            name="status",
+            help="tell what runs now",
+            run=_run("status"),
+            configure=_status,
+            json=True,
+        ),
+        Command(
+            name="runs",
+            help="list the runs of the recipe, latest first",
+            run=_run("overview"),
+            configure=_runs,
+            json=True,
+        ),
+        Command(
+            name="stop",
+            help="end a run that is under way, as Ctrl-C does where it runs",
+            run=_run("ending"),
+            configure=_stop,
             json=True,
         ),
         Command(
@@ -82,8 +107,9 @@ def add_commands() -> Sequence[Command]:
         ),
         Command(
             name="schema",
-            help="print the JSON Schema of recipe.toml",
+            help="print the JSON Schema of recipe.toml, or of a run's record",
             run=_run("listing", "run_schema"),
+            configure=_schema,
             json=True,
             recipe=False,
         ),
@@ -130,8 +156,39 @@ def _why(parser: argparse.ArgumentParser) -> None:
 
 
 def _logs(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("task", metavar="TASK", help="a task, an instance, a glob, or a step")
+    parser.add_argument(
+        "tasks", nargs="*", metavar="TASK", help="a task, an instance, a glob, or a step"
+    )
     parser.add_argument("--run", metavar="RUN", help="of this run (default: the latest)")
+    parser.add_argument("-f", "--follow", action="store_true", help="go on as long as it runs")
+    parser.add_argument("--failed", action="store_true", help="of the steps that failed")
+    parser.add_argument("--tail", type=int, metavar="N", help="only the last N lines")
+    parser.add_argument("--file", metavar="FILE", help="the recipe (default: nearest)")
+
+
+def _status(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", nargs="?", metavar="RUN", help="this one, under way or not")
+
+
+def _runs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--all", action="store_true", help="of all recipes")
+    parser.add_argument(
+        "--limit", type=int, default=20, metavar="N", help="at most so many (default: 20)"
+    )
+
+
+def _stop(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "living_run", nargs="?", metavar="RUN", help="default: the only one of the recipe under way"
+    )
+    parser.add_argument("--now", action="store_true", help="give tasks no time to end")
+    parser.add_argument(
+        "--no-wait", dest="wait", action="store_false", help="do not wait until it has ended"
+    )
+
+
+def _schema(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--record", action="store_true", help="that of a run's record")
 
 
 def _show(parser: argparse.ArgumentParser) -> None:

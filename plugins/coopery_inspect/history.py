@@ -52,8 +52,23 @@ class History:
         for _, second in groupby(kept, key=lambda run: run.partition("-")[0]):
             for run in sorted(second, key=self._started, reverse=True):
                 document = self.read(run)
-                if document and (not self.file or document["recipe"] == str(self.file)):
+                if document and self._is_mine(document):
                     yield run
+
+    def living(self) -> Iterator[Document]:
+        """The records of this recipe's runs under way, latest first."""
+        for run in self.store.living():
+            document = self.read(run)
+            # It may have ended since the store was asked.
+            if document and document["state"] == "running" and self._is_mine(document):
+                yield document
+
+    def read_or_raise(self, run: str) -> Document:
+        """A run's record. Raises RecipeError (`unknown-run`) and MachineError (`run-damaged`)."""
+        return read_run(self.store, run)
+
+    def _is_mine(self, document: Document) -> bool:
+        return self.file is None or bool(document["recipe"] == str(self.file))
 
     def _started(self, run: str) -> str:
         return (self.read(run) or {}).get("started") or ""
@@ -118,3 +133,13 @@ def find_run(store: Store, given: str) -> str:
 def recipe_file(context: Context) -> Path:
     """The recipe that `-f` names, or the nearest; it is not read. Raises RecipeError."""
     return recipes.find(Path.cwd(), context.arguments.file, context.plugins.recipe_names())
+
+
+def recipe_if_any(context: Context) -> Path | None:
+    """As `recipe_file`; outside any project None, which stands for all recipes."""
+    try:
+        return recipe_file(context)
+    except RecipeError as error:
+        if context.arguments.file is not None or any(p.slug != "no-recipe" for p in error.problems):
+            raise
+        return None

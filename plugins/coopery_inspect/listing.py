@@ -127,9 +127,12 @@ def run_plugins(context: Context) -> int:
 
 
 def run_schema(context: Context) -> int:
-    """Print the schema that an editor checks recipe.toml by; it is JSON either way."""
-    from coopery.recipes import schema
+    """Print the schema of recipes, or of records with `--record`; it is JSON either way."""
+    from coopery import recipes, record_schema
 
-    document = schema(context.plugins.declare_facets())
+    if context.arguments.record:
+        document = record_schema.schema()
+    else:
+        document = recipes.schema(context.plugins.declare_facets())
     context.answer(document, json.dumps(document, indent=2))
     return 0

@@ -1,4 +1,4 @@
-"""`logs`: what a step printed when it last ran."""
+"""`logs`: what steps printed when they last ran."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from coopery import expanding
 from coopery.commands import Context
 from coopery.errors import Problem, RecipeError
 from coopery.opening import Request, open_recipe
 from coopery.session import open_store
-from coopery_inspect.history import History, find_run, recipe_file
+from coopery.steps import Store
+from coopery_inspect.history import History, find_run, recipe_file, recipe_if_any
+
+_BLOCK = 64 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,36 +36,90 @@ def run(context: Context) -> int:
 
     Raises RecipeError: `unknown-target`, `unknown-run`, or `no-log` when none of them ever ran.
     """
-    arguments = context.arguments
+    _check(context)
     with open_store(context.plugins, context.settings) as store:
-        if arguments.run is not None:
-            history = History(store, None)
-            runs: Sequence[str] = (find_run(store, arguments.run),)
+        if context.arguments.follow and (run := _under_way(context, store)) is not None:
+            from coopery_inspect.following import follow
+
+            return follow(context, History(store, None), run)
+        logs = _failed(context, store) if context.arguments.failed else _named(context, store)
+        if context.arguments.json:
+            context.answer([_document(log, context.arguments.tail) for log in logs], "")
         else:
-            history = History(store, recipe_file(context))
-            runs = tuple(history.runs())
-        names = _names(context, history, runs)
-        found = [_find(history, runs, name) for name in names]
-        logs = [log for log in found if log is not None]
-        if not logs:
-            where = f" in run {runs[0]}" if arguments.run is not None else ""
-            message = f"{arguments.task} has no log: it did not run{where}"
-            hint = f"run it: coopery run {arguments.task}"
-            raise RecipeError(Problem(slug="no-log", message=message, hint=hint))
-        document = [
-            {
-                "step": log.step,
-                "run": log.run,
-                "path": str(log.path) if log.path else None,
-                "text": log.path.read_text("utf-8", "replace") if log.path else "",
-                "note": log.note or None,
-            }
-            for log in (logs if arguments.json else ())
-        ]
-        context.answer(document, "")
-        if not arguments.json:
             _print(context, logs)
     return 0
+
+
+def _check(context: Context) -> None:
+    """Raises RecipeError for flags that do not go together."""
+    arguments = context.arguments
+    message = hint = None
+    if not arguments.tasks and not arguments.failed:
+        message, hint = "no task is named", "name one, or ask for --failed"
+    elif arguments.follow and arguments.json:
+        message, hint = "--json answers once, --follow goes on", "use one of them"
+    elif arguments.follow and arguments.failed:
+        message, hint = "what has failed is not followed", "use --failed or --follow"
+    elif arguments.tail is not None and arguments.tail < 0:
+        message = f"--tail: expected at least 0, found {arguments.tail}"
+    if message is not None:
+        raise RecipeError(Problem(slug="bad-command-line", message=message, hint=hint))
+
+
+def _under_way(context: Context, store: Store) -> str | None:
+    """The run to follow: the one that is named, else the recipe's latest under way, if any."""
+    if context.arguments.run is not None:
+        found = find_run(store, context.arguments.run)
+        return found if found in store.living() else None
+    living = History(store, recipe_file(context)).living()
+    return next((str(document["run"]) for document in living), None)
+
+
+def _named(context: Context, store: Store) -> list[Log]:
+    """The latest logs of the steps that are named."""
+    arguments = context.arguments
+    if arguments.run is not None:
+        history = History(store, None)
+        runs: Sequence[str] = (find_run(store, arguments.run),)
+    else:
+        history = History(store, recipe_file(context))
+        runs = tuple(history.runs())
+    names = _names(context, history, runs)
+    logs = [log for log in (_find(history, runs, name) for name in names) if log is not None]
+    if not logs:
+        shown = " ".join(arguments.tasks)
+        where = f" in run {runs[0]}" if arguments.run is not None else ""
+        message = f"{shown} has no log: it did not run{where}"
+        raise RecipeError(Problem(slug="no-log", message=message, hint=f"run it: {_again(shown)}"))
+    return logs
+
+
+def _again(shown: str) -> str:
+    return f"coopery run {shown}"
+
+
+def _failed(context: Context, store: Store) -> list[Log]:
+    """The logs of the steps that failed in a run: the one that is named, else the latest."""
+    arguments = context.arguments
+    history = History(store, recipe_if_any(context))
+    if arguments.run is not None:
+        run = find_run(store, arguments.run)
+    else:
+        latest = next(history.runs(), None)
+        if latest is None:
+            message = "no run is kept"
+            hint = "start one: coopery run"
+            raise RecipeError(Problem(slug="no-runs", message=message, hint=hint))
+        run = latest
+    failed = [
+        step for step in history.steps(run) if (history.entry(run, step) or {})["state"] == "failed"
+    ]
+    if arguments.tasks:
+        meant = {name for task in arguments.tasks for name in matching(task, history.steps(run))}
+        failed = [step for step in failed if step in meant]
+    if not failed:
+        context.tell(f"nothing failed in run {run}")
+    return [_made(history, run, step) for step in failed]
 
 
 def _names(context: Context, history: History, runs: Sequence[str]) -> Sequence[str]:
@@ -70,24 +128,37 @@ def _names(context: Context, history: History, runs: Sequence[str]) -> Sequence[
     The past knows those that are no tasks (`environment science`), and helps where the recipe is
     broken or a task has gone from it.
     """
-    target = context.arguments.task
+    targets = context.arguments.tasks
     if context.arguments.run is not None:
-        past = _matching(target, history.steps(runs[0]))
+        past = _all_matching(targets, history.steps(runs[0]))
         if past:
             return past
     try:
-        request = Request(file=context.arguments.file)
-        opened = open_recipe(request, context.plugins, context.settings)
-        return expanding.select(opened.recipe, opened.nodes, (target,), Path.cwd())
+        return in_recipe(context)
     except RecipeError:
         for run in runs:
-            past = _matching(target, history.steps(run))
+            past = _all_matching(targets, history.steps(run))
             if past:
                 return past
         raise
 
 
-def _matching(target: str, names: Sequence[str]) -> Sequence[str]:
+def in_recipe(context: Context) -> Sequence[str]:
+    """The instances that are meant, of the recipe as it is now. Raises RecipeError."""
+    request = Request(file=context.arguments.file)
+    opened = open_recipe(request, context.plugins, context.settings)
+    targets = tuple(context.arguments.tasks)
+    return expanding.select(opened.recipe, opened.nodes, targets, Path.cwd())
+
+
+def _all_matching(targets: Sequence[str], names: Sequence[str]) -> Sequence[str]:
+    """The steps that the targets mean; none unless each of them means some."""
+    found = [matching(target, names) for target in targets]
+    return list(dict.fromkeys(name for part in found for name in part)) if all(found) else []
+
+
+def matching(target: str, names: Sequence[str]) -> Sequence[str]:
+    """The steps among these that a target means: a name, an instance in any spelling, a glob."""
     name, bracket, rest = target.partition("[")
     if bracket and rest.endswith("]") and "=" in rest:
         target = f"{name}@{rest[:-1]}"
@@ -103,13 +174,12 @@ def _find(history: History, runs: Sequence[str], step: str) -> Log | None:
     for run in runs:
         entry = history.entry(run, step)
         if entry is None:
-            # A run that has not ended tells of no steps yet, but logs are there as they grow.
-            path = history.store.log_path(run, step)
-            if path.is_file():
-                return Log(step=step, run=run, path=path)
-        elif entry["cached"] and entry["made_by"]:
+            continue
+        if entry["cached"] and entry["made_by"]:
             return _made(history, entry["made_by"], step)
-        elif entry["log"] is not None or entry["started"] is not None:
+        if entry["state"] == "running":
+            return Log(step=step, run=run, path=history.store.log_path(run, step))
+        if entry["log"] is not None or entry["started"] is not None:
             return _made(history, run, step)
     return None
 
@@ -118,13 +188,50 @@ def _made(history: History, run: str, step: str) -> Log:
     entry = history.entry(run, step)
     if entry is None:
         return Log(step=step, run=run, path=None, note="the run that made it is not kept any more")
-    path = Path(entry["log"]) if entry["log"] else None
-    if path is None or not path.is_file() or path.stat().st_size == 0:
-        note = (
-            "its log is not kept any more" if path and not path.is_file() else "it printed nothing"
-        )
-        return Log(step=step, run=run, path=None, note=note)
+    # A run that was killed had no time to say where the log is.
+    path = Path(entry["log"]) if entry["log"] else history.store.log_path(run, step)
+    if entry["log"] and not path.is_file():
+        return Log(step=step, run=run, path=None, note="its log is not kept any more")
+    if not path.is_file() or path.stat().st_size == 0:
+        return Log(step=step, run=run, path=None, note="it printed nothing")
     return Log(step=step, run=run, path=path)
+
+
+def made_in(history: History, run: str, step: str) -> Log | None:
+    """The log of a step that has ended in a run, there or in the run whose result it took."""
+    return _find(history, (run,), step)
+
+
+def _document(log: Log, tail: int | None) -> dict[str, str | None]:
+    text = b""
+    if log.path is not None and log.path.is_file():
+        with log.path.open("rb") as file:
+            seek_tail(file, tail)
+            text = file.read()
+    return {
+        "step": log.step,
+        "run": log.run,
+        "path": str(log.path) if log.path else None,
+        "text": text.decode("utf-8", "replace"),
+        "note": log.note or None,
+    }
+
+
+def seek_tail(file: IO[bytes], lines: int | None) -> None:
+    """Go to where the last so many lines begin; None stands for all of them."""
+    if lines is None:
+        return
+    end = file.seek(0, 2)
+    found = b""
+    start = end
+    # A file that ends with a line break has one break more than lines to skip.
+    while start > 0 and found[:-1].count(b"\n") < lines:
+        size = min(_BLOCK, start)
+        start -= size
+        file.seek(start)
+        found = file.read(size) + found
+    kept = found.splitlines(keepends=True)
+    file.seek(end - sum(map(len, kept[len(kept) - lines :])) if lines < len(kept) else start)
 
 
 def _print(context: Context, logs: Sequence[Log]) -> None:
@@ -135,9 +242,10 @@ def _print(context: Context, logs: Sequence[Log]) -> None:
             print(f"{gap}==> {log.step} (run {log.run}) <==", flush=True)
         else:
             context.tell(f"{log.step}, run {log.run}")
-        if log.path is None:
-            context.tell(f"{log.step}: {log.note}")
+        if log.path is None or not log.path.is_file():
+            context.tell(f"{log.step}: {log.note or 'it has printed nothing yet'}")
             continue
         with log.path.open("rb") as file:
+            seek_tail(file, context.arguments.tail)
             shutil.copyfileobj(file, sys.stdout.buffer)
         sys.stdout.buffer.flush()

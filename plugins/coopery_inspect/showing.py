@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from coopery.commands import Context, table
 from coopery.errors import Problem, RecipeError
-from coopery.quantities import show_bytes, show_seconds
+from coopery.quantities import show_bytes
 from coopery.records import read_run
 from coopery.session import open_store
 from coopery.steps import Store
-from coopery_inspect.history import History, find_run, recipe_file
+from coopery_inspect import summaries
+from coopery_inspect.history import History, find_run, recipe_if_any
 
 HEADER = ("STEP", "STATE", "CACHED", "TOOK", "EXIT", "MEMORY", "KEY")
 
@@ -29,13 +28,7 @@ def run(context: Context) -> int:
 
 
 def _latest(context: Context, store: Store) -> str:
-    file: Path | None
-    try:
-        file = recipe_file(context)
-    except RecipeError:
-        if context.arguments.file is not None:
-            raise
-        file = None  # outside any project, the latest of all is meant
+    file = recipe_if_any(context)
     found = next(History(store, file).runs(), None)
     if found is None:
         message = f"no run of {file.name if file else 'any recipe'} is kept"
@@ -44,51 +37,41 @@ def _latest(context: Context, store: Store) -> str:
 
 
 def _text(document: Mapping[str, Any]) -> str:
+    lives = summaries.lives(document)
     facts = [
         ("run", document["run"]),
         ("recipe", document["recipe"]),
         ("runtime", document["runtime"]),
         ("targets", ", ".join(document["targets"]) or "-"),
-        ("state", _state(document)),
+        ("state", summaries.state(document)),
     ]
     if document.get("started"):
         facts.append(("started", document["started"]))
-        facts.append(("took", _took(document)))
+        facts.append(("took", summaries.took(document, lives=lives)))
+    if document.get("steps"):
+        facts.append(("steps", summaries.counted(document)))
     parts = [table([(f"{name}:", value) for name, value in facts])]
     steps = document.get("steps", [])
     if steps:
-        parts.append(table([_row(step) for step in steps], HEADER))
+        parts.append(table([_row(step, lives=lives) for step in steps], HEADER))
     details = [line for step in steps for line in _details(step)]
     if details:
         parts.append("\n".join(details))
     return "\n\n".join(parts)
 
 
-def _state(document: Mapping[str, Any]) -> str:
-    if "exit_code" in document:
-        return f"{document['state']} (exit code {document['exit_code']})"
-    return str(document["state"])
-
-
-def _row(step: Mapping[str, Any]) -> tuple[str, ...]:
+def _row(step: Mapping[str, Any], *, lives: bool) -> tuple[str, ...]:
     facts = step["facts"]
     exit_code, memory = facts.get("exit_code"), facts.get("peak_memory")
     return (
         step["step"],
         step["state"],
         "yes" if step["cached"] else "-",
-        _took(step),
+        summaries.took(step, lives=lives),
         "-" if exit_code is None else str(exit_code),
         "-" if memory is None else show_bytes(memory),
         step["key"][:12] or "-",
     )
-
-
-def _took(entry: Mapping[str, Any]) -> str:
-    if not entry.get("started") or not entry.get("ended"):
-        return "-"
-    span = datetime.fromisoformat(entry["ended"]) - datetime.fromisoformat(entry["started"])
-    return show_seconds(span.total_seconds())
 
 
 def _details(step: Mapping[str, Any]) -> list[str]:

@@ -64,6 +64,19 @@ def plan_image(
     return plan_environment(recipe, image, layers)
 
 
+@hookimpl(trylast=True)
+def open_shell(step: Step, workspace: Workspace) -> int | None:
+    """A shell in a task's scratch folder."""
+    from coopery.tasks import TaskWork
+
+    match step.work:
+        case TaskWork(runtime="local") as work:
+            from coopery_local.shells import run_shell
+
+            return run_shell(work, workspace)
+    return None
+
+
 @hookimpl
 def diagnose(home: Path, mend: bool, quick: bool) -> Iterable[Finding]:
     """Processes of tasks whose run was killed together with their supervisors."""

@@ -69,6 +69,12 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         "-k", "--keep-going", action="store_true", help="finish what does not need what failed"
     )
     parser.add_argument("-n", "--dry-run", action="store_true", help="tell what would be done")
+    parser.add_argument(
+        "--watch", action="store_true", help="run again whenever a file changes that was read"
+    )
+    parser.add_argument(
+        "--shell", action="store_true", help="open a shell in the place of the one TARGET"
+    )
     parser.add_argument("--force", action="store_true", help="run the targets though remembered")
     parser.add_argument("--force-all", action="store_true", help="run every task though remembered")
     parser.add_argument(
@@ -91,6 +97,13 @@ def run_command(context: Context) -> int:
     from coopery.session import run
 
     arguments = context.arguments
+    watcher = None
+    if arguments.watch:
+        from coopery_run import watching
+
+        watcher = watching.watcher()
+        if watcher is None:
+            return watching.watch(context)
     options = context.settings.get(RunOptions)
     _check(arguments, context.settings)
     request = Request(
@@ -106,9 +119,15 @@ def run_command(context: Context) -> int:
         priority=options.priority,
         lock=LockPolicy.LOCKED if options.locked else LockPolicy.RENEW,
     )
+    if arguments.shell:
+        from coopery_run.shells import open_shell
+
+        return open_shell(context, request)
     if arguments.dry_run:
         return _dry_run(context, request)
     done = run(request, context.plugins, context.settings)
+    if watcher is not None:
+        watching.tell_reads(watcher, done.plan, context)
     context.answer(done.record, "")
     context.tell(summary(done.report))
     return done.report.exit_code

@@ -76,6 +76,13 @@ class Runs:
             found = [path.parent.name for path in self._top.glob(f"*/{_RECORD}")]
         return sorted(found, reverse=True)
 
+    def living(self) -> Sequence[str]:
+        """See `coopery.steps.Store.living`: only these, and the killed, have a lock file."""
+        with machine_errors(self._home):
+            found = [path for path in self._top.glob(f"*/{_LOCK}") if is_held(path)]
+            named = [path.parent.name for path in found if (path.parent / _RECORD).exists()]
+        return sorted(named, reverse=True)
+
     def read(self, run: str) -> Document:
         """See `coopery.steps.Store.read_run`. Raises MachineError (`run-damaged`) besides."""
         folder = self._folder(run)

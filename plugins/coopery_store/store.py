@@ -183,6 +183,10 @@ class HomeStore:
         """See `coopery.steps.Store.runs`."""
         return self._runs.ids()
 
+    def living(self) -> Sequence[str]:
+        """See `coopery.steps.Store.living`."""
+        return self._runs.living()
+
     def read_run(self, run: str) -> Mapping[str, Any]:
         """See `coopery.steps.Store.read_run`."""
         return self._runs.read(run)

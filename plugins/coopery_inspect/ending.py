@@ -1,0 +1,70 @@
+"""`stop`: end a run from elsewhere, as Ctrl-C would where it runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from coopery.commands import Context
+from coopery.errors import Problem, RecipeError
+from coopery.records import read_run
+from coopery.session import open_store
+from coopery.steps import Store
+from coopery_inspect import summaries
+from coopery_inspect.history import History, find_run, recipe_if_any
+
+_PULSE = 0.05
+"""Seconds between two looks at whether the run lives."""
+
+
+def run(context: Context) -> int:
+    """Ask a run to stop, and wait until it has.
+
+    Raises RecipeError: `unknown-run`, `not-running`, `which-run` when several run and none is
+    named.
+    """
+    arguments = context.arguments
+    with open_store(context.plugins, context.settings) as store:
+        if arguments.living_run is not None:
+            found = find_run(store, arguments.living_run)
+        else:
+            found = _only(History(store, recipe_if_any(context)))
+        if not store.stop_run(found, force=arguments.now):
+            raise _ended(store, found)
+        if arguments.wait:
+            _wait(store, found)
+        document = read_run(store, found)
+    if summaries.lives(document):
+        text = f"run {found} was asked to stop"
+    else:
+        text = (
+            f"run {found}: {summaries.state(document)} after {summaries.took(document)}, "
+            f"{summaries.counted(document)}"
+        )
+    context.answer(summaries.summary(document), text)
+    return 0
+
+
+def _only(history: History) -> str:
+    """The one run of the recipe that is under way."""
+    living: Sequence[str] = [document["run"] for document in history.living()]
+    whose = f" of {history.file.name}" if history.file else ""
+    if not living:
+        message = f"no run{whose} is under way"
+        raise RecipeError(Problem(slug="not-running", message=message))
+    if len(living) > 1:
+        message = f"{len(living)} runs{whose} are under way"
+        hint = f"name one: {', '.join(living)}"
+        raise RecipeError(Problem(slug="which-run", message=message, hint=hint))
+    return living[0]
+
+
+def _ended(store: Store, run: str) -> RecipeError:
+    state = summaries.state(read_run(store, run))
+    message = f"run {run} is not under way: {state}"
+    return RecipeError(Problem(slug="not-running", message=message))
+
+
+def _wait(store: Store, run: str) -> None:
+    while run in store.living():
+        time.sleep(_PULSE)

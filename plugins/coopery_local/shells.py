@@ -1,0 +1,104 @@
+"""An interactive shell in a task's place: what the task would see, for a person."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from coopery import placeholders
+from coopery.steps import Workspace
+from coopery.tasks import TaskWork
+from coopery_local.namespaces import private_view
+from coopery_local.strays import end_marked
+from coopery_local.tasks import Layout, environment_of, lay_out
+
+_TERMINAL = ("TERM", "COLORTERM")
+"""Variables about the terminal, which a task has none of."""
+
+
+@dataclass
+class _Shell:
+    """The shell once it runs, for those who must tell it something."""
+
+    process: subprocess.Popen[bytes] | None = None
+
+
+def run_shell(work: TaskWork, workspace: Workspace) -> int:
+    """Open a shell as the task would run, and see it through; its exit code."""
+    layout = lay_out(work, workspace)
+    shell = _Shell()
+    # Not in the main thread, whose view of the file system is the whole program's.
+    with _signals(shell), ThreadPoolExecutor(max_workers=1) as threads:
+        return threads.submit(_see_through, work, workspace, layout, shell).result()
+
+
+def _see_through(work: TaskWork, workspace: Workspace, layout: Layout, shell: _Shell) -> int:
+    environ = environment_of(work, workspace, layout)
+    bash = shutil.which("bash", path=environ["PATH"])
+    command = [bash, "--noprofile", "--norc", "-i"] if bash else ["/bin/sh", "-i"]
+    environ |= {name: os.environ[name] for name in _TERMINAL if name in os.environ}
+    environ["PS1"] = f"({workspace.step.name}) $ "
+    sys.stderr.write(_greeting(work, workspace, layout))
+    sys.stderr.flush()
+    with private_view(layout.mounts, workspace.folder / "root") as view:
+        root = view.root
+
+        def enter() -> None:
+            if root is not None:
+                os.chroot(root)
+            os.chdir(layout.folder / "cwd")
+
+        shell.process = subprocess.Popen(command, env=environ, preexec_fn=enter)
+        try:
+            code = shell.process.wait()
+        finally:
+            shell.process = None
+            end_marked(layout.folder)
+    return code if code >= 0 else 128 - code
+
+
+def _greeting(work: TaskWork, workspace: Workspace, layout: Layout) -> str:
+    """What a person must know: the command, and where its channels are."""
+    values = {"inputs": layout.inputs, "outputs": layout.outputs, "aux": layout.aux}
+    items = [placeholders.render(placeholders.parse(item), values) for item in work.command]
+    lines = [f"a shell in the place of {workspace.step.name}; nothing of it is kept"]
+    lines += [f"  input {name}: {path}" for name, path in sorted(layout.inputs.items())]
+    lines += [f"  output {name}: {path}" for name, path in sorted(layout.outputs.items())]
+    lines += [f"  command: {shlex.join(items)}"]
+    return "".join(f"{line}\n" for line in lines)
+
+
+@contextmanager
+def _signals(shell: _Shell) -> Iterator[None]:
+    """The terminal is the shell's: what is typed there is not for this process.
+
+    The end of the terminal, or of this process, is the shell's end. Afterwards the terminal is
+    given back, also by a shell that was killed.
+    """
+
+    def told(number: int, frame: object) -> None:
+        if shell.process is not None and number in (signal.SIGTERM, signal.SIGHUP):
+            shell.process.send_signal(signal.SIGHUP)
+
+    numbers = (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, told) for number in numbers}
+    terminal = sys.stdin.fileno()
+    try:
+        yield
+    finally:
+        stopped = signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+        try:
+            if os.isatty(terminal):
+                os.tcsetpgrp(terminal, os.getpgrp())
+        finally:
+            signal.signal(signal.SIGTTOU, stopped)
+            for number, handler in before.items():
+                signal.signal(number, handler)

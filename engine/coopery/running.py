@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coopery.errors import CooperyError, Place, StepError, problem
+from coopery.errors import CooperyError, Place, Problem, StepError, problem
 from coopery.forecasting import forecast
 from coopery.keys import Identities, Vanished, explain, parts_of
 from coopery.memory import Memory
@@ -54,10 +54,14 @@ class Report:
     started: float
     ended: float
     interrupted: bool = False
+    problems: tuple[Problem, ...] = ()
+    """What went wrong with the run as a whole: whoever drove it failed."""
 
     @property
     def exit_code(self) -> int:
         """0 all well, 1 a step failed, 3 the machine failed it, 130 interrupted."""
+        if self.problems:
+            return 3
         if self.interrupted:
             return 130
         if any(o.facts.get("machine") for o in self.outcomes.values()):
@@ -473,12 +477,15 @@ def run(
     started = time.time()
     under_way = Run(plan, plugins, store, policy, run_id, home, emit, stop)
     emit(Event(kind="run-started", time=started, message=plan.runtime, total=len(plan.steps)))
+    problems: tuple[Problem, ...] = ()
     try:
         with signals(under_way.stop):
             plugins.schedule(under_way)
     except KeyboardInterrupt:
         under_way.stop.ask(force=True)
-    interrupted = under_way.stop.asked.is_set()
+    except CooperyError as error:
+        problems = error.problems  # what was done is done and reported; all else is cancelled
+    interrupted = under_way.stop.asked.is_set() and not problems
     under_way.finish()
     ended = time.time()
     report = Report(
@@ -487,6 +494,7 @@ def run(
         started=started,
         ended=ended,
         interrupted=interrupted,
+        problems=problems,
     )
     emit(Event(kind="run-ended", time=ended, total=len(plan.steps), done=len(plan.steps)))
     return report

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from coopery.commands import Command, Context, table
+from coopery.errors import MachineError
 from coopery.hooks import hookimpl
 from coopery.options import CoreOptions, option
 
@@ -89,6 +90,8 @@ def run_command(context: Context) -> int:
     done = run(request, context.plugins, context.settings)
     context.answer(done.record, "")
     context.tell(summary(done.report))
+    if done.report.problems:
+        raise MachineError(*done.report.problems)
     return done.report.exit_code
 
 

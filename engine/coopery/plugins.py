@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from coopery import answers
 from coopery.blaming import bad_answer, blame, plugin_error
 from coopery.errors import CooperyError, MachineError, Problem, RecipeError, nearest
-from coopery.guarding import Guard
 from coopery.options import CoreOptions, Settings
 from coopery.registry import Registry
 
@@ -203,6 +202,8 @@ class Plugins(Registry):
 
     def schedule(self, execution: Execution) -> None:
         """Drive a plan to its end. Raises MachineError (`no-scheduler`, `bad-schedule`)."""
+        from coopery.guarding import Guard
+
         for implementation in self._implementations("schedule"):
             guard = Guard(execution, implementation.plugin_name)
             try:

@@ -44,7 +44,7 @@ class RuntimeFixtures:
 
     `head` is TOML put before each recipe, for runtimes whose tasks need an image (`[defaults]`).
     `cannot` maps what the runtime cannot do to the reason: `cancel`, `daemons`, `environment`,
-    `exit-code`, `functions`, `gathered`, `images`, `mounts`, `peak-memory`, `python`, `read-only`,
+    `exit-code`, `functions`, `gathered`, `mounts`, `peak-memory`, `python`, `read-only`,
     `scratch`, `sources`, `timeout`. Tests of these are skipped and say so. Tasks are POSIX shell
     commands; those of `python` call `python3`.
     """

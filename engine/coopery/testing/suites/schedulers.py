@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar
 
 import pytest
 
@@ -124,7 +125,18 @@ class Scripted:
 
 
 class SchedulerSuite:
-    """What a hook `schedule` must do. Say which is meant: `schedule(execution)`."""
+    """What a hook `schedule` must do. Say which is meant: `schedule(execution)`.
+
+    One that never performs two steps at a time says why in `one_at_a_time`; what only others can
+    do is skipped then.
+    """
+
+    one_at_a_time: ClassVar[str] = ""
+
+    def side_by_side(self) -> None:
+        """Skip the test for those that perform one step at a time."""
+        if self.one_at_a_time:
+            pytest.skip(f"one step at a time: {self.one_at_a_time}")
 
     def schedule(self, execution: Execution) -> bool | None:
         """The answer to the hook that is to be tested. Override it."""
@@ -190,6 +202,7 @@ class SchedulerSuite:
 
     def test_no_step_waits_for_one_it_does_not_need(self) -> None:
         """A chain comes to its end while another step is still performed."""
+        self.side_by_side()
         over = threading.Event()
 
         def work(name: str) -> None:
@@ -205,6 +218,7 @@ class SchedulerSuite:
     @pytest.mark.parametrize("jobs", [1, 3])
     def test_as_many_steps_at_a_time_as_there_may_be(self, jobs: int) -> None:
         """No more, and no less: each waits until as many as that have begun."""
+        self.side_by_side()
         barrier = threading.Barrier(jobs)
         graph: Graph = {str(number): () for number in range(4 * jobs)}
         work = Scripted(graph, jobs=jobs, work=lambda name: barrier.wait(SECONDS))
@@ -234,6 +248,8 @@ class SchedulerSuite:
 
     @pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt()])
     def test_what_the_engine_raises_cancels_the_rest(self, error: BaseException) -> None:
+        self.side_by_side()
+
         class Broken(Scripted):
             def decide(self, names: Sequence[str]) -> Mapping[str, bool]:
                 if "b" in names:

@@ -1,7 +1,7 @@
 """Coopery: Make for container tasks.
 
-A recipe in Python imports what it says from here: `Image`, `Project`, `Resources`, `Input`,
-`Output`, `task`, `command`, `defaults`.
+A recipe in Python imports what it says from here: `Image`, `Project`, `Resources`,
+`Retries`, `Input`, `Output`, `task`, `command`, `defaults`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from coopery.authoring import Image, Input, Output, Resources, command, defaults, task
+    from coopery.authoring import Image, Input, Output, Resources, Retries, command, defaults, task
     from coopery.model import Project
 
 __version__ = "0.1.0"
@@ -20,6 +20,7 @@ __all__ = [
     "Output",
     "Project",
     "Resources",
+    "Retries",
     "__version__",
     "command",
     "defaults",

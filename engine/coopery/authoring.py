@@ -235,9 +235,26 @@ def Resources(
     memory: float | str | None = None,
     gpu: int | None = None,
     shm: float | str | None = None,
+    **others: float | str,
 ) -> Table:
-    """What a task asks of the machine: `cpu` in cores, `memory` and `shm` in bytes or `"2Gi"`."""
-    return _given(cpu=cpu, memory=memory, gpu=gpu, shm=shm)
+    """What a task asks of the machine: `cpu` in cores, `memory` and `shm` in bytes or `"2Gi"`.
+
+    Any other name is a resource of one's own: `license=1`.
+    """
+    return _given(cpu=cpu, memory=memory, gpu=gpu, shm=shm, **others)
+
+
+def Retries(
+    count: int,
+    *,
+    delay: float | str | None = None,
+    factor: float | None = None,
+    longest: float | str | None = None,
+    on: Iterable[int | str] | None = None,
+) -> Table:
+    """How often a task is tried again, after which failures, and how long to wait before."""
+    causes = None if on is None else list(on)
+    return _given(count=count, delay=delay, factor=factor, longest=longest, on=causes)
 
 
 def Project(path: str | PurePath, mode: str = "editable", extras: Iterable[str] = ()) -> Table:

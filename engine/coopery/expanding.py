@@ -572,6 +572,22 @@ def _matching(target: str, nodes: Nodes) -> list[str]:
     ]
 
 
+def descendants(nodes: Nodes, names: Iterable[str]) -> set[str]:
+    """These instances and all that depends on them."""
+    readers: dict[str, list[str]] = {name: [] for name in nodes}
+    for name, node in nodes.items():
+        for parent in node.parents:
+            readers[parent].append(name)
+    found: set[str] = set()
+    stack = list(names)
+    while stack:
+        name = stack.pop()
+        if name not in found:
+            found.add(name)
+            stack.extend(readers[name])
+    return found
+
+
 def ancestors(nodes: Nodes, names: Iterable[str]) -> set[str]:
     """These instances and all that they need."""
     found: set[str] = set()

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from coopery.errors import CooperyError
+from coopery.errors import CooperyError, RecipeError
 from coopery.keys import Identities, Vanished, explain
 from coopery.memory import Memory
 from coopery.planning import Plan
 from coopery.steps import Identity, Step, Store
+from coopery.supplying import Supplied, Supply, not_made
 
 FORCED = ("always = true", "--force")
 """The reasons for which a step runs though it is remembered."""
@@ -17,7 +18,10 @@ FORCED = ("always = true", "--force")
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """What a run would do with a step: `cached`, `run`, or `depends` on the step `on`."""
+    """What a run would do with a step: `cached`, `run`, or `depends` on the step `on`.
+
+    A step that was not selected is `taken` as it is; it is told of only with a `reason`.
+    """
 
     step: str
     verdict: str
@@ -30,21 +34,42 @@ def forecast(plan: Plan, store: Store, forced: Collection[str]) -> tuple[Forecas
     """What a run of this plan would do, step by step, without doing any of it (semantics 5)."""
     identities = Identities(store, plan.steps)
     memory = Memory(store, plan.recipe.file)
+    supply = Supply(plan, store, memory, identities)
+    missing = supply.missing()
+    if missing:
+        raise RecipeError(*not_made(plan, missing))
+    order = plan.order
     found: dict[str, Forecast] = {}
-    for name, step in plan.steps.items():
-        unknown = next((need for need in step.waits_for if need not in identities.outputs), None)
-        if unknown is not None and not step.always and name not in forced:
+    for name, before in order.items():
+        step = plan.steps[name]
+        if all(need in identities.outputs for need in before):
+            for supplied in supply.provide(step):
+                found[supplied.step] = _taken(supplied)
+        unknown = next((n for n in step.waits_for if n not in identities.outputs), None)
+        if unknown is None:
+            found[name] = _foresee(step, identities, store, memory, forced)
+        elif step.always or name in forced:
+            text = FORCED[0] if step.always else FORCED[1]
+            found[name] = Forecast(step=name, verdict="run", reason=text)
+        else:
+            if unknown not in order:  # not selected itself, it comes after something that is
+                unknown = next(n for n in before if n not in identities.outputs)
             behind = found[unknown]
             on = behind.on if behind.verdict == "depends" and behind.on else unknown
             found[name] = Forecast(step=name, verdict="depends", reason=f"depends on {on}", on=on)
-            continue
-        if unknown is not None:
-            text = FORCED[0] if step.always else FORCED[1]
-            found[name] = Forecast(step=name, verdict="run", reason=text)
-            continue
-        found[name] = _foresee(step, identities, store, memory, forced)
     _follow_bytes(plan, store, identities, found)
-    return tuple(found.values())
+    return tuple(
+        found[name]
+        for name in plan.steps
+        if name in found and (name in order or found[name].reason)
+    )
+
+
+def _taken(supplied: Supplied) -> Forecast:
+    """What is to be said of a result that is taken as it is: only of a stale one anything is."""
+    text = f"stale: its latest success is taken (run {supplied.record.run})"
+    reason = text if supplied.stale else ""
+    return Forecast(step=supplied.step, verdict="taken", reason=reason, key=supplied.record.key)
 
 
 def _follow_bytes(
@@ -59,22 +84,23 @@ def _follow_bytes(
     for name, step in plan.steps.items():
         for need in step.waits_for:
             readers[need].append(name)
-    destinations = [d.destination for step in plan.steps.values() for d in step.deliveries]
+    destinations = [d.destination for name in found for d in plan.steps[name].deliveries]
     delivered = store.deliverable(destinations)
     for name in reversed(list(plan.steps)):
-        step, here = plan.steps[name], found[name]
         outputs = identities.outputs.get(name)
-        if outputs is None:
+        if outputs is None or name not in found:
             continue
+        step, here = plan.steps[name], found[name]
         there = all(store.find(identity) is not None for identity in outputs.values())
-        verdicts = {found[reader].verdict: found[reader] for reader in readers[name]}
+        seen = [found[reader] for reader in readers[name] if reader in found]
+        verdicts = {reader.verdict: reader for reader in seen}
         if there or here.reason in FORCED:
             continue
-        undelivered = any(
+        undelivered = name in plan.selected and any(
             delivered.get(d.destination) != outputs[d.output].digest for d in step.deliveries
         )
         if "run" in verdicts or undelivered:
-            if here.verdict == "cached":
+            if here.verdict in ("cached", "taken"):
                 text = "its bytes are gone and a reader needs them"
                 found[name] = replace(here, verdict="run", reason=text)
         elif "depends" in verdicts:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from coopery.errors import CooperyError, MachineError, Problem
 
 if TYPE_CHECKING:
-    from coopery.steps import Execution
+    from coopery.steps import Execution, Turn
 
+_SLACK = 0.01
+"""Seconds by which clocks may be apart."""
 A = TypeVar("A")
 R = TypeVar("R")
 
@@ -18,8 +21,9 @@ R = TypeVar("R")
 class Guard:
     """An `Execution` that refuses what breaks the rules of one, and notes it.
 
-    A step is decided once, after all it needs has succeeded, and performed once, after it was
-    decided. What the engine itself raises is noted as well, so that nobody blames the scheduler.
+    A step is decided once, after all it needs has succeeded; it is performed after it was decided
+    and reserved, and again only when it is due for that. What the engine itself raises is noted as
+    well, so that nobody blames the scheduler.
     """
 
     def __init__(self, execution: Execution, plugin: str = "") -> None:
@@ -28,6 +32,7 @@ class Guard:
         """Who schedules, for the errors."""
         self.jobs = execution.jobs
         self.needs = execution.needs
+        self.priorities = execution.priorities
         self.broken: MachineError | None = None
         """The first rule that was broken."""
         self.failure: BaseException | None = None
@@ -39,6 +44,7 @@ class Guard:
                 self._readers[need].append(name)
         self._decided: set[str] = set()
         """Decided, and to be performed."""
+        self._reserved: set[str] = set()
         self._performing: set[str] = set()
         self._failed: set[str] = set()
         """Failed, and not given up yet."""
@@ -85,30 +91,55 @@ class Guard:
             needed = next(n for n in self.needs[name] if n not in self._over or n in self._failed)
             raise self._break(f"it asked for {name} before {needed} had succeeded")
 
-    def perform(self, name: str) -> bool:
+    def reserve(self, name: str) -> bool:
+        """See `coopery.steps.Execution.reserve`."""
+        with self._changed:
+            self._check_decided(name, "reserved")
+        granted = self._engine(self._execution.reserve, name)
+        if granted:
+            with self._changed:
+                self._reserved.add(name)
+        return granted
+
+    def due(self, name: str) -> float:
+        """See `coopery.steps.Execution.due`."""
+        return self._execution.due(name)
+
+    def _check_decided(self, name: str, verb: str) -> None:
+        if self._closed:
+            raise self._break(f"it went on with {name} after it had returned")
+        if name not in self._decided:
+            twice = name in self._over or name in self._performing
+            why = f"{name} twice" if twice else f"{name!r} without having it decided"
+            raise self._break(f"it {verb} {why}")
+
+    def perform(self, name: str) -> Turn:
         """See `coopery.steps.Execution.perform`."""
         with self._changed:
-            if self._closed:
-                raise self._break(f"it went on with {name} after it had returned")
-            if name not in self._decided:
-                twice = name in self._over or name in self._performing
-                why = f"{name} twice" if twice else f"{name!r} without having it decided"
-                raise self._break(f"it performed {why}")
+            self._check_decided(name, "performed")
+            if name not in self._reserved:
+                raise self._break(f"it performed {name} without having it reserved")
+            if self._execution.due(name) > time.monotonic() + _SLACK:
+                raise self._break(f"it performed {name} again before that was due")
             self._decided.remove(name)
+            self._reserved.remove(name)
             self._performing.add(name)
-        succeeded = False
+        turn = ""
         try:
-            succeeded = self._engine(self._execution.perform, name)
+            turn = found = self._engine(self._execution.perform, name)
         finally:
             with self._changed:
                 self._performing.remove(name)
-                if succeeded:
-                    self._succeeded(name)
-                else:
-                    self._over.add(name)
-                    self._failed.add(name)
+                match turn:
+                    case "succeeded":
+                        self._succeeded(name)
+                    case "again":
+                        self._decided.add(name)
+                    case _:
+                        self._over.add(name)
+                        self._failed.add(name)
                 self._changed.notify_all()
-        return succeeded
+        return found
 
     def _succeeded(self, name: str) -> None:
         self._over.add(name)

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from coopery.errors import KeyPath, Place
 from coopery.quantities import Duration, Quantity
-from coopery.shapes import AtLeast, Name, named, shorthand, unkeyed
+from coopery.shapes import AtLeast, Name, named, rest, shorthand, unkeyed
 
 HOST_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 """X.Y of the interpreter that plans; an image's default."""
@@ -61,12 +61,49 @@ class Output:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Resources:
-    """What a task asks of the machine: `cpu` in cores, `memory` and `shm` in bytes, `gpu` cards."""
+    """What a task asks of the machine: `cpu` in cores, `memory` and `shm` in bytes, `gpu` cards.
+
+    Any other name is a resource of one's own (`license = 1`), of which `--capacity` says how much
+    there is.
+    """
 
     cpu: Amount | None = None
     memory: Amount | None = None
     gpu: Count = 0
     shm: Amount | None = None
+    others: Annotated[Mapping[str, Amount], rest] = field(default_factory=dict)
+
+    @property
+    def amounts(self) -> dict[str, float]:
+        """What is asked for, by name; what is not asked for is left out."""
+        own = {"cpu": self.cpu, "memory": self.memory, "gpu": float(self.gpu), "shm": self.shm}
+        return {name: amount for name, amount in {**own, **self.others}.items() if amount}
+
+
+RetryCause = Annotated[int, AtLeast(1)] | Literal["timeout", "out-of-memory"]
+"""An exit code, or an end that has no code of its own."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Retries:
+    """How often a task is tried again after a failure: a plain number is short for `count`.
+
+    Before the first time `delay` seconds pass, before each other `factor` times as many as before
+    the last, at most `longest`. `on` are the failures it is tried again after: exit codes,
+    `timeout`, `out-of-memory`; by default any.
+    """
+
+    count: Annotated[Count, shorthand] = 0
+    delay: Seconds | None = None
+    factor: Annotated[float, AtLeast(1)] = 2.0
+    longest: Seconds = 3600.0
+    on: tuple[RetryCause, ...] = ()
+
+    def wait(self, attempt: int) -> float:
+        """Seconds to wait before trying again after the n-th attempt (from 1)."""
+        if self.delay is None:
+            return 0.0
+        return float(min(self.longest, self.delay * self.factor ** min(attempt - 1, 64)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +145,8 @@ class Task(Faceted):
     always: bool = False
     description: str | None = None
     resources: Resources = field(default_factory=Resources)
-    retries: Count = 0
+    retries: Retries = field(default_factory=Retries)
+    priority: int = 0
     timeout: Seconds | None = None
 
 
@@ -121,7 +159,8 @@ class Defaults:
     env: Mapping[str, str] = field(default_factory=dict)
     pass_env: tuple[str, ...] = ()
     resources: Resources | None = None
-    retries: Count | None = None
+    retries: Retries | None = None
+    priority: int | None = None
     timeout: Seconds | None = None
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from coopery import credentials, expanding, recipes
 from coopery.errors import Problem, RecipeError, nearest
-from coopery.options import CoreOptions, LockPolicy, Settings
+from coopery.options import CoreOptions, LockPolicy, Selection, Settings
 
 if TYPE_CHECKING:
     from coopery.expanding import Nodes
@@ -29,6 +29,11 @@ class Request:
     force_all: bool = False
     overwrite: bool = False
     fail_fast: bool = False
+    selection: Selection = Selection.NEEDED
+    capacity: tuple[str, ...] = ()
+    """`NAME=AMOUNT`: how much of a resource there is, where the machine does not tell."""
+    priority: int = 0
+    """Of runs that wait for the same resources, the highest goes first."""
     lock: LockPolicy = LockPolicy.RENEW
     cwd: Path | None = None
 

@@ -38,6 +38,19 @@ def option(
     return dataclasses.field(default=default, metadata=meta)
 
 
+class Selection(StrEnum):
+    """Which tasks run when targets are named (O2)."""
+
+    NEEDED = "needed"
+    """The targets and all that they need."""
+    ONLY = "only"
+    """The targets alone."""
+    NEEDS_ONLY = "needs-only"
+    """All that the targets need, without them."""
+    DOWNSTREAM = "downstream"
+    """The targets and all that depends on them."""
+
+
 class LockPolicy(StrEnum):
     """What may happen to the lock file."""
 

@@ -44,8 +44,10 @@ class Performer:
         self._home = home
         self._stop = stop
 
-    def attempt(self, step: Step, key: str) -> tuple[Made, dict[str, Identity]]:
-        """Do the work once; its facts, and the outputs as the store took them.
+    def attempt(
+        self, step: Step, key: str, devices: tuple[int, ...] = ()
+    ) -> tuple[Made, dict[str, Identity]]:
+        """Do the work once, on these GPUs; its facts, and the outputs as the store took them.
 
         Raises StepError, MachineError, and whatever a plugin's defect raises.
         """
@@ -64,6 +66,7 @@ class Performer:
                 cancelled=self._stop.asked,
                 killed=self._stop.forced,
                 run=self._run,
+                devices=devices,
             )
             workspace.folder.mkdir(exist_ok=True)
             workspace.log.parent.mkdir(parents=True, exist_ok=True)
@@ -128,6 +131,29 @@ class Performer:
             found = now.get(need.source.path)
             if found != self._identities.files.get(need.source.path):
                 raise modified(need.source.shown, step)
+
+
+_NOT_AGAIN = ("cancelled", "command-not-found", "input-modified", "not-allowed")
+"""Failures that trying again does not mend."""
+
+
+def retryable(step: Step, error: StepError) -> bool:
+    """Whether a failure is one that the step is to be tried again after.
+
+    An exit code of a process that a signal ended counts as a shell counts it: 128 + its number.
+    """
+    slugs = [found.slug for found in error.problems]
+    if any(slug in _NOT_AGAIN for slug in slugs):
+        return False
+    causes = step.retries.on
+    if not causes:
+        return True
+    code = error.facts.get("exit_code")
+    if isinstance(code, int) and (code if code >= 0 else 128 - code) in causes:
+        return True
+    return ("timeout" in causes and "task-timeout" in slugs) or (
+        "out-of-memory" in causes and "out-of-memory" in slugs
+    )
 
 
 def in_place(step: Step, key: str) -> dict[str, Identity]:

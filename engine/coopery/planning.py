@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +29,8 @@ class Plan:
     """What a run will do: every step by name, each after those it needs.
 
     `targets` are the task instances that were asked for; the rest is there because they need it.
+    Only `selected` steps may be performed; the others are there because what is selected depends
+    on them, if only for its key.
     """
 
     recipe: Recipe
@@ -36,6 +38,25 @@ class Plan:
     steps: Mapping[str, Step]
     targets: tuple[str, ...]
     lock: Lock
+    selected: frozenset[str]
+
+    @property
+    def order(self) -> dict[str, tuple[str, ...]]:
+        """The selected steps, in order, with those they come after.
+
+        Two of them that are joined through unselected ones only keep their order (O2).
+        """
+        found: dict[str, tuple[str, ...]] = {}
+        through: dict[str, tuple[str, ...]] = {}
+        for name, step in self.steps.items():
+            if len(self.selected) == len(self.steps):
+                found[name] = step.waits_for
+                continue
+            before: dict[str, None] = {}
+            for need in step.waits_for:
+                before.update(dict.fromkeys((need,) if need in self.selected else through[need]))
+            (found if name in self.selected else through)[name] = tuple(before)
+        return found
 
 
 def dependency_sets(
@@ -101,8 +122,12 @@ def plan(
     runtime: str,
     plugins: Plugins,
     home: Path,
+    selected: Collection[str] | None = None,
 ) -> Plan:
-    """The plan for these instances. Raises RecipeError with every problem at once."""
+    """The plan for these instances; of the tasks, only the `selected` ones may be performed.
+
+    Raises RecipeError with every problem at once.
+    """
     steps: dict[str, Step] = {}
     images: dict[str, ImagePlan] = {}
     for name in images_of(nodes, targets):
@@ -126,9 +151,27 @@ def plan(
         _add(steps, step)
     if problems:
         raise RecipeError(*problems)
+    in_order = ordered(steps)
     return Plan(
-        recipe=recipe, runtime=runtime, steps=ordered(steps), targets=tuple(targets), lock=lock
+        recipe=recipe,
+        runtime=runtime,
+        steps=in_order,
+        targets=tuple(targets),
+        lock=lock,
+        selected=_with_images(in_order, needed if selected is None else selected),
     )
+
+
+def _with_images(steps: Mapping[str, Step], tasks: Iterable[str]) -> frozenset[str]:
+    """These tasks, and the steps behind them that are no tasks: wheels, environments."""
+    found: set[str] = set()
+    stack = [name for name in tasks if name in steps]
+    while stack:
+        name = stack.pop()
+        if name not in found:
+            found.add(name)
+            stack += [n for n in steps[name].waits_for if steps[n].work.kind != "task"]
+    return frozenset(found)
 
 
 def _with_env(image: Image, planned: ImagePlan) -> ImagePlan:
@@ -210,6 +253,8 @@ def task_step(
         outputs=tuple(sorted(node.outputs)),
         always=task.always,
         retries=task.retries,
+        resources=task.resources.amounts,
+        priority=task.priority,
         transient=frozenset(n for n, bound in node.outputs.items() if bound.transient),
         deliveries=tuple(
             Delivery(

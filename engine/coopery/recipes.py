@@ -229,7 +229,7 @@ def _defaulted(task: model.Task, raw: Mapping[str, Any], defaults: model.Default
     """The task with the recipe's defaults where it is silent; `env` and `pass_env` add up."""
     changes: dict[str, Any] = {
         name: getattr(defaults, name)
-        for name in ("image", "resources", "retries", "timeout")
+        for name in ("image", "resources", "retries", "timeout", "priority")
         if name not in raw and getattr(defaults, name) is not None
     }
     if defaults.env:

@@ -78,7 +78,7 @@ class Recorder:
             self._told_plan = True
             # Something is performed: only then is it worth a process to ask what state this is.
             self._source = source_state(self._plan.recipe.root)
-            steps = [planned(step) for step in self._plan.steps.values()]
+            steps = [planned(self._plan.steps[name]) for name in self._plan.order]
             self._log.append([{"source": self._source, "plan": steps}])
         self._log.append(self._pending)
         self._pending = []
@@ -97,6 +97,10 @@ class Recorder:
                 "steps": [
                     step_record(self._plan.steps[name], outcome)
                     for name, outcome in report.outcomes.items()
+                ],
+                "supplied": [
+                    {"step": s.step, "key": s.record.key, "made_by": s.record.run, "stale": s.stale}
+                    for s in report.supplied
                 ],
             }
             self._log.end(document)
@@ -121,7 +125,7 @@ def read_run(store: Store, run: str) -> dict[str, Any]:
     progress: Sequence[Mapping[str, Any]] = found.pop("progress")
     alive: bool = found.pop("alive")
     steps: dict[str, dict[str, Any]] = {}
-    found |= {"source": None, "steps": []}
+    found |= {"source": None, "steps": [], "supplied": []}
     for entry in progress:
         if "plan" in entry:
             found["source"] = entry["source"]
@@ -178,11 +182,5 @@ def step_record(step: Step, outcome: Outcome) -> dict[str, Any]:
         found["command"] = step.work.shown
         found["params"] = dict(step.work.params)
         found["coords"] = dict(step.work.coords)
-        resources = step.work.resources
-        found["resources"] = {
-            "cpu": resources.cpu,
-            "memory": resources.memory,
-            "gpu": resources.gpu,
-            "shm": resources.shm,
-        }
+        found["resources"] = step.work.resources.amounts
     return found

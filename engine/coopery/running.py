@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coopery.errors import CooperyError, Place, Problem, StepError, problem
+from coopery import resources
+from coopery.errors import (
+    CooperyError,
+    MachineError,
+    Place,
+    Problem,
+    RecipeError,
+    StepError,
+    problem,
+)
 from coopery.forecasting import forecast
 from coopery.keys import Identities, Vanished, explain, parts_of
 from coopery.memory import Memory
-from coopery.performing import Performer, in_place, os_error, trace
+from coopery.performing import Performer, in_place, os_error, retryable, trace
 from coopery.planning import Plan
+from coopery.quantities import show_seconds
 from coopery.recipes import located
 from coopery.steps import (
     Claim,
@@ -26,8 +37,10 @@ from coopery.steps import (
     State,
     Step,
     Store,
+    Turn,
 )
 from coopery.stopping import Stop, signals
+from coopery.supplying import Supplied, Supply, not_made
 from coopery.transients import Transients
 
 if TYPE_CHECKING:
@@ -43,6 +56,10 @@ class Policy:
     """Steps that are performed though a result is remembered."""
     overwrite: bool = False
     fail_fast: bool = False
+    capacity: Mapping[str, float] = field(default_factory=dict)
+    """How much of each resource all runs on this home may use together."""
+    priority: int = 0
+    """Of runs that wait for the same resources, the highest goes first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +73,8 @@ class Report:
     interrupted: bool = False
     problems: tuple[Problem, ...] = ()
     """What went wrong with the run as a whole: whoever drove it failed."""
+    supplied: tuple[Supplied, ...] = ()
+    """What was taken as it is, of steps that were not selected."""
 
     @property
     def exit_code(self) -> int:
@@ -86,10 +105,12 @@ class Run:
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     jobs: int = field(init=False)
     needs: Mapping[str, tuple[str, ...]] = field(init=False)
+    priorities: Mapping[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
         self.jobs = self.policy.jobs
-        self.needs = {name: step.waits_for for name, step in self.plan.steps.items()}
+        self.needs = self.plan.order
+        self.priorities = {name: self.plan.steps[name].priority for name in self.needs}
         self.identities = Identities(self.store, self.plan.steps)
         self.readers: dict[str, list[str]] = {name: [] for name in self.needs}
         for name, needs in self.needs.items():
@@ -100,12 +121,38 @@ class Run:
         self._foretold: dict[str, str] | None = None
         self._lock = threading.RLock()
         self._memory = Memory(self.store, self.plan.recipe.file, self.id)
-        self._transients = Transients(self.plan.steps)
+        self._transients = Transients(self.plan.steps, self.needs)
+        self._supply = Supply(self.plan, self.store, self._memory, self.identities)
+        self._attempts: Counter[str] = Counter()
+        self._due: dict[str, float] = {}
+        self._begun: dict[str, float] = {}
+        self._devices: dict[str, tuple[int, ...]] = {}
+        self._told_waiting: set[str] = set()
         self._performer = Performer(
             self.plugins, self.store, self.identities, self.id, self.home, self.stop
         )
-        destinations = [d.destination for s in self.plan.steps.values() for d in s.deliveries]
+        destinations = [d.destination for n in self.needs for d in self.plan.steps[n].deliveries]
         self._delivered = dict(self.store.deliverable(destinations))
+
+    def check(self) -> None:
+        """Refuse, before anything runs, what can be known to be impossible.
+
+        Raises RecipeError (`not-made`), and MachineError (`never-fits`, `unknown-resource`) for
+        tasks that may have to run: what is remembered needs no resources.
+        """
+        missing = self._supply.missing()
+        if missing:
+            raise RecipeError(*not_made(self.plan, missing))
+        found = resources.check(self._asking(self.plan.steps), self.policy.capacity)
+        if found:
+            foretold = forecast(self.plan, self.store, self.policy.forced)
+            may_run = [f.step for f in foretold if f.verdict != "cached"]
+            found = resources.check(self._asking(may_run), self.policy.capacity)
+        if found:
+            raise MachineError(*(located(p, self.plan.recipe.locate) for p in found))
+
+    def _asking(self, names: Iterable[str]) -> list[Step]:
+        return [self.plan.steps[name] for name in names if name in self.plan.selected]
 
     @property
     def stopping(self) -> bool:
@@ -127,6 +174,7 @@ class Run:
         keys: dict[str, str] = {}
         decided = dict.fromkeys(names, False)
         for name in names:
+            self._take_supplies(self.plan.steps[name])
             try:
                 keys[name] = self._keys[name] = self.identities.key_of(self.plan.steps[name])
             except (Vanished, CooperyError):
@@ -144,6 +192,27 @@ class Run:
             if self._settle(step, key, outputs, record):
                 decided[name] = True
         return decided
+
+    @property
+    def supplied(self) -> tuple[Supplied, ...]:
+        """Results of tasks that were not selected, as they were taken."""
+        found = self._supply.supplied.values()
+        return tuple(s for s in found if self.plan.steps[s.step].work.kind == "task")
+
+    def _take_supplies(self, step: Step) -> None:
+        """Make known what a step reads of steps that were not selected, and warn of the stale."""
+        for supplied in self._supply.provide(step):
+            outputs = supplied.record.outputs
+            self._drop(self._transients.made(supplied.step, outputs))
+            if supplied.stale and self.plan.steps[supplied.step].work.kind == "task":
+                message = (
+                    f"{supplied.step} was not selected and is stale: "
+                    f"its latest success is taken (run {supplied.record.run})"
+                )
+                self._warn(supplied.step, message)
+
+    def _warn(self, step: str, message: str) -> None:
+        self.emit(Event(kind="warning", time=time.time(), step=step, message=message))
 
     def _why_not_recalled(self, step: Step, key: str, record: Record | None) -> str | None:
         """A reason's code when the step must be performed, None when its result is known."""
@@ -217,15 +286,50 @@ class Run:
 
     # -- performing -------------------------------------------------------------------------------
 
-    def perform(self, name: str) -> bool:
+    def reserve(self, name: str) -> bool:
+        """See `coopery.steps.Execution.reserve`."""
+        step = self.plan.steps[name]
+        if not step.resources or name in self.outcomes:
+            return True
+        found = self.store.reserve(
+            name,
+            step.resources,
+            self.policy.capacity,
+            run=self.id,
+            priority=self.policy.priority,
+        )
+        if found.granted:
+            self._devices[name] = found.devices
+        elif name not in self._told_waiting:
+            self._told_waiting.add(name)
+            others = [run for run in found.held_by if run != self.id]
+            whom = f" (run {', '.join(others)})" if others else ""
+            message = f"for {', '.join(found.lacking) or 'a run of higher priority'}{whom}"
+            self.emit(Event(kind="waiting", time=time.time(), step=name, message=message))
+        return found.granted
+
+    def due(self, name: str) -> float:
+        """See `coopery.steps.Execution.due`."""
+        return self._due.get(name, 0.0)
+
+    def perform(self, name: str) -> Turn:
         """See `coopery.steps.Execution.perform`."""
+        try:
+            return self._turn(name)
+        finally:
+            if self.plan.steps[name].resources:
+                self._devices.pop(name, None)
+                self.store.release(name, run=self.id, priority=self.policy.priority)
+
+    def _turn(self, name: str) -> Turn:
         if name in self.outcomes:  # settling it failed
-            return self.outcomes[name].state is State.SUCCEEDED
+            good = self.outcomes[name].state is State.SUCCEEDED
+            return Turn.SUCCEEDED if good else Turn.FAILED
         step = self.plan.steps[name]
         if self.stop.asked.is_set():
             self._end(Outcome(step=name, state=State.CANCELLED))
-            return False
-        started = time.time()
+            return Turn.FAILED
+        started = self._begun.setdefault(name, time.time())
         try:
             return self._perform(step, started)
         except Vanished as error:
@@ -242,9 +346,9 @@ class Run:
             hint = "this is a defect of coopery or a plugin; the log has the traceback"
             trace(self.store.log_path(self.id, step.name))
             self._fail(step, StepError(problem("defect", message, hint=hint)), started)
-        return False
+        return Turn.FAILED
 
-    def _perform(self, step: Step, started: float) -> bool:
+    def _perform(self, step: Step, started: float) -> Turn:
         while True:
             key = self.identities.key_of(step)
             with self._claim(step, key):
@@ -252,9 +356,9 @@ class Run:
                 if record is not None and self._usable(step, record):
                     # Another step or process made it while this one waited for the claim.
                     if self._settle(step, key, record.outputs, record):
-                        return True
+                        return Turn.SUCCEEDED
                     if step.name in self.outcomes:
-                        return False  # delivering it failed
+                        return Turn.FAILED  # delivering it failed
                 self._lease_needs(step)
                 if not self._fetch_needs(step):
                     continue  # what was remade differs, and so does this step's key
@@ -262,7 +366,14 @@ class Run:
                 problems = self.plugins.authorize(step)
                 if problems:
                     raise StepError(*problems)
-                record = self._make(step, key)
+                try:
+                    record = self._make(step, key)
+                except StepError as error:
+                    wait = self._may_retry(step, error)
+                    if wait is None:
+                        raise
+                    self._due[step.name] = time.monotonic() + wait
+                    return Turn.AGAIN
                 self._deliver(step, record)
             self._end(
                 Outcome(
@@ -278,7 +389,7 @@ class Run:
                     made_by=self.id,
                 )
             )
-            return True
+            return Turn.SUCCEEDED
 
     def _claim(self, step: Step, key: str) -> Claim:
         def waiting(run: str) -> None:
@@ -320,6 +431,11 @@ class Run:
 
     def _remake(self, step: Step) -> bool:
         """Perform a step again for its bytes; False when they are not what they were."""
+        supplied = self._supply.supplied.get(step.name)
+        if supplied is not None and supplied.stale:
+            message = f"{step.name} is stale, and the bytes of its latest success are gone"
+            hint = f"make it anew: coopery run {step.name}"
+            raise StepError(problem("lost-bytes", message, hint=hint))
         key = self.identities.key_of(step)
         with self._claim(step, key):
             before = self.identities.outputs[step.name]
@@ -330,7 +446,7 @@ class Run:
                 key = self.identities.key_of(step)
             started = time.time()
             self._tell_start(step, started)
-            record = self._make(step, key)
+            record = self._make_at_once(step, key)
         text = "its bytes were gone and a reader needs them"
         outcome = Outcome(
             step=step.name,
@@ -347,23 +463,16 @@ class Run:
         same = dict(record.outputs) == dict(before)
         if not same:
             message = f"{step.name} is not reproducible: made again, its outputs differ"
-            self.emit(Event(kind="warning", time=time.time(), step=step.name, message=message))
+            self._warn(step.name, message)
         self._end(outcome)
         return same
 
     def _make(self, step: Step, key: str) -> Record:
-        """Perform with retries, take the outputs into the store, and remember."""
-        attempt = 0
-        while True:
-            try:
-                made, outputs = self._performer.attempt(step, key)
-                break
-            except StepError as error:
-                attempt += 1
-                if attempt > step.retries or self.stop.asked.is_set():
-                    raise
-                message = f"attempt {attempt} failed: {error.problems[0].message}; trying again"
-                self.emit(Event(kind="warning", time=time.time(), step=step.name, message=message))
+        """Perform once, take the outputs into the store, and remember."""
+        self._attempts[step.name] += 1
+        attempts = self._attempts[step.name]
+        devices = self._devices.get(step.name, ())
+        made, outputs = self._performer.attempt(step, key, devices)
         record = Record(
             key=key,
             step=step.name,
@@ -372,10 +481,34 @@ class Run:
             parts=parts_of(step, self.identities),
             run=self.id,
             finished=time.time(),
-            facts=made.facts,
+            facts={**made.facts, "attempts": attempts} if attempts > 1 else made.facts,
         )
         self._memory.remember(step, record)
         return record
+
+    def _make_at_once(self, step: Step, key: str) -> Record:
+        """As `_make`, trying again in this thread: who reads the result is waiting in it."""
+        while True:
+            try:
+                return self._make(step, key)
+            except StepError as error:
+                wait = self._may_retry(step, error)
+                if wait is None or self.stop.asked.wait(wait):
+                    raise
+
+    def _may_retry(self, step: Step, error: StepError) -> float | None:
+        """Seconds to wait before a step is tried again; None if it is not."""
+        attempts = self._attempts[step.name]
+        again = attempts <= step.retries.count and retryable(step, error)
+        if not again or self.stop.asked.is_set():
+            error.facts["attempts"] = attempts
+            return None
+        wait = step.retries.wait(attempts)
+        after = f" in {show_seconds(wait)}" if wait else ""
+        count = f"{attempts} of {step.retries.count + 1}"
+        message = f"attempt {count} failed: {error.problems[0].message}; trying again{after}"
+        self.emit(Event(kind="retrying", time=time.time(), step=step.name, message=message))
+        return wait
 
     def _deliver(self, step: Step, record: Record) -> None:
         for delivery in step.deliveries:
@@ -388,8 +521,6 @@ class Run:
     # -- ending -----------------------------------------------------------------------------------
 
     def _fail(self, step: Step, error: CooperyError, started: float | None) -> None:
-        from coopery.errors import MachineError
-
         locate = self.plan.recipe.locate
         facts: dict[str, Any] = dict(getattr(error, "facts", {}))
         if isinstance(error, MachineError):
@@ -476,6 +607,7 @@ def run(
     """Drive a plan to its end and report; a run that is stopped is reported too."""
     started = time.time()
     under_way = Run(plan, plugins, store, policy, run_id, home, emit, stop)
+    under_way.check()
     emit(Event(kind="run-started", time=started, message=plan.runtime, total=len(plan.steps)))
     problems: tuple[Problem, ...] = ()
     try:
@@ -490,11 +622,12 @@ def run(
     ended = time.time()
     report = Report(
         run=run_id,
-        outcomes={name: under_way.outcomes[name] for name in plan.steps},
+        outcomes={n: under_way.outcomes[n] for n in plan.steps if n in under_way.outcomes},
         started=started,
         ended=ended,
         interrupted=interrupted,
         problems=problems,
+        supplied=under_way.supplied,
     )
     emit(Event(kind="run-ended", time=ended, total=len(plan.steps), done=len(plan.steps)))
     return report

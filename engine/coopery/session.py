@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coopery import expanding, planning, running
+from coopery import expanding, planning, resources, running
 from coopery.dependencies import Lock
 from coopery.forecasting import Forecast, forecast
 from coopery.opening import Opened, Request, first_line, open_recipe
-from coopery.options import LockPolicy, Settings
+from coopery.options import LockPolicy, Selection, Settings
 from coopery.planning import Plan
 from coopery.records import Recorder
 from coopery.running import Policy, Report
@@ -23,6 +23,7 @@ from coopery.stopping import Stop
 
 if TYPE_CHECKING:
     from coopery.commands import Context
+    from coopery.expanding import Nodes
     from coopery.plugins import Plugins
 
 
@@ -37,13 +38,30 @@ class Done:
 
 def make_plan(opened: Opened, request: Request, plugins: Plugins, settings: Settings) -> Plan:
     """Lock what the targets need, and plan it."""
-    cwd = request.cwd or Path.cwd()
-    targets = expanding.select(opened.recipe, opened.nodes, request.targets, cwd)
-    images = planning.images_of(opened.nodes, targets)
+    nodes = opened.nodes
+    named = expanding.select(opened.recipe, nodes, request.targets, request.cwd or Path.cwd())
+    targets, selected = _selected(nodes, named, request.selection)
+    images = planning.images_of(nodes, targets)
     lock = planning.lock(opened.recipe, images, request.lock, plugins, settings)
     return planning.plan(
-        opened.recipe, opened.nodes, targets, lock, opened.runtime, plugins, settings.home
+        opened.recipe, nodes, targets, lock, opened.runtime, plugins, settings.home, selected
     )
+
+
+def _selected(
+    nodes: Nodes, named: Sequence[str], selection: Selection
+) -> tuple[tuple[str, ...], set[str]]:
+    """The targets of a run, and all tasks it may perform."""
+    match selection:
+        case Selection.ONLY:
+            chosen = set(named)
+        case Selection.NEEDS_ONLY:
+            chosen = expanding.ancestors(nodes, named) - set(named)
+        case Selection.DOWNSTREAM:
+            chosen = expanding.descendants(nodes, named)
+        case _:
+            return tuple(named), expanding.ancestors(nodes, named)
+    return tuple(name for name in nodes if name in chosen), chosen
 
 
 @contextmanager
@@ -57,14 +75,19 @@ def open_store(plugins: Plugins, settings: Settings) -> Iterator[Store]:
 
 
 def policy_of(request: Request, plan: Plan, settings: Settings) -> Policy:
-    """How to run this plan: `--force` concerns the targets, `--force-all` every task."""
-    tasks = [name for name, step in plan.steps.items() if step.work.kind == "task"]
+    """How to run this plan: `--force` concerns the targets, `--force-all` every task.
+
+    Raises RecipeError (`bad-option`) for capacities that are none.
+    """
+    tasks = [name for name in plan.selected if plan.steps[name].work.kind == "task"]
     forced = tasks if request.force_all else plan.targets if request.force else ()
     return Policy(
         jobs=settings.jobs,
         forced=frozenset(forced),
         overwrite=request.overwrite,
         fail_fast=request.fail_fast,
+        capacity=resources.capacity(request.capacity),
+        priority=request.priority,
     )
 
 

@@ -34,6 +34,8 @@ shorthand = _Mark("shorthand")
 """Marks the field that a plain value in place of a table stands for."""
 unkeyed = _Mark("unkeyed")
 """Marks a field that enters no key."""
+rest = _Mark("rest")
+"""Marks the `Mapping[str, X]` that takes all keys which no other field has."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,9 @@ class Callables:
 
 @dataclass(frozen=True)
 class AtLeast:
-    """Marks a whole number that must not be smaller than `least`."""
+    """Marks a number that must not be smaller than `least`."""
 
-    least: int
+    least: float
 
 
 def check_name(text: str) -> str:
@@ -278,8 +280,8 @@ def _attempt_marked(base: Any, *marks: object) -> Reader:
     def read(raw: Any, key: KeyPath, problems: list[Problem]) -> Any:
         if callables and callable(raw):
             return raw
-        if bound and isinstance(raw, int) and raw < bound.least:
-            message = f"expected at least {bound.least}, found {raw}"
+        if bound and isinstance(raw, int | float) and not raw >= bound.least:
+            message = f"expected at least {bound.least:g}, found {raw}"
             problems.append(problem("wrong-value", message, key=key))
             return MISSING
         return attempt(raw, key, problems)
@@ -376,8 +378,12 @@ def convert_table(
 
     A value that has problems is left out, so that the rest can still be looked at.
     """
-    by_key = {item.key: item for item in known}
+    by_key = {item.key: item for item in known if rest not in item.marks}
+    others = next((item for item in known if rest in item.marks), None)
     values: dict[str, Any] = {}
+    if others is not None and (more := {k: v for k, v in raw.items() if k not in by_key}):
+        raw = {k: v for k, v in raw.items() if k in by_key}
+        values |= _read_rest(others, more, key, problems)
     for name, value in raw.items():
         item = by_key.get(name)
         if item is None:
@@ -393,6 +399,21 @@ def convert_table(
         if item.required and item.key not in raw:
             problems.append(problem("missing-key", f"{item.key!r} is missing", key=key))
     return values
+
+
+def _read_rest(
+    others: Field, more: Mapping[Any, Any], key: KeyPath, problems: list[Problem]
+) -> dict[str, Any]:
+    """The attribute that takes the keys which no other field has; each must be a name."""
+    good = True
+    for name in more:
+        try:
+            check_name(str(name) if isinstance(name, str) else "")
+        except ValueError as error:
+            good = False
+            problems.append(problem("wrong-value", f"{name!r}: {error}", key=(*key, name)))
+    converted = others.read(more, key, problems) if good else MISSING
+    return {} if converted is MISSING else {others.attribute: converted}
 
 
 def freeze(raw: Any) -> Any:
@@ -459,13 +480,14 @@ def table_schema(
     known: tuple[Field, ...], extra: Mapping[type, tuple[Field, ...]] | None = None
 ) -> dict[str, Any]:
     """The JSON Schema of a table with these keys and no others."""
+    others = next((schema(f.type, extra) for f in known if rest in f.marks), None)
     table: dict[str, Any] = {
         "type": "object",
-        "additionalProperties": False,
+        "additionalProperties": others["additionalProperties"] if others else False,
         "properties": {
             f.key: {**schema(f.type, extra), **({"description": f.doc} if f.doc else {})}
             for f in known
-            if f.attribute != "facets"
+            if f.attribute != "facets" and rest not in f.marks
         },
     }
     required = [f.key for f in known if f.required]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from coopery.errors import KeyPath, Problem
+from coopery.model import Retries
 
 
 @runtime_checkable
@@ -117,7 +118,11 @@ class Step:
     outputs: tuple[str, ...] = ()
     subject: str = ""
     always: bool = False
-    retries: int = 0
+    retries: Retries = field(default_factory=Retries)
+    resources: Mapping[str, float] = field(default_factory=dict)
+    """What performing it takes of the machine, by name: `cpu` in cores, `memory` in bytes, …."""
+    priority: int = 0
+    """Of the steps that are ready, those of higher priority start first."""
     transient: frozenset[str] = frozenset()
     deliveries: tuple[Delivery, ...] = ()
     notes: tuple[str, ...] = ()
@@ -263,6 +268,8 @@ class Workspace:
     cancelled: threading.Event
     killed: threading.Event = field(default_factory=threading.Event)
     run: str = ""
+    devices: tuple[int, ...] = ()
+    """The numbers of the GPUs that were reserved for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -476,13 +483,25 @@ Claim = AbstractContextManager[object]
 """A claim on a key: held from entering the context to its end."""
 
 
+class Turn(StrEnum):
+    """What became of performing a step once."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    """For good."""
+    AGAIN = "again"
+    """It failed, and is to be performed again once it is due."""
+
+
 class Execution(Protocol):
     """What a scheduler drives: the engine's side of a run."""
 
     jobs: int
     """How many steps may be performed at a time."""
     needs: Mapping[str, tuple[str, ...]]
-    """Every step of the plan, in a valid order, with the steps it waits for."""
+    """Every step to be scheduled, in a valid order, with the steps it waits for."""
+    priorities: Mapping[str, int]
+    """Of the steps that are ready, those of higher priority are performed first."""
 
     def decide(self, names: Sequence[str]) -> Mapping[str, bool]:
         """For steps whose needs succeeded: True where it is done (recalled), False to perform.
@@ -491,8 +510,20 @@ class Execution(Protocol):
         """
         ...
 
-    def perform(self, name: str) -> bool:
-        """Do a decided step's work, in any thread; True when it succeeded."""
+    def reserve(self, name: str) -> bool:
+        """Whether a step has the resources it asks for, from now until it was performed.
+
+        When it has not, other steps may be performed meanwhile; ask again when one of them has
+        ended, or after a moment: other runs hold resources too.
+        """
+        ...
+
+    def perform(self, name: str) -> Turn:
+        """Do a decided and reserved step's work, in any thread."""
+        ...
+
+    def due(self, name: str) -> float:
+        """When a step that is to be performed again may be: seconds of `time.monotonic()`."""
         ...
 
     def give_up(self, name: str) -> Sequence[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from coopery.steps import Identity, Step
 
@@ -19,16 +19,16 @@ class Transients:
     the plan stays, and so does one whose bytes another output of this run is made of.
     """
 
-    def __init__(self, steps: Mapping[str, Step]) -> None:
-        self._steps = steps
+    def __init__(self, steps: Mapping[str, Step], readers: Iterable[str] | None = None) -> None:
+        """`readers` are the steps that count; by default all."""
         self._reads: dict[str, list[Output]] = {}
         self._open: Counter[Output] = Counter()
         self._passing: set[Output] = set()
         """Outputs that go once their readers have ended."""
-        for name, step in steps.items():
+        for name in steps if readers is None else readers:
             read = {
                 (source.step, source.output)
-                for need in step.needs
+                for need in steps[name].needs
                 for source in need.outputs
                 if source.output in steps[source.step].transient
             }

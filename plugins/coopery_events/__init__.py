@@ -53,6 +53,8 @@ def _line(event: Event, options: EventOptions) -> str:
     match event.kind:
         case "started":
             return f"start    {event.step}"
+        case "retrying":
+            return f"retry    {event.step}  ({event.message})"
         case "waiting":
             return f"wait     {event.step}  ({event.message})"
         case "message":

@@ -30,10 +30,6 @@ def check(recipe: Recipe, runtime: str) -> Iterable[Problem]:
     if runtime != NAME:
         return
     for task in recipe.tasks.values():
-        if task.resources.gpu:
-            message = "the runtime local does not hand out GPUs"
-            key = ("task", task.name, "resources", "gpu")
-            yield problem("no-gpu", message, key=key, hint="use -r docker, or drop `gpu`")
         for name, output in task.outputs.items():
             folder = Path(output.mount or "/").parent
             if output.mount and (folder == Path("/") or folder.exists()):

@@ -160,6 +160,8 @@ def environment_of(work: TaskWork, workspace: Workspace, layout: Layout) -> dict
         "PYTHONNOUSERSITE": "1",
     }
     environ |= {name: os.environ[name] for name in CARRIED if name in os.environ}
+    if workspace.devices:
+        environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, workspace.devices))
     environ |= {f"COOPERY_INPUT_{name.upper()}": path for name, path in layout.inputs.items()}
     environ |= {f"COOPERY_OUTPUT_{name.upper()}": path for name, path in layout.outputs.items()}
     environ |= work.env

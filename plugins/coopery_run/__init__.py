@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 from coopery.commands import Command, Context, table
 from coopery.errors import MachineError
 from coopery.hooks import hookimpl
-from coopery.options import CoreOptions, option
+from coopery.options import CoreOptions, Selection, option
 
 # This module is loaded for every command; what only `run` needs is imported where it runs.
 if TYPE_CHECKING:
     import argparse
 
     from coopery.opening import Request
+    from coopery.options import Settings
     from coopery.running import Report
 
 
@@ -25,6 +26,12 @@ class RunOptions:
 
     fail_fast: bool = option(False, help="start nothing more once a task has failed")
     locked: bool = option(False, help="refuse to change the lock file, for CI")
+    capacity: tuple[str, ...] = option(
+        (), help="how much of a resource there is, as in license=1", metavar="NAME=AMOUNT"
+    )
+    priority: int = option(
+        0, help="of runs that wait for the same resources, the highest goes first", metavar="N"
+    )
 
 
 @hookimpl
@@ -51,6 +58,17 @@ def add_commands() -> Sequence[Command]:
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="what to bring up to date")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--only", action="store_true", help="run the targets alone")
+    how.add_argument(
+        "--needs-only", action="store_true", help="run all that the targets need, without them"
+    )
+    how.add_argument(
+        "--downstream", action="store_true", help="run the targets and all that depends on them"
+    )
+    parser.add_argument(
+        "-k", "--keep-going", action="store_true", help="finish what does not need what failed"
+    )
     parser.add_argument("-n", "--dry-run", action="store_true", help="tell what would be done")
     parser.add_argument("--force", action="store_true", help="run the targets though remembered")
     parser.add_argument("--force-all", action="store_true", help="run every task though remembered")
@@ -75,6 +93,7 @@ def run_command(context: Context) -> int:
 
     arguments = context.arguments
     options = context.settings.get(RunOptions)
+    _check(arguments, context.settings)
     request = Request(
         file=arguments.file,
         targets=tuple(arguments.targets),
@@ -82,7 +101,10 @@ def run_command(context: Context) -> int:
         force=arguments.force,
         force_all=arguments.force_all,
         overwrite=arguments.overwrite,
-        fail_fast=options.fail_fast,
+        fail_fast=options.fail_fast and not arguments.keep_going,
+        selection=_selection(arguments),
+        capacity=options.capacity,
+        priority=options.priority,
         lock=LockPolicy.LOCKED if options.locked else LockPolicy.RENEW,
     )
     if arguments.dry_run:
@@ -93,6 +115,30 @@ def run_command(context: Context) -> int:
     if done.report.problems:
         raise MachineError(*done.report.problems)
     return done.report.exit_code
+
+
+def _selection(arguments: argparse.Namespace) -> Selection:
+    chosen = [s for s in Selection if getattr(arguments, s.replace("-", "_"), False)]
+    return chosen[0] if chosen else Selection.NEEDED
+
+
+def _check(arguments: argparse.Namespace, settings: Settings) -> None:
+    """Refuse options that contradict each other, or make no sense alone."""
+    from coopery.errors import Problem, RecipeError
+
+    problems = []
+    if arguments.keep_going and settings.source(RunOptions, "fail_fast") == "flag":
+        problems.append("--keep-going and --fail-fast contradict each other")
+    selection = _selection(arguments)
+    if selection != "needed" and not arguments.targets:
+        problems.append(f"--{selection} needs a target")
+    if arguments.force and arguments.force_all:
+        problems.append("--force and --force-all contradict each other")
+    if problems:
+        hint = "see coopery run --help"
+        raise RecipeError(
+            *(Problem(slug="bad-command-line", message=text, hint=hint) for text in problems)
+        )
 
 
 def _dry_run(context: Context, request: Request) -> int:

@@ -388,17 +388,21 @@ def test_a_declared_error_of_an_observer_has_its_exit_code(project: Project) -> 
 
 # -- scheduling -----------------------------------------------------------------------------------
 
+TAKE = "ex.decide(['a']); ex.reserve('a'); ex.perform('a')"
 SCHEDULES = {
     "it returned without having done a and 1 more": "pass",
-    "it returned without having done b": "ex.decide(['a']); ex.perform('a')",
+    "it returned without having done b": TAKE,
     "it asked for b before a had succeeded": "ex.decide(['a', 'b'])",
     "it asked for a twice": "ex.decide(['a']); ex.decide(['a'])",
     "it asked for 'c', which the plan does not have": "ex.decide(['c'])",
+    "it reserved 'a' without having it decided": "ex.reserve('a')",
     "it performed 'a' without having it decided": "ex.perform('a')",
-    "it performed a twice": "ex.decide(['a']); ex.perform('a'); ex.perform('a')",
-    "it gave up 'a', which did not fail": "ex.decide(['a']); ex.perform('a'); ex.give_up('a')",
+    "it performed a without having it reserved": "ex.decide(['a']); ex.perform('a')",
+    "it performed a twice": f"{TAKE}; ex.perform('a')",
+    "it gave up 'a', which did not fail": f"{TAKE}; ex.give_up('a')",
     "it returned while a was performed": (
-        "ex.decide(['a']); threading.Thread(target=ex.perform, args=['a']).start(); time.sleep(0.2)"
+        "ex.decide(['a']); ex.reserve('a');"
+        " threading.Thread(target=ex.perform, args=['a']).start(); time.sleep(0.2)"
     ),
 }
 
@@ -426,12 +430,29 @@ def test_a_scheduler_that_breaks_the_rules(project: Project, said: str) -> None:
     assert {step["state"] for step in record["steps"]} <= {"succeeded", "cancelled", "skipped"}
 
 
+def test_a_retry_before_it_is_due_breaks_a_rule(project: Project) -> None:
+    source = """
+    @hookimpl
+    def schedule(execution):
+        execution.decide(["a"])
+        for _ in range(2):
+            execution.reserve("a")
+            assert execution.perform("a") == "again"
+        return True
+    """
+    recipe = "[task.a]\nretries = { count = 3, delay = '30s' }\ncommand = 'false'\n"
+    answer = bad(project, source, recipe=recipe)
+    assert answer.exit_code == 3
+    assert "it performed a again before that was due" in answer.told("bad-schedule")
+
+
 def test_rules_that_were_broken_are_told_though_the_scheduler_hides_it(project: Project) -> None:
     source = """
     @hookimpl
     def schedule(execution):
         for name in execution.needs:
             execution.decide([name])
+            execution.reserve(name)
             execution.perform(name)
         try:
             execution.perform("a")
@@ -449,6 +470,7 @@ def test_what_a_scheduler_does_not_give_up_is_skipped_all_the_same(project: Proj
     @hookimpl
     def schedule(execution):
         execution.decide(["a"])
+        execution.reserve("a")
         execution.perform("a")
         return True
     """
@@ -462,6 +484,7 @@ def test_an_interrupt_of_the_scheduler_leaves_a_true_record(project: Project) ->
     @hookimpl
     def schedule(execution):
         execution.decide(["a"])
+        execution.reserve("a")
         execution.perform("a")
         raise KeyboardInterrupt
     """

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from coopery.model import Input, Resources, Scalar
+from coopery.model import Input, Output, Resources, Retries, Scalar
 from coopery.shapes import MISSING, convert, reader
 
 
@@ -43,5 +43,44 @@ def test_a_reader_serves_many_values_and_tells_each_problem_at_its_key() -> None
 
 def test_a_key_that_is_no_text_is_unknown() -> None:
     problems: list[Any] = []
-    assert convert({3: 1}, Resources, ("resources",), problems) is MISSING
+    assert convert({3: 1}, Output, ("outputs", "o"), problems) is MISSING
     assert [(p.slug, p.message) for p in problems] == [("unknown-key", "unknown key 3")]
+
+
+def test_the_rest_of_the_keys_have_a_home() -> None:
+    problems: list[Any] = []
+    found = convert({"cpu": "500m", "license": 1, "tape_drives": "2"}, Resources, (), problems)
+    assert found == Resources(cpu=0.5, others={"license": 1.0, "tape_drives": 2.0})
+    assert found.amounts == {"cpu": 0.5, "license": 1.0, "tape_drives": 2.0}
+    assert problems == []
+    for wrong in ({3: 1}, {"a b": 1}, {"license": "many"}, {"license": -1}):
+        assert convert(wrong, Resources, ("resources",), problems) is MISSING
+    assert [(p.slug, p.place.key[-1]) for p in problems] == [
+        ("wrong-value", 3),
+        ("wrong-value", "a b"),
+        ("wrong-value", "license"),
+        ("wrong-value", "license"),
+    ]
+
+
+def test_retries_are_a_number_or_a_table() -> None:
+    problems: list[Any] = []
+    assert convert(3, Retries, (), problems) == Retries(count=3)
+    found = convert(
+        {"count": 5, "delay": "1s", "longest": 5, "on": [75, "timeout"]}, Retries, (), problems
+    )
+    assert found == Retries(count=5, delay=1.0, longest=5.0, on=(75, "timeout"))
+    assert [found.wait(n) for n in range(1, 6)] == [1, 2, 4, 5, 5]
+    assert found.wait(10**9) == 5 and Retries(count=1).wait(1) == 0
+    assert problems == []
+    wrong = {"count": -1, "factor": 0.5, "delay": "soon", "on": ["timout", 0], "off": 1}
+    assert convert(wrong, Retries, ("retries",), problems) is MISSING
+    assert sorted(p.place.key[1] for p in problems) == [
+        "count",
+        "delay",
+        "factor",
+        "off",
+        "on",
+        "on",
+    ]
+    assert [p.hint for p in problems if p.slug == "unknown-value"] == ["did you mean 'timeout'?"]

@@ -6,14 +6,14 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import pytest
 
 from coopery.steps import Execution
+from coopery.testing.suites.scripted import Graph, Scripted
 
-Graph = Mapping[str, tuple[str, ...]]
 SECONDS = 30
 """How long what must happen may take: much longer than it does, for loaded machines."""
 
@@ -28,100 +28,6 @@ GRAPHS: dict[str, Graph] = {
     "uneven": {"a": (), "b": ("a",), "c": ("b",), "d": ("a",), "e": ("c", "d"), "f": ()},
     "wide": {"a": (), **{f"w{n}": ("a",) for n in range(30)}, "z": ("w0", "w29")},
 }
-
-
-class Scripted:
-    """An execution that does as it was told, and notes what it was asked.
-
-    Steps in `done` are recalled, those in `failing` fail, `work` is what performing a step does.
-    Whatever breaks the rules is in `wrong`.
-    """
-
-    def __init__(
-        self,
-        needs: Graph,
-        *,
-        jobs: int = 4,
-        done: Sequence[str] = (),
-        failing: Sequence[str] = (),
-        work: Callable[[str], object] = lambda name: None,
-    ) -> None:
-        self.needs, self.jobs = needs, jobs
-        self.done, self.failing, self.work = set(done), set(failing), work
-        self.stopped = threading.Event()
-        self.wrong: list[str] = []
-        self.decided: set[str] = set()
-        self.succeeded: set[str] = set()
-        self.skipped: set[str] = set()
-        self.order: list[str] = []
-        """The steps that were performed, as they began."""
-        self.given_up: list[str] = []
-        self.running = self.most = self.deciding = 0
-        self.lock = threading.Lock()
-
-    @property
-    def stopping(self) -> bool:
-        """See `coopery.steps.Execution.stopping`."""
-        return self.stopped.is_set()
-
-    def cancel(self) -> None:
-        """See `coopery.steps.Execution.cancel`."""
-        self.stopped.set()
-
-    def decide(self, names: Sequence[str]) -> Mapping[str, bool]:
-        """See `coopery.steps.Execution.decide`."""
-        with self.lock:
-            self.deciding += 1
-            if self.deciding > 1:
-                self.wrong.append("two threads decided at once")
-            for name in names:
-                missing = set(self.needs[name]) - self.succeeded
-                if missing:
-                    self.wrong.append(f"{name} was decided before {sorted(missing)}")
-                if name in self.decided:
-                    self.wrong.append(f"{name} was decided twice")
-                if name in self.skipped:
-                    self.wrong.append(f"{name} was decided though skipped")
-                self.decided.add(name)
-        with self.lock:
-            self.deciding -= 1
-            self.succeeded |= self.done & set(names)
-        return {name: name in self.done for name in names}
-
-    def perform(self, name: str) -> bool:
-        """See `coopery.steps.Execution.perform`."""
-        with self.lock:
-            if name not in self.decided or name in self.done:
-                self.wrong.append(f"{name} was performed without being decided so")
-            if name in self.order:
-                self.wrong.append(f"{name} was performed twice")
-            if self.stopped.is_set():
-                self.wrong.append(f"{name} was started though the run is stopping")
-            self.order.append(name)
-            self.running += 1
-            self.most = max(self.most, self.running)
-        try:
-            self.work(name)
-        finally:
-            with self.lock:
-                self.running -= 1
-                if name not in self.failing:
-                    self.succeeded.add(name)
-        return name not in self.failing
-
-    def give_up(self, name: str) -> Sequence[str]:
-        """See `coopery.steps.Execution.give_up`."""
-        with self.lock:
-            self.given_up.append(name)
-            found, stack = [], [name]
-            while stack:
-                gone = stack.pop()
-                for reader, needs in self.needs.items():
-                    if gone in needs and reader not in self.skipped:
-                        self.skipped.add(reader)
-                        found.append(reader)
-                        stack.append(reader)
-            return found
 
 
 class SchedulerSuite:
@@ -237,14 +143,17 @@ class SchedulerSuite:
     def test_a_stopping_run_starts_nothing_more(self) -> None:
         """What is performed then comes to its end first."""
         graph: Graph = {**{f"s{n}": () for n in range(8)}, "z": ("s0",)}
-        work = Scripted(graph, jobs=2)
+        jobs = 1 if self.one_at_a_time else 2
+        work = Scripted(graph, jobs=jobs)
+        all_begun = threading.Barrier(jobs)
 
         def stop(name: str) -> None:
+            all_begun.wait(SECONDS)
             work.stopped.set()
             time.sleep(0.05)
 
         work.work = stop
-        assert 1 <= len(self.drive(work).order) <= 2
+        assert len(self.drive(work).order) == jobs
 
     @pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt()])
     def test_what_the_engine_raises_cancels_the_rest(self, error: BaseException) -> None:
@@ -292,3 +201,51 @@ class SchedulerSuite:
         while threading.active_count() > before:
             assert time.monotonic() < deadline, "threads of the scheduler live on"
             time.sleep(0.01)
+
+    # -- retries, resources, priorities -----------------------------------------------------------
+
+    def test_a_step_is_tried_again_when_it_is_due(self) -> None:
+        driven = self.drive(Scripted({"a": (), "b": ("a",)}, again={"a": 2}))
+        assert driven.order == ["a", "a", "a", "b"]
+        assert not driven.given_up
+
+    def test_others_go_on_while_a_step_is_not_due(self) -> None:
+        self.side_by_side()
+        graph: Graph = {"a": (), "b": (), "c": ("b",)}
+        driven = self.drive(Scripted(graph, jobs=1, again={"a": 1}))
+        assert driven.order == ["a", "b", "c", "a"]
+
+    def test_a_step_that_fails_after_all_is_given_up_once(self) -> None:
+        driven = self.drive(Scripted({"a": (), "b": ("a",)}, again={"a": 1}, failing=["a"]))
+        assert (driven.order, driven.given_up) == (["a", "a"], ["a"])
+
+    def test_a_stopping_run_waits_for_nothing_that_is_not_due(self) -> None:
+        work = Scripted({"a": ()}, again={"a": 1})
+        work.work = lambda name: work.stopped.set()
+        assert self.drive(work).order == ["a"]
+
+    def test_a_step_waits_for_its_resources_and_others_do_not(self) -> None:
+        self.side_by_side()
+        over = threading.Event()
+        graph: Graph = {"big": (), "a": (), "b": ("a",)}
+        work = Scripted(graph, jobs=2, free=lambda name: name != "big" or over.is_set())
+        work.work = lambda name: over.set() if name == "b" else None
+        assert self.drive(work).order == ["a", "b", "big"]
+
+    def test_resources_that_other_runs_give_back_are_found_free(self) -> None:
+        """Nothing of this run ends meanwhile."""
+        freed = time.monotonic() + 0.3
+        self.drive(Scripted({"a": ()}, free=lambda name: time.monotonic() > freed))
+
+    def test_a_stopping_run_waits_for_no_resources(self) -> None:
+        work = Scripted({"a": ()}, free=lambda name: False)
+        timer = threading.Timer(0.3, work.stopped.set)
+        timer.start()
+        assert self.drive(work).order == []
+        timer.join()
+
+    def test_the_highest_priority_goes_first(self) -> None:
+        self.side_by_side()
+        graph: Graph = {"a": (), "b": (), "c": (), "d": ("c",)}
+        driven = self.drive(Scripted(graph, jobs=1, priorities={"c": 5, "d": -1, "b": 1}))
+        assert driven.order == ["c", "b", "a", "d"]

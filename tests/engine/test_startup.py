@@ -82,3 +82,9 @@ def _with_sqlite() -> set[str]:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     tops = {name.partition(".")[0] for name in done.stdout.split()}
     return {t for t in tops if not t.startswith("_")} - allowed()["list"] - {"sqlite3"}
+
+
+def test_testing_needs_no_pytest_until_a_suite_is_used() -> None:
+    code = "import sys, coopery.testing; print(sorted({'pytest', 'pluggy'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

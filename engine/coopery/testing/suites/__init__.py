@@ -16,8 +16,10 @@ from __future__ import annotations
 import pytest
 
 # So that a failing assertion in a suite shows its values, as one in a test module does.
-MODULES = ("records", "objects", "sharing", "storing", "schedulers")
-MODULES += ("runtimes", "channels", "lasting", "tasking")
+MODULES = (
+    *("records", "objects", "sharing", "storing", "schedulers"),
+    *("runtimes", "channels", "lasting", "tasking"),
+)
 pytest.register_assert_rewrite(*(f"{__name__}.{name}" for name in MODULES))
 
 from coopery.testing.suites.objects import ObjectsSuite  # noqa: E402

@@ -31,8 +31,13 @@ PAGES = sorted(
     )
     if "decisions" not in page.parts
 )
+PLUGINS_PAGE = ROOT / "docs" / "how-to" / "write-a-plugin.md"
+"""Run with its plugins installed, by a test of its own."""
 RUN = [
-    page for page in PAGES if page.parent.name in ("tutorial", "how-to", "reference", "explanation")
+    page
+    for page in PAGES
+    if page.parent.name in ("tutorial", "how-to", "reference", "explanation")
+    and page != PLUGINS_PAGE
 ]
 SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)+")
 
@@ -242,7 +247,7 @@ def commands(block: Block) -> Iterator[tuple[str, str]]:
         yield command, "\n".join(output)
 
 
-def try_blocks(page: Path, folder: Path, home: Path) -> None:
+def try_blocks(page: Path, folder: Path, home: Path, shown: Path | None = None) -> None:
     """Do what a page says, in order: see `test_examples_do_what_the_page_says`."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     env = {k: v for k, v in os.environ.items() if not k.startswith("COOPERY_")}
@@ -271,7 +276,7 @@ def try_blocks(page: Path, folder: Path, home: Path) -> None:
                 text=True,
                 check=False,
             )
-            where = f"{page_id(page)}:{block.line}: {command}\n{ended.stdout}"
+            where = f"{page_id(shown or page)}:{block.line}: {command}\n{ended.stdout}"
             assert ended.returncode == code, where
             if expected:
                 assert matches(expected, ended.stdout), where
@@ -294,29 +299,54 @@ def test_a_wrong_output_is_noticed() -> None:
     assert not matches("a\n", "a\nb\n")
 
 
-def test_plugin_of_the_docs_works_once_installed(
+def test_plugins_of_the_docs_do_what_the_page_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Installed as an installer would leave it: the module, and its entry point's metadata."""
+    """With each plugin installed when the page comes to it, as an installer would leave it."""
     import tomllib
 
-    page = ROOT / "docs" / "how-to" / "write-a-plugin.md"
-    files = {block.info: block.text for block in blocks(page) if block.info}
-    project = tomllib.loads(files["motd/pyproject.toml"])["project"]
-    site = tmp_path / "site"
-    info = site / "coopery_motd-1.0.dist-info"
-    info.mkdir(parents=True)
-    (site / "motd.py").write_text(files["motd/motd.py"], "utf-8")
-    name = f"Name: {project['name']}\nVersion: {project['version']}\n"
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\n{name}", "utf-8")
-    ((key, module),) = project["entry-points"]["coopery"].items()
-    (info / "entry_points.txt").write_text(f"[coopery]\n{key} = {module}\n", "utf-8")
-    monkeypatch.setenv("PYTHONPATH", str(site))
-    project_made = make_project(tmp_path)
-    project_made.write("recipe.toml", files["recipe.toml"])
-    answer = project_made.coopery("run")
-    assert answer.exit_code == 0, answer.stderr
-    assert project_made.read("build/motd.txt") == "steady as she goes\n"
+    project = make_project(tmp_path)
+    found = {block.info: block.text for block in blocks(PLUGINS_PAGE) if block.info}
+    names = [info.partition("/")[0] for info in found if is_plugin(info)]
+    assert len(names) > 10
+    for name in names:
+        if name != "broken":  # the page's own example of one that is
+            project.plugin(name, found[f"{name}/{name}.py"])
+    toml = tomllib.loads(found["motd/pyproject.toml"])
+    assert toml["project"]["entry-points"]["coopery"] == {"motd": "motd"}
+    monkeypatch.setenv("PYTHONPATH", str(project.site))
+    before, _, after = PLUGINS_PAGE.read_text("utf-8").partition("## When a plugin fails")
+    for number, text in enumerate((before, after)):
+        page = tmp_path / f"{number}.md"
+        page.write_text(text, "utf-8")
+        try_blocks(page, project.root, project.home, PLUGINS_PAGE)
+        if not number:
+            project.plugin("broken", found["broken/broken.py"])
+
+
+def is_plugin(info: str) -> bool:
+    """Whether a block is the module of a plugin: `name/name.py`."""
+    folder, _, file = info.partition("/")
+    return file == f"{folder}.py"
+
+
+def test_findings_and_requirements_of_the_docs(tmp_path: Path) -> None:
+    from coopery.model import Image, Recipe
+    from coopery.options import Settings
+    from coopery.plugins import Plugins
+
+    found = {block.info: block.text for block in blocks(PLUGINS_PAGE) if block.info}
+    modules = {name: ModuleType(name) for name in ("git_there", "limits")}
+    for name, module in modules.items():
+        exec(compile(found[f"{name}/{name}.py"], name, "exec"), module.__dict__)
+    plugins = Plugins(modules.items())
+    (finding,) = plugins.diagnose(tmp_path, Settings(values={}), mend=False)
+    assert finding.subject == "git" and finding.state == (
+        "ok" if shutil.which("git") else "warning"
+    )
+    recipe = Recipe(file=tmp_path / "r.toml", root=tmp_path, images={}, tasks={})
+    (limits,) = plugins.collect_requirements(recipe, Image(name="i"), tmp_path)
+    assert [line.line for line in limits.requirements] == ["numpy<3"]
 
 
 README = ROOT / "README.md"

@@ -205,9 +205,18 @@ def schedule(execution: Execution) -> bool | None:
 
     @hookimpl
     def schedule(execution):
+        skipped = set()
         for name in execution.needs:
-            if not execution.decide([name])[name] and not execution.perform(name):
-                return True
+            if name in skipped or execution.stopping or execution.decide([name])[name]:
+                continue
+            turn = Turn.AGAIN
+            while turn is Turn.AGAIN and not execution.stopping:
+                if time.monotonic() >= execution.due(name) and execution.reserve(name):
+                    turn = execution.perform(name)
+                else:
+                    time.sleep(0.1)
+            if turn is Turn.FAILED:
+                skipped.update(execution.give_up(name))
         return True
     """
 

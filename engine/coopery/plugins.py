@@ -1,22 +1,22 @@
-"""Find, order and call plugins: one typed method per hook, and nobody else calls `hook.`."""
+"""The facade of all plugins: one typed method for each hook, and nobody else asks them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import pluggy
-
-from coopery import discovery, hooks
+from coopery import answers
+from coopery.blaming import bad_answer, blame, plugin_error
 from coopery.errors import CooperyError, MachineError, Problem, RecipeError, nearest
 from coopery.options import CoreOptions, Settings
+from coopery.registry import Registry
 
 # The nouns only pass through here: importing them would cost each start, whatever the command.
 if TYPE_CHECKING:
+    import argparse
     from pathlib import Path
-    from types import ModuleType
 
-    from coopery.commands import Command
+    from coopery.commands import Command, Context
     from coopery.dependencies import (
         Contribution,
         DependencySet,
@@ -32,146 +32,89 @@ if TYPE_CHECKING:
     from coopery.steps import Event, Execution, Made, Step, Store, Workspace
 
 
-class Plugins:
-    """The plugins of one program: from an explicit list, or from entry points in `discover`.
+A = TypeVar("A")
+R = TypeVar("R")
 
-    Order is meaning: plugins are registered sorted by name, so that answers to *all* hooks come in
-    an order that does not depend on the file system.
-    """
 
-    def __init__(self, plugins: Iterable[tuple[str, object]]) -> None:
-        self._manager = pluggy.PluginManager(hooks.PROJECT)
-        self._manager.add_hookspecs(hooks)
-        # pluggy calls what was registered last first; registering in reverse gives sorted order.
-        for name, plugin in sorted(plugins, key=lambda item: item[0], reverse=True):
-            if self._manager.has_plugin(name):
-                raise _plugin_error("duplicate-plugin", name, "two plugins bear this name")
-            try:
-                self._manager.register(plugin, name=name)
-                self._manager.check_pending()
-                self._refuse_wrappers(name, plugin)
-            except pluggy.PluginValidationError as error:
-                raise _plugin_error("invalid-plugin", name, str(error)) from error
-            except ValueError as error:
-                raise _plugin_error("duplicate-plugin", name, str(error)) from error
-
-    def _refuse_wrappers(self, name: str, plugin: object) -> None:
-        """A wrapper would be ignored here, so it is refused (docs/decisions/0005)."""
-        for caller in self._manager.get_hookcallers(plugin) or ():
-            for found in caller.get_hookimpls():
-                if found.plugin is plugin and (found.wrapper or found.hookwrapper):
-                    message = f"it wraps the hook {caller.name}; wrappers are not called"
-                    raise _plugin_error("invalid-plugin", name, message)
-
-    @classmethod
-    def discover(cls, without: Sequence[str] = ()) -> Plugins:
-        """The installed plugins (entry-point group `coopery`), less those in `without`."""
-        found: list[tuple[str, object]] = []
-        names: dict[str, str] = {}
-        for name, value in sorted(discovery.entry_points(hooks.PROJECT)):
-            if names.setdefault(name, value) != value:
-                message = f"{names[name]} and {value} both bear this name"
-                raise _plugin_error("duplicate-plugin", name, message)
-            if name in without or any(name == other for other, _ in found):
-                continue
-            try:
-                found.append((name, discovery.load(value)))
-            except Exception as error:
-                message = f"it does not load: {type(error).__name__}: {error}"
-                raise _plugin_error("broken-plugin", name, message) from error
-        for name in without:
-            if name not in names:
-                message = f"--without {name}: no such plugin"
-                raise RecipeError(
-                    Problem(slug="unknown-plugin", message=message, hint=nearest(name, names))
-                )
-        return cls(found)
-
-    @property
-    def listing(self) -> tuple[tuple[str, ModuleType | object], ...]:
-        """Every plugin by name, sorted."""
-        pairs = self._manager.list_name_plugin()
-        return tuple(sorted((name, plugin) for name, plugin in pairs if plugin is not None))
-
-    def hooks_of(self, plugin: object) -> tuple[str, ...]:
-        """The names of the hooks a plugin answers."""
-        callers = self._manager.get_hookcallers(plugin) or ()
-        return tuple(sorted(caller.name for caller in callers))
-
-    def _all(
-        self, hook: str, several: bool = False, answers: list[Any] | None = None, **arguments: Any
-    ) -> list[Any]:
-        """Every answer to an *all* hook, in plugin order; exceptions name the plugin.
-
-        With `several`, an answer is an iterable, and is taken as a list (generators run here).
-        They are gathered in `answers`, where that is given.
-        """
-        answers = [] if answers is None else answers
-        caller = getattr(self._manager.hook, hook)
-        for implementation in reversed(caller.get_hookimpls()):
-            given = {name: arguments[name] for name in implementation.argnames}
-            try:
-                answer = implementation.function(**given)
-                if several and answer is not None:
-                    answer = list(answer)
-            except CooperyError:
-                raise
-            except Exception as error:
-                raise _raised(implementation.plugin_name, hook, error) from error
-            if answer is not None:
-                answers.append(answer)
-        return answers
-
-    def _flat(self, hook: str, **arguments: Any) -> list[Any]:
-        return [item for answer in self._all(hook, several=True, **arguments) for item in answer]
-
-    def _first(self, hook: str, **arguments: Any) -> Any:
-        """The first answer that is not None; exceptions name the plugin."""
-        caller = getattr(self._manager.hook, hook)
-        for implementation in reversed(caller.get_hookimpls()):
-            given = {name: arguments[name] for name in implementation.argnames}
-            try:
-                answer = implementation.function(**given)
-            except CooperyError:
-                raise
-            except Exception as error:
-                raise _raised(implementation.plugin_name, hook, error) from error
-            if answer is not None:
-                return answer
-        return None
+class Plugins(Registry):
+    """The plugins of one program, with one method for each hook: the only way to ask them."""
 
     def declare_options(self) -> tuple[type, ...]:
-        """Every option dataclass, the engine's own first."""
+        """Every option dataclass, the engine's own first.
+
+        Raises RecipeError (`duplicate-option`) when two have a flag, and so a variable, in common.
+        """
+        from dataclasses import fields
+
+        owners: dict[str, str] = {}
+        for name, kind in [("", CoreOptions), *self._items("declare_options")]:
+            for item in fields(kind):
+                flags = [f"--{item.name.replace('_', '-')}", item.metadata["short"]]
+                for flag in filter(None, flags):
+                    if flag in owners:
+                        whose = f"plugin {owners[flag]!r}" if owners[flag] else "coopery itself"
+                        message = f"its option {flag} is one of {whose} already"
+                        raise plugin_error("duplicate-option", name, message, *_some(owners[flag]))
+                    owners[flag] = name
         return (CoreOptions, *self._flat("declare_options"))
 
     def add_commands(self) -> tuple[Command, ...]:
         """Every sub-command. Raises RecipeError when two bear one name."""
-        found: dict[str, Command] = {}
-        for command in self._flat("add_commands"):
-            if command.name in found:
-                raise _plugin_error(
-                    "duplicate-command", command.name, "two plugins add a command of this name"
-                )
-            found[command.name] = command
-        return tuple(found.values())
+        found: dict[str, tuple[str, Command]] = {}
+        for name, command in self._items("add_commands"):
+            other, _ = found.setdefault(command.name, (name, command))
+            if found[command.name][1] is not command:
+                message = f"its command {command.name!r} is one of plugin {other!r} already"
+                raise plugin_error("duplicate-command", name, message, other)
+        return tuple(self._answerable(name, command) for name, command in found.values())
+
+    def _answerable(self, name: str, command: Command) -> Command:
+        """The command, with errors of its functions that name its plugin."""
+        from dataclasses import replace
+
+        def configure(parser: argparse.ArgumentParser) -> None:
+            _within(name, f"configure of its command {command.name}", command.configure, parser)
+
+        def run(context: Context) -> int:
+            told = f"its command {command.name}"
+            try:
+                code = _within(name, told, command.run, context)
+                if type(code) is not int:
+                    misfit = f"expected an exit code, got {answers.came(code)}"
+                    raise bad_answer(name, told, misfit)
+            finally:
+                lost = self._tell_deaf()
+            return code or lost
+
+        return replace(command, run=run, configure=configure)
+
+    def _tell_deaf(self) -> int:
+        """Tell, once, which plugins failed to observe; returns the exit code that comes to."""
+        import sys
+
+        deaf, self._deaf = self._deaf, {}
+        for error in deaf.values():
+            for problem in error.problems:
+                print(f"error: {problem}", file=sys.stderr)
+        return max((error.exit_code for error in deaf.values()), default=0)
 
     def declare_facets(self) -> tuple[Facet, ...]:
         """Every facet. Raises RecipeError when two plugins claim one key."""
-        found: dict[tuple[str, str], Facet] = {}
-        for facet in self._flat("declare_facets"):
-            if found.setdefault((facet.noun, facet.key), facet) is not facet:
-                raise _plugin_error(
-                    "duplicate-facet", facet.key, f"two plugins declare it for {facet.noun}s"
-                )
-        return tuple(found.values())
+        found: dict[tuple[str, str], tuple[str, Facet]] = {}
+        for name, facet in self._items("declare_facets"):
+            other, first = found.setdefault((facet.noun, facet.key), (name, facet))
+            if first is not facet:
+                message = f"its key {facet.key!r} of {facet.noun}s is one of plugin {other!r} too"
+                raise plugin_error("duplicate-facet", name, message, other)
+        return tuple(facet for _, facet in found.values())
 
     def recipe_names(self) -> tuple[str, ...]:
         """The file names under which a recipe is found."""
-        return tuple(self._flat("recipe_names"))
+        return tuple(dict.fromkeys(self._flat("recipe_names")))
 
     def load_recipe(self, path: Path) -> Document:
         """The document in a recipe file. Raises RecipeError (`unknown-recipe-kind`)."""
-        document: Document | None = self._first("load_recipe", path=path)
+        document: Document | None = self._first("load_recipe", path=path)[1]
         if document is None:
             message = f"no plugin reads {path.name}"
             hint = f"recipes are named {', '.join(self.recipe_names()) or '(no reader installed)'}"
@@ -188,7 +131,9 @@ class Plugins:
         """What each plugin adds to an image's dependency set, after what was there `before`."""
         found = list(before)
         arguments: dict[str, Any] = {"recipe": recipe, "image": image, "home": home}
-        return self._all("collect_requirements", answers=found, before=found, **arguments)
+        for _, contribution in self._each("collect_requirements", before=found, **arguments):
+            found.append(contribution)  # seen by those who are asked after it
+        return found
 
     def resolve(
         self,
@@ -201,7 +146,7 @@ class Plugins:
     ) -> Lock:
         """The lock. Raises RecipeError (`no-resolver`) when nothing can resolve requirements."""
         arguments = {"recipe": recipe, "sets": sets, "policy": policy, "home": home}
-        lock: Lock | None = self._first("resolve", **arguments, settings=settings, tell=tell)
+        lock: Lock | None = self._first("resolve", **arguments, settings=settings, tell=tell)[1]
         if lock is None:
             raise RecipeError(
                 Problem(slug="no-resolver", message="no plugin resolves the images' requirements")
@@ -214,8 +159,14 @@ class Plugins:
         return sorted(layers, key=lambda layer: (layer.stage, layer.name))
 
     def runtime_names(self) -> tuple[str, ...]:
-        """The runtimes there are."""
-        return tuple(sorted(self._flat("runtime_names")))
+        """The runtimes there are. Raises RecipeError when two plugins bring one of a name."""
+        found: dict[str, str] = {}
+        for name, runtime in self._items("runtime_names"):
+            other = found.setdefault(runtime, name)
+            if other != name:
+                message = f"its runtime {runtime!r} is one of plugin {other!r} too"
+                raise plugin_error("duplicate-runtime", name, message, other)
+        return tuple(sorted(found))
 
     def plan_image(
         self, recipe: Recipe, image: Image, layers: Sequence[Layer], runtime: str
@@ -223,14 +174,15 @@ class Plugins:
         """How an image becomes real. Raises RecipeError (`unknown-runtime`)."""
         plan: ImagePlan | None = self._first(
             "plan_image", recipe=recipe, image=image, layers=layers, runtime=runtime
-        )
+        )[1]
         if plan is None:
             raise unknown_runtime(runtime, self.runtime_names())
         return plan
 
     def plan_task(self, recipe: Recipe, instance: Instance) -> Invocation:
         """What a task instance runs. Raises RecipeError (`no-action`)."""
-        invocation: Invocation | None = self._first("plan_task", recipe=recipe, instance=instance)
+        _, answer = self._first("plan_task", recipe=recipe, instance=instance)
+        invocation: Invocation | None = answer
         if invocation is None:
             raise RecipeError(
                 Problem(
@@ -243,26 +195,42 @@ class Plugins:
 
     def open_store(self, home: Path, settings: Settings) -> Store:
         """The store. Raises MachineError (`no-store`)."""
-        store: Store | None = self._first("open_store", home=home, settings=settings)
+        store: Store | None = self._first("open_store", home=home, settings=settings)[1]
         if store is None:
             raise MachineError(Problem(slug="no-store", message="no plugin keeps results"))
         return store
 
     def schedule(self, execution: Execution) -> None:
-        """Drive a plan to its end. Raises MachineError (`no-scheduler`)."""
-        if self._first("schedule", execution=execution) is None:
-            raise MachineError(Problem(slug="no-scheduler", message="no plugin schedules steps"))
+        """Drive a plan to its end. Raises MachineError (`no-scheduler`, `bad-schedule`)."""
+        from coopery.guarding import Guard
+
+        for implementation in self._implementations("schedule"):
+            guard = Guard(execution, implementation.plugin_name)
+            try:
+                answer = self._ask(implementation, "schedule", {"execution": guard})
+            except BaseException as error:
+                guard.end(error)
+                raise
+            if answer is None and not guard.begun:
+                continue
+            guard.end()
+            return
+        raise MachineError(Problem(slug="no-scheduler", message="no plugin schedules steps"))
 
     def authorize(self, step: Step) -> list[Problem]:
         """Why a step may not run here; empty when it may."""
         return self._flat("authorize", step=step)
 
     def perform(self, step: Step, workspace: Workspace) -> Made:
-        """Do a step's work. Raises StepError, or MachineError (`no-performer`)."""
-        made: Made | None = self._first("perform", step=step, workspace=workspace)
+        """Do a step's work. Raises StepError, or MachineError (`no-performer`, `bad-answer`)."""
+        name, answer = self._first("perform", step=step, workspace=workspace)
+        made: Made | None = answer
         if made is None:
             message = f"no plugin performs {step.name} (work of kind {step.work.kind!r})"
             raise MachineError(Problem(slug="no-performer", message=message))
+        misfit = answers.made_misfit(made, step, workspace)
+        if misfit is not None:
+            raise bad_answer(name, "perform", f"for {step.name}, {misfit}")
         return made
 
     def open_shell(self, step: Step, workspace: Workspace) -> int:
@@ -280,8 +248,36 @@ class Plugins:
         return self._flat("diagnose", home=home, settings=settings, mend=mend, quick=quick)
 
     def observe(self, events: Sequence[Event], settings: Settings) -> None:
-        """Tell every plugin what happened."""
-        self._all("observe", several=True, events=events, settings=settings)
+        """Tell every plugin what happened.
+
+        One that fails must not break what it observes: it hears no more, and the error is told
+        when the command has ended (its `exit_code` then is the error's, unless it is worse).
+        """
+        arguments = {"events": events, "settings": settings}
+        for implementation in self._implementations("observe"):
+            if implementation.plugin_name in self._deaf:
+                continue
+            try:
+                self._ask(implementation, "observe", arguments)
+            except CooperyError as error:
+                self._deaf.setdefault(implementation.plugin_name, error)
+
+
+def _within(name: str, told: str, function: Callable[[A], R], argument: A) -> R:
+    """Call a plugin's function that it has answered a hook with."""
+    try:
+        return function(argument)
+    except BrokenPipeError:
+        raise  # the reader of stdout went away, which is nobody's defect
+    except BaseException as error:
+        known = blame(name, told, error)
+        if known is error:
+            raise
+        raise known from error
+
+
+def _some(name: str) -> tuple[str, ...]:
+    return (name,) if name else ()
 
 
 def unknown_runtime(name: str, known: Sequence[str]) -> RecipeError:
@@ -291,20 +287,5 @@ def unknown_runtime(name: str, known: Sequence[str]) -> RecipeError:
             slug="unknown-runtime",
             message=f"there is no runtime {name!r}",
             hint=nearest(name, known),
-        )
-    )
-
-
-def _plugin_error(slug: str, name: str, message: str) -> RecipeError:
-    hint = f"uninstall it, or go on without it: --without {name}"
-    return RecipeError(Problem(slug=slug, message=f"plugin {name!r}: {message}", hint=hint))
-
-
-def _raised(plugin: str, hook: str, error: Exception) -> MachineError:
-    return MachineError(
-        Problem(
-            slug="plugin-raised",
-            message=f"plugin {plugin!r} raised in {hook}: {type(error).__name__}: {error}",
-            hint=f"a defect of the plugin; --debug shows where, --without {plugin} does without it",
         )
     )

@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coopery import resources
-from coopery.errors import CooperyError, MachineError, Place, RecipeError, StepError, problem
+from coopery.errors import (
+    CooperyError,
+    MachineError,
+    Place,
+    Problem,
+    RecipeError,
+    StepError,
+    problem,
+)
 from coopery.forecasting import forecast
 from coopery.keys import Identities, Vanished, explain, parts_of
 from coopery.memory import Memory
@@ -63,12 +71,16 @@ class Report:
     started: float
     ended: float
     interrupted: bool = False
+    problems: tuple[Problem, ...] = ()
+    """What went wrong with the run as a whole: whoever drove it failed."""
     supplied: tuple[Supplied, ...] = ()
     """What was taken as it is, of steps that were not selected."""
 
     @property
     def exit_code(self) -> int:
         """0 all well, 1 a step failed, 3 the machine failed it, 130 interrupted."""
+        if self.problems:
+            return 3
         if self.interrupted:
             return 130
         if any(o.facts.get("machine") for o in self.outcomes.values()):
@@ -605,12 +617,15 @@ def run(
     under_way = Run(plan, plugins, store, policy, run_id, home, emit, stop)
     under_way.check()
     emit(Event(kind="run-started", time=started, message=plan.runtime, total=len(plan.steps)))
+    problems: tuple[Problem, ...] = ()
     try:
         with signals(under_way.stop):
             plugins.schedule(under_way)
     except KeyboardInterrupt:
         under_way.stop.ask(force=True)
-    interrupted = under_way.stop.asked.is_set()
+    except CooperyError as error:
+        problems = error.problems  # what was done is done and reported; all else is cancelled
+    interrupted = under_way.stop.asked.is_set() and not problems
     under_way.finish()
     ended = time.time()
     report = Report(
@@ -619,6 +634,7 @@ def run(
         started=started,
         ended=ended,
         interrupted=interrupted,
+        problems=problems,
         supplied=under_way.supplied,
     )
     emit(Event(kind="run-ended", time=ended, total=len(plan.steps), done=len(plan.steps)))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from coopery.commands import Command, Context, table
+from coopery.errors import MachineError
 from coopery.hooks import hookimpl
 from coopery.options import CoreOptions, Selection, option
 
@@ -130,6 +131,8 @@ def run_command(context: Context) -> int:
         watching.tell_reads(watcher, done.plan, context)
     context.answer(done.record, "")
     context.tell(summary(done.report))
+    if done.report.problems:
+        raise MachineError(*done.report.problems)
     return done.report.exit_code
 
 

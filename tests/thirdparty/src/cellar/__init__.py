@@ -82,18 +82,27 @@ def perform(step: Step, workspace: Workspace) -> Made | None:
     inputs = {c.name: workspace.inputs[f"input {c.name}"] for c in work.inputs}
     values = {"inputs": _texts(inputs), "outputs": _texts(outputs)}
     command = [placeholders.render(placeholders.parse(item), values) for item in work.command]
-    with workspace.log.open("ab") as log:
-        done = subprocess.run(
-            command,
-            cwd=workspace.folder,
-            env={"PATH": os.defpath, **work.env},
-            stdout=log,
-            stderr=log,
-            check=False,
-        )
+    for channel in work.outputs:
+        if channel.folder:
+            outputs[channel.name].mkdir()
+    passed = {name: value for name, value in work.pass_env.items() if value is not None}
+    try:
+        with workspace.log.open("ab") as log:
+            done = subprocess.run(
+                command,
+                cwd=workspace.folder,
+                env={"PATH": os.defpath, **work.env, **passed},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                check=False,
+            )
+    except FileNotFoundError as error:
+        raise StepError(problem("command-not-found", f"there is no {command[0]}")) from error
+    facts: dict[str, object] = {"exit_code": done.returncode}
     if done.returncode:
-        raise StepError(problem("task-failed", f"exit code {done.returncode}"))
-    return Made(outputs=outputs, facts={"exit_code": 0})
+        raise StepError(problem("task-failed", f"exit code {done.returncode}"), facts=facts)
+    return Made(outputs=outputs, facts=facts)
 
 
 def _texts(paths: dict[str, Path]) -> dict[str, str]:

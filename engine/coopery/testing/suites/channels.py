@@ -1,0 +1,163 @@
+"""What a task may count on of its inputs, outputs and folders under every runtime."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from coopery.testing.projects import Project
+from coopery.testing.suites.tasking import RuntimeFixtures
+
+
+class ChannelsSuite(RuntimeFixtures):
+    """Of the runtime suite: inputs, outputs, gathered folders, fixed paths, sources."""
+
+    def test_inputs_are_read_only_in_fact(self, project: Project) -> None:
+        """Whether writing fails or goes to a copy, nobody else sees it."""
+        self.can("read-only")
+        project.write("in.txt", "x")
+        project.write("folder/a", "x")
+        self.recipe(
+            project,
+            """
+            [task.a]
+            command = '''
+            echo y > {inputs.file}; echo y > {inputs.folder}/a; touch {inputs.folder}/b
+            rm -f {inputs.folder}/a; chmod 777 {inputs.file}; echo made > {outputs.o}
+            '''
+            inputs.file = "in.txt"
+            inputs.folder = "folder"
+            outputs.o = {}
+
+            [task.b]
+            command = "rm -rf {inputs.i}; echo y > {inputs.i}; true"
+            inputs.i = { from = "a.o" }
+
+            [task.c]
+            command = "cat {inputs.i} > {outputs.o}"
+            inputs.i = { from = "a.o" }
+            outputs.o = "c"
+            """,
+        )
+        mode = (project.root / "in.txt").stat().st_mode
+        self.succeed(project, "a")
+        self.call(project, "b")
+        self.succeed(project, "c")
+        assert project.read("c") == "made\n"
+        assert project.read("in.txt") == "x" and project.read("folder/a") == "x"
+        assert [path.name for path in (project.root / "folder").iterdir()] == ["a"]
+        assert (project.root / "in.txt").stat().st_mode == mode
+
+    def test_folders_links_and_exec_bits_are_kept(self, project: Project) -> None:
+        project.write("src/tool", "#!/bin/sh\necho ran\n").chmod(0o755)
+        (project.root / "src/link").symlink_to("tool")
+        (project.root / "src/empty").mkdir()
+        self.recipe(
+            project,
+            """
+            [task.a]
+            command = "cp -R {inputs.src}/. {outputs.tree}"
+            inputs.src = "src"
+            outputs.tree = "build/tree/"
+
+            [task.b]
+            command = '''
+            cd {inputs.i} && test -d empty && test -L link && ./link > {outputs.o}
+            '''
+            inputs.i = { from = "a.tree" }
+            outputs.o = "build/b"
+            """,
+        )
+        self.succeed(project)
+        assert project.read("build/b") == "ran\n"
+        tree = project.root / "build/tree"
+        assert os.access(tree / "tool", os.X_OK) and (tree / "empty").is_dir()
+        assert os.readlink(tree / "link") == "tool"  # noqa: PTH115 - the text matters
+
+    def test_an_output_without_a_slash_is_not_made_beforehand(self, project: Project) -> None:
+        self.recipe(
+            project,
+            """
+            [task.a]
+            command = "test ! -e {outputs.o} && test -d {outputs.f} && mkdir {outputs.o}"
+            outputs.o = "build/o"
+            outputs.f = "build/f/"
+            """,
+        )
+        self.succeed(project)
+        assert (project.root / "build/o").is_dir() and (project.root / "build/f").is_dir()
+
+    def test_instances_are_gathered_as_folders(self, project: Project) -> None:
+        self.can("gathered")
+        self.recipe(
+            project,
+            """
+            [task.fit]
+            matrix.fold = [0, 1]
+            command = "echo {matrix.fold} > {outputs.m}"
+            outputs.m = { name = "m.txt" }
+
+            [task.all]
+            command = "cd {inputs.m} && cat fold=0/m.txt fold=1/m.txt > {outputs.o}"
+            inputs.m = { from = "fit.m" }
+            outputs.o = "all"
+            """,
+        )
+        self.succeed(project)
+        assert project.read("all") == "0\n1\n"
+
+    def test_fixed_paths(self, project: Project) -> None:
+        self.can("mounts")
+        project.write("in.txt", "x\n")
+        place = f"/{secrets.token_hex(8)}"
+        self.recipe(
+            project,
+            f"""
+            [task.a]
+            command = "cat {place}/in/in.txt > {place}/out/o.txt; ls /usr/bin > /dev/null"
+            inputs.i = {{ path = "in.txt", mount = "{place}/in/in.txt" }}
+            outputs.o = {{ path = "o.txt", mount = "{place}/out/o.txt" }}
+            """,
+        )
+        self.succeed(project)
+        assert project.read("o.txt") == "x\n"
+        assert not Path(place).exists()
+
+    def test_sources_lie_under_the_working_folder(self, project: Project) -> None:
+        self.can("sources")
+        project.write("src/a.txt", "one")
+        self.recipe(
+            project,
+            """
+            [image.with]
+            sources = ["src"]
+
+            [task.a]
+            image = "with"
+            command = "cat src/a.txt > {outputs.o}"
+            outputs.o = "o"
+            """,
+        )
+        self.succeed(project)
+        assert project.read("o") == "one"
+        project.write("src/a.txt", "two")
+        self.succeed(project)
+        assert project.read("o") == "two"
+
+    def test_nothing_of_a_task_is_left(self, project: Project, marker: str) -> None:
+        """Neither of one that succeeded nor of one that failed."""
+        self.can("scratch")
+        self.recipe(
+            project,
+            f"""
+            [task.a]
+            command = "touch {marker}; mkdir -m 0 $HOME/{marker}; touch $TMPDIR/{marker}; exit 1"
+
+            [task.b]
+            command = "touch {marker}; mkdir -m 0 $HOME/{marker}; touch $TMPDIR/{marker}"
+            """,
+        )
+        assert self.call(project).exit_code == 1
+        left = [path for top in (project.root, project.home) for path in top.rglob(f"*{marker}*")]
+        assert not left

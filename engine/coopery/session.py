@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from coopery import expanding, planning, running
 from coopery.dependencies import Lock
+from coopery.errors import CooperyError
 from coopery.forecasting import Forecast, forecast
 from coopery.opening import Opened, Request, first_line, open_recipe
 from coopery.options import LockPolicy, Settings
@@ -28,11 +29,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """A run that has ended: what was planned, how it went, and its record."""
+    """A run that has ended: what was planned, how it went, and its record.
+
+    `trouble` is what an observer could not do with the record, such as write a file: to be told
+    after what the run came to, which it takes nothing from.
+    """
 
     plan: Plan
     report: Report
     record: Mapping[str, Any]
+    trouble: CooperyError | None = None
 
 
 def make_plan(opened: Opened, request: Request, plugins: Plugins, settings: Settings) -> Plan:
@@ -98,8 +104,12 @@ def run(
             recorder.abandon()
             raise
         record = recorder.finish(report)
-        tell([Event(kind="recorded", time=time.time(), record=record)])
-    return Done(plan=plan, report=report, record=record)
+        trouble = None
+        try:
+            tell([Event(kind="recorded", time=time.time(), record=record)])
+        except CooperyError as error:
+            trouble = error
+    return Done(plan=plan, report=report, record=record, trouble=trouble)
 
 
 def _clear_away(
@@ -117,6 +127,7 @@ def preview(
     """What `run` would do, without doing it or writing the lock."""
     policy = LockPolicy.LOCKED if request.lock is LockPolicy.LOCKED else LockPolicy.PREVIEW
     request = replace(request, lock=policy)
+    plugins.observe([Event(kind="preview", time=time.time())], settings)
     opened = open_recipe(request, plugins, settings)
     now = time.time()
     warnings = [Event(kind="warning", time=now, message=str(p)) for p in opened.warnings]

@@ -13,19 +13,12 @@ from coopery.hooks import hookimpl
 
 @hookimpl
 def add_commands() -> Sequence[Command]:
-    """`list`, `graph`, `why`, `logs`, `show`, `get`, `validate`, `init`, `plugins`, `schema`."""
+    """`list`, `why`, `logs`, `show`, `get`, `validate`, `init`, `plugins`, `schema`."""
     return [
         Command(
             name="list",
             help="list the recipe's tasks and images",
             run=_run("listing"),
-            json=True,
-        ),
-        Command(
-            name="graph",
-            help="show which task reads from which",
-            run=_run("graphing"),
-            configure=_graph,
             json=True,
         ),
         Command(
@@ -113,14 +106,6 @@ def _sets(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="TASK.PARAM=VALUE",
         help="override a parameter, as in run",
-    )
-
-
-def _graph(parser: argparse.ArgumentParser) -> None:
-    _targets(parser)
-    parser.add_argument("--format", metavar="FORMAT", help="text (the default), mermaid or dot")
-    parser.add_argument(
-        "--instances", action="store_true", help="one node per instance, not per task"
     )
 
 

@@ -89,6 +89,10 @@ def run_command(context: Context) -> int:
     done = run(request, context.plugins, context.settings)
     context.answer(done.record, "")
     context.tell(summary(done.report))
+    if done.trouble is not None:
+        if done.report.exit_code == 0:
+            raise done.trouble
+        context.tell("\n".join(f"error: {problem}" for problem in done.trouble.problems))
     return done.report.exit_code
 
 

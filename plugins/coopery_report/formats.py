@@ -63,7 +63,9 @@ def dot(graph: Graph) -> str:
         if node.states:
             label += f"\n{_states(node)}"
             fill, stroke = LOOKS[node.states[0][0]].light
-        looks = f'label={_quoted(label)}, fillcolor="{fill}", color="{stroke}"'
+        looks = (
+            f'label={_quoted(label.replace("&", "&amp;"))}, fillcolor="{fill}", color="{stroke}"'
+        )
         lines.append(f"    {_quoted(node.name)} [{looks}];")
     lines += [f"    {_quoted(tail)} -> {_quoted(head)};" for tail, head in graph.edges]
     return "\n".join([*lines, "}"])

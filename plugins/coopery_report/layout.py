@@ -145,8 +145,25 @@ def _columns(
 
 
 def _order(found: _Columns) -> None:
-    """Order each column by where its neighbours stand, forth and back; keep the best."""
-    columns = found.columns
+    """Order each column by where its neighbours stand, forth and back; keep the best.
+
+    Once with long lines below the boxes to begin with, and once with them above.
+    """
+    below = found.columns
+    above = [sorted(column, key=lambda i: i < found.real) for column in below]
+    best, fewest = below, None
+    for start in (below, above):
+        order, crossings = _swept(found, start)
+        if fewest is None or (crossings is not None and crossings < fewest):
+            best, fewest = order, crossings
+        if not fewest:  # none cross, or there are too many lines to count and to try again
+            break
+    found.columns = best
+
+
+def _swept(found: _Columns, start: Iterable[Sequence[int]]) -> tuple[list[list[int]], int | None]:
+    """The best order on the way from this one, and how many lines cross in it."""
+    columns = [list(column) for column in start]
     position = [0.0] * len(found.before)
 
     def renumber(column: Sequence[int]) -> None:
@@ -156,7 +173,8 @@ def _order(found: _Columns) -> None:
     for column in columns:
         renumber(column)
     counted = sum(map(len, found.after)) <= MOST_COUNTED
-    best, fewest = [list(column) for column in columns], _crossings(found, position, counted)
+    best = [list(column) for column in columns]
+    fewest = _crossings(found, columns, position) if counted else None
     for sweep in range(ORDER_SWEEPS):
         if fewest == 0:
             break
@@ -171,22 +189,19 @@ def _order(found: _Columns) -> None:
             }
             column.sort(key=wish.__getitem__)
             renumber(column)
-        crossings = _crossings(found, position, counted)
+        crossings = _crossings(found, columns, position) if counted else None
         if crossings is None or fewest is None or crossings < fewest:
             best, fewest = [list(column) for column in columns], crossings
-    found.columns = best
+    return best, fewest
 
 
-def _crossings(found: _Columns, position: Sequence[float], counted: bool) -> int | None:
-    """How many lines cross; None when counting takes too long."""
-    if not counted:
-        return None
+def _crossings(found: _Columns, columns: Iterable[Iterable[int]], position: Sequence[float]) -> int:
     from bisect import bisect_right, insort
 
     total = 0
-    for column in found.columns:
+    for column in columns:
         seen: list[float] = []
-        for index in sorted(column, key=position.__getitem__):
+        for index in column:
             heads = sorted(position[head] for head in found.after[index])
             total += sum(len(seen) - bisect_right(seen, head) for head in heads)
             for head in heads:

@@ -24,8 +24,8 @@ MOST_APART, MOST_NODES = 60, 400
 """Steps that are drawn each by itself; nodes beyond which no graph is drawn."""
 MOST_ROWS, MOST_FAILURES = 2_000, 50
 """Steps that the table lists, and failures that are told at length."""
-LONGEST = 300
-"""Characters of a text in the table."""
+LONGEST, LONGEST_NAME = 300, 48
+"""Characters of a text and of a name in the table."""
 
 COLUMNS = ("Step", "State", "Reason", "Took", "Exit", "Memory", "Key", "Kind")
 _NUMBERS = {"Took", "Exit", "Memory"}
@@ -39,8 +39,9 @@ def page(record: Mapping[str, Any]) -> str:
     recipe = PurePath(record["recipe"])
     title = f"{recipe.parent.name}/{recipe.name}"
     state = _verdict(record)
+    failures = _failures(record, links)
     sections = [
-        _failures(record, links),
+        failures,
         _section("graph", "Graph", _graph(record, links)),
         _section("timeline", "Timeline", _timeline(record, links)),
         _section("steps", "Steps", _table(shown, len(steps))),
@@ -62,8 +63,10 @@ def page(record: Mapping[str, Any]) -> str:
 <header>
 <h1>{_text(title)} <span class="badge b-{_look(state)}">{state}</span></h1>
 {_facts(record)}
-<nav aria-label="On this page"><a href="#graph">Graph</a> <a href="#timeline">Timeline</a>
-<a href="#steps">Steps</a></nav>
+<nav aria-label="On this page">
+{'<a href="#failures">What went wrong</a>' if failures else ""}
+<a href="#graph">Graph</a> <a href="#timeline">Timeline</a> <a href="#steps">Steps</a>
+</nav>
 </header>
 <main>
 {"".join(section for section in sections if section)}</main>
@@ -254,8 +257,9 @@ def _row(step: Mapping[str, Any], index: int) -> str:
     reason = step["reason"]["text"] if step["reason"] else ""
     if step["problems"]:
         reason = step["problems"][0]["message"].partition("\n")[0]
+    name = step["step"]
     cells: Iterable[tuple[str, object]] = (
-        (f"<code>{_text(clipped(step['step'], LONGEST))}</code>", ""),
+        (f'<code title="{_text(name)}">{_text(clipped(name, LONGEST_NAME))}</code>', ""),
         (f'<span class="badge b-{_look(word)}">{_text(word)}</span>', ""),
         (_text(clipped(reason, LONGEST)), ""),
         ("" if took is None else show_seconds(took), -1 if took is None else took),

@@ -11,7 +11,7 @@ from typing import Any
 
 from coopery.errors import visible
 from coopery.quantities import show_seconds
-from coopery_report.drawing import CHARACTER, clipped
+from coopery_report.drawing import CHARACTER, clipped, mark
 from coopery_report.looks import state_of
 
 MOST_ROWS = 60
@@ -46,7 +46,7 @@ def timeline(record: Mapping[str, Any], links: Mapping[str, str]) -> str:
     if len(bars) <= MOST_ROWS:
         lanes = [[bar] for bar in bars]
         names = [clipped(bar.name, 32) for bar in bars]
-        past = [show_seconds(bar.end - bar.start) for bar in bars]
+        past = [_after(bar) for bar in bars]
     else:
         lanes = [_merged(lane, span / WIDTH) for lane in _lanes(bars)]
         names = [str(number) for number, _ in enumerate(lanes, 1)]
@@ -135,15 +135,24 @@ def _merged(lane: Sequence[Bar], pixel: float) -> list[Bar]:
     return found
 
 
+def _after(bar: Bar) -> str:
+    """What stands behind a bar: how long it took, and how it ended unless that was well."""
+    took = show_seconds(bar.end - bar.start)
+    return took if bar.word == "succeeded" else f"{took} {bar.word}"
+
+
 def _bar(bar: Bar, left: float, middle: float, scale: float, links: Mapping[str, str]) -> str:
     took = show_seconds(bar.end - bar.start)
     more = f" and {bar.count - 1} more" if bar.count > 1 else ""
     story = f"{visible(bar.name)}{more}: {bar.word}, {took} from {show_seconds(bar.start)}"
+    x, width = left + bar.start * scale, max(2.0, (bar.end - bar.start) * scale)
     shape = (
-        f'<rect class="s-{bar.word}" x="{left + bar.start * scale:.1f}" y="{middle - BAR / 2:.1f}"'
-        f' width="{max(2.0, (bar.end - bar.start) * scale):.1f}" height="{BAR:.0f}" rx="2">'
-        f"<title>{escape(story)}</title></rect>"
+        f'<rect class="s-{bar.word}" x="{x:.1f}" y="{middle - BAR / 2:.1f}"'
+        f' width="{width:.1f}" height="{BAR:.0f}" rx="2"/>'
     )
+    if width >= 18:
+        shape += mark(bar.word, x + 3, middle - 6)
+    shape = f"<g><title>{escape(story)}</title>{shape}</g>"
     link = links.get(bar.name)
     # Who goes by keyboard has the table, which says the same: bars are no stops on the way to it.
     return f'<a href="{escape(link)}" tabindex="-1">{shape}</a>' if link else shape

@@ -1,8 +1,8 @@
 """A run as JUnit XML, as CI systems read it: a test case per step.
 
 There is no one standard. This keeps to what the schemas of Jenkins' xUnit plugin and of Ant have in
-common, and what GitLab and GitHub's actions read, so that which step was recalled stands in
-`system-out` and not in properties of a case.
+common, and GitLab and GitHub's actions read: which step was recalled stands in `system-out`, not in
+properties of a case, and what the machine did not allow is a failure as any other.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 
 def junit(record: Mapping[str, Any]) -> str:
-    """The document. Failures of the machine are errors, all others failures."""
+    """The document. Steps that did not come to run, or not to an end, are skipped tests."""
     from xml.etree import ElementTree
 
     recipe = PurePath(record["recipe"])
@@ -35,7 +35,7 @@ def junit(record: Mapping[str, Any]) -> str:
     counts = {
         "tests": str(len(cases)),
         "failures": str(sum(case.kind == "failure" for case in cases)),
-        "errors": str(sum(case.kind == "error" for case in cases)),
+        "errors": "0",
     }
     took = {"time": _seconds(seconds(record))}
     root = ElementTree.Element("testsuites", {"name": "coopery", **counts, **took})
@@ -57,7 +57,7 @@ def junit(record: Mapping[str, Any]) -> str:
         _add(properties, "property", name="dirty", value=str(record["source"]["dirty"]).lower())
     logs = 0
     for case in cases:
-        logs += case.kind in ("failure", "error")
+        logs += case.kind == "failure"
         case.add_to(suite, with_log=logs <= MOST_LOGS)
     ElementTree.indent(root)
     text = ElementTree.tostring(root, encoding="unicode")
@@ -74,7 +74,7 @@ class _Case:
             case "succeeded":
                 self.kind = ""
             case "failed":
-                self.kind = "error" if step["facts"].get("machine") else "failure"
+                self.kind = "failure"
             case _:
                 self.kind = "skipped"
 
@@ -89,10 +89,10 @@ class _Case:
         )
         problems = step["problems"]
         match self.kind:
-            case "failure" | "error":
+            case "failure":
                 first = problems[0] if problems else {"slug": "failed", "message": "failed"}
                 message = first["message"].partition("\n")[0]
-                element = _add(case, self.kind, message=message, type=first["slug"])
+                element = _add(case, "failure", message=message, type=first["slug"])
                 told = [problem["message"] for problem in problems]
                 end = log_end(step) if with_log else ""
                 if end:

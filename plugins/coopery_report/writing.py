@@ -38,11 +38,12 @@ def write(name: str, text: str, option: str) -> None:
     """
     content = text.encode("utf-8", "replace")
     try:
-        path = Path(name).resolve()
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path = Path(name)
         if path.exists() and not path.is_file():
             path.write_bytes(content)  # a terminal or pipe: nothing may take its place
         else:
+            path = path.resolve()
+            path.parent.mkdir(parents=True, exist_ok=True)
             _replace(path, content)
     except (OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -34,7 +35,7 @@ HARD = (
 
 def hard_graph() -> Graph:
     nodes = tuple(Node(name=name, states=(("failed", 1),)) for name in HARD)
-    return Graph(nodes=nodes, edges={edge: ("o",) for edge in zip(HARD, HARD[1:], strict=False)})
+    return Graph(nodes=nodes, edges=dict.fromkeys(pairwise(HARD), ("o",)))
 
 
 def graph(project: Project, *arguments: str, code: int = 0) -> str:
@@ -151,16 +152,16 @@ def test_boxes_do_not_overlap_and_lines_lead_rightwards(seed: int) -> None:
         by_left.setdefault(left, []).append((middle, width))
     for column in by_left.values():
         middles = sorted(middle for middle, _ in column)
-        assert all(b - a >= HEIGHT + GAP - 0.01 for a, b in zip(middles, middles[1:], strict=False))
+        assert all(b - a >= HEIGHT + GAP - 0.01 for a, b in pairwise(middles))
     columns = sorted((left, left + max(w for _, w in column)) for left, column in by_left.items())
     joined = {name for edge in edges for name in edge}
     grid = {layout.boxes[name][0] for name in names if name not in joined}
     columns = [column for column in columns if column[0] not in grid]
-    assert all(a[1] < b[0] for a, b in zip(columns, columns[1:], strict=False))
+    assert all(a[1] < b[0] for a, b in pairwise(columns))
     for (tail, head), route in layout.routes.items():
         assert route[0][0] == layout.boxes[tail][0] + layout.boxes[tail][2]
         assert route[-1] == layout.boxes[head][:2]
-        assert all(a[0] <= b[0] for a, b in zip(route, route[1:], strict=False))
+        assert all(a[0] <= b[0] for a, b in pairwise(route))
 
 
 def test_lines_are_untangled() -> None:

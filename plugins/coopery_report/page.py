@@ -26,6 +26,8 @@ MOST_ROWS, MOST_FAILURES = 2_000, 50
 """Steps that the table lists, and failures that are told at length."""
 LONGEST, LONGEST_NAME = 300, 48
 """Characters of a text and of a name in the table."""
+LONGEST_STORY = 4_000
+"""Characters of what is told of a failure at length."""
 
 COLUMNS = ("Step", "State", "Reason", "Took", "Exit", "Memory", "Key", "Kind")
 _NUMBERS = {"Took", "Exit", "Memory"}
@@ -182,9 +184,10 @@ def _failure(step: Mapping[str, Any], links: Mapping[str, str]) -> str:
     link = links.get(step["step"])
     heading = f'<a href="{link}">{name}</a>' if link else name
     told = "\n".join(problem["message"] for problem in step["problems"])
-    parts = [f"<h3>{heading}</h3>", f'<pre class="said">{_text(told)}</pre>']
-    if step.get("command"):
-        parts.append(f"<p>Command: <code>{_text(clipped(str(step['command']), 500))}</code></p>")
+    parts = [f"<h3>{heading}</h3>", f'<pre class="said">{_text(_cut(told))}</pre>']
+    command = str(step.get("command") or "")
+    if command not in told:
+        parts.append(f"<p>Command:</p><pre>{_text(_cut(command))}</pre>")
     end = log_end(step)
     if end:
         parts.append(
@@ -194,6 +197,10 @@ def _failure(step: Mapping[str, Any], links: Mapping[str, str]) -> str:
     if step["log"]:
         parts.append(f"<p>The whole log: <code>{_text(step['log'])}</code></p>")
     return f"<article>{''.join(parts)}</article>"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_STORY else f"{text[:LONGEST_STORY]}…"
 
 
 def _graph(record: Mapping[str, Any], links: Mapping[str, str]) -> str:

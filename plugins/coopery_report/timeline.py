@@ -146,11 +146,13 @@ def _bar(bar: Bar, left: float, middle: float, scale: float, links: Mapping[str,
     more = f" and {bar.count - 1} more" if bar.count > 1 else ""
     story = f"{visible(bar.name)}{more}: {bar.word}, {took} from {show_seconds(bar.start)}"
     x, width = left + bar.start * scale, max(2.0, (bar.end - bar.start) * scale)
+    # What did not go well stands out by its height too, where a bar has no room for a mark.
+    tall = BAR if bar.word == "succeeded" else BAR + 5
     shape = (
-        f'<rect class="s-{bar.word}" x="{x:.1f}" y="{middle - BAR / 2:.1f}"'
-        f' width="{width:.1f}" height="{BAR:.0f}" rx="2"/>'
+        f'<rect class="s-{bar.word}" x="{x:.1f}" y="{middle - tall / 2:.1f}"'
+        f' width="{width:.1f}" height="{tall:.0f}" rx="2"/>'
     )
-    if width >= 18:
+    if width >= 18 and bar.word != "succeeded":
         shape += mark(bar.word, x + 3, middle - 6)
     shape = f"<g><title>{escape(story)}</title>{shape}</g>"
     link = links.get(bar.name)

@@ -100,6 +100,7 @@ def test_filter_and_sort(browser: Any, tmp_path: Path) -> None:
     assert opened.get_attribute("th:has-text('Took')", "aria-sort") == "descending"
     opened.click("th:has-text('Step') button")
     assert shown() == ["bad", "fit@fold=2", "fit@fold=9", "fit@fold=10", "prep", "score"]
+    assert opened.locator("th[aria-sort]").all_inner_texts() == ["Step"]
     opened.close()
 
 

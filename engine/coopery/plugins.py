@@ -260,7 +260,13 @@ class Plugins(Registry):
             try:
                 self._ask(implementation, "observe", arguments)
             except CooperyError as error:
+                if isinstance(error, RecipeError) and {e.kind for e in events} <= _BEFORE:
+                    raise  # nothing runs yet, and what was asked of it cannot be done
                 self._deaf.setdefault(implementation.plugin_name, error)
+
+
+_BEFORE = frozenset({"message", "preview"})
+"""Kinds of events that come before anything runs."""
 
 
 def _within(name: str, told: str, function: Callable[[A], R], argument: A) -> R:

@@ -152,6 +152,7 @@ def preview(
     """What `run` would do, without doing it or writing the lock."""
     policy = LockPolicy.LOCKED if request.lock is LockPolicy.LOCKED else LockPolicy.PREVIEW
     request = replace(request, lock=policy)
+    plugins.observe([Event(kind="preview", time=time.time())], settings)
     opened = open_recipe(request, plugins, settings)
     now = time.time()
     warnings = [Event(kind="warning", time=now, message=str(p)) for p in opened.warnings]

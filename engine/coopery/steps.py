@@ -232,7 +232,8 @@ class Event:
 
     `kind` is one of `message`, `run-started`, `started` (a step is performed; `log` grows then),
     `waiting` (another run makes the same, or resources are in use), `retrying`, `ended`,
-    `warning`, `run-ended`, and last `recorded` (`record` is the final record of the run).
+    `warning`, `run-ended`, and last `recorded` (`record` is the final record of the run). Where
+    nothing will run but a forecast is made, `preview` comes first.
     """
 
     kind: str

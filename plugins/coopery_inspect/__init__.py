@@ -22,13 +22,6 @@ def add_commands() -> Sequence[Command]:
             json=True,
         ),
         Command(
-            name="graph",
-            help="show which task reads from which",
-            run=_run("graphing"),
-            configure=_graph,
-            json=True,
-        ),
-        Command(
             name="why",
             help="say what of a target changed, or which run made its result",
             run=_run("why"),
@@ -139,14 +132,6 @@ def _sets(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="TASK.PARAM=VALUE",
         help="override a parameter, as in run",
-    )
-
-
-def _graph(parser: argparse.ArgumentParser) -> None:
-    _targets(parser)
-    parser.add_argument("--format", metavar="FORMAT", help="text (the default), mermaid or dot")
-    parser.add_argument(
-        "--instances", action="store_true", help="one node per instance, not per task"
     )
 
 

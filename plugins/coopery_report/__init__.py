@@ -1,1 +1,161 @@
 """Pictures of recipes and runs: graphs, an HTML report, JUnit XML."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from coopery.commands import Command, Context
+from coopery.hooks import hookimpl
+from coopery.options import Settings, option
+
+# This module is loaded for every command; what draws and writes is imported where it is wanted.
+if TYPE_CHECKING:
+    import argparse
+
+    from coopery.errors import Problem
+    from coopery.steps import Event
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """Files that tell of a run once it has ended."""
+
+    junit: str | None = option(
+        None, help="write how the run went to FILE, as JUnit XML for CI systems", metavar="FILE"
+    )
+    report: str | None = option(
+        None, help="write how the run went to FILE, as a page for a browser", metavar="FILE"
+    )
+
+
+@hookimpl
+def declare_options() -> Sequence[type]:
+    """`--junit` and `--report`."""
+    return [ReportOptions]
+
+
+@hookimpl
+def add_commands() -> Sequence[Command]:
+    """`graph`, `report`."""
+    return [
+        Command(
+            name="graph",
+            help="show which task reads from which",
+            run=_run("graphing"),
+            configure=_graph,
+            json=True,
+            epilog="A task with a matrix is one node that says how many instances it has; "
+            "--instances draws each. In an svg a state is a colour, a mark and a word.",
+        ),
+        Command(
+            name="report",
+            help="write a page about a run (default: the recipe's latest)",
+            run=_run("reporting"),
+            configure=_report,
+            epilog="The page is one file that needs nothing else: a graph, a timeline, a table of "
+            "steps, and the ends of failed steps' logs. `coopery run --report FILE` writes it too.",
+        ),
+    ]
+
+
+@hookimpl
+def observe(events: Sequence[Event], settings: Settings) -> None:
+    """Look before a run whether the files can be written; write them after it."""
+    for event in events:
+        if event.kind == "recorded" and event.record is not None:
+            _write(event.record, settings.get(ReportOptions))
+        elif event.kind in ("message", "preview"):
+            _look(event.kind, settings)
+
+
+def _look(kind: str, settings: Settings) -> None:
+    """Raises RecipeError (`not-writable`, `bad-command-line`), while nothing has run yet."""
+    options = settings.get(ReportOptions)
+    wanted = {"--junit": options.junit, "--report": options.report}
+    files = {flag: name for flag, name in wanted.items() if name}
+    if not files:
+        return
+    from coopery.errors import Problem, RecipeError
+    from coopery_report.writing import unwritable
+
+    found: list[Problem] = []
+    for flag, name in files.items():
+        # A setting that is always there means the runs that happen; a flag means this one.
+        if kind == "preview" and settings.source(ReportOptions, flag[2:]) == "flag":
+            message = f"{flag} and --dry-run exclude each other: nothing runs that could be told of"
+            found.append(Problem(slug="bad-command-line", message=message, hint="drop one"))
+        elif kind == "message" and (problem := unwritable(name, flag)):
+            found.append(problem)
+    if len(files) == 2 and len(set(files.values())) == 1:
+        message = "--junit and --report name the same file"
+        found.append(Problem(slug="bad-command-line", message=message, hint="name two"))
+    if found:
+        raise RecipeError(*found)
+
+
+def _write(record: Mapping[str, Any], options: ReportOptions) -> None:
+    """Raises MachineError (`not-writable`, `disk-full`); what can be written is."""
+    from coopery.errors import MachineError
+
+    problems: list[Problem] = []
+    if options.junit:
+        from coopery_report.junit import junit
+
+        problems += _try(options.junit, junit(record), "--junit")
+    if options.report:
+        from coopery_report.page import page
+
+        problems += _try(options.report, page(record), "--report")
+    if problems:
+        raise MachineError(*problems)
+
+
+def _try(name: str, text: str, flag: str) -> Sequence[Problem]:
+    from coopery.errors import MachineError
+    from coopery_report.writing import write
+
+    try:
+        write(name, text, flag)
+    except MachineError as error:
+        return error.problems
+    return ()
+
+
+def _run(module: str) -> Callable[[Context], int]:
+    """A command's function in a module that is imported when the command is chosen."""
+
+    def run(context: Context) -> int:
+        chosen: Any = importlib.import_module(f"{__name__}.{module}")
+        code: int = chosen.run(context)
+        return code
+
+    return run
+
+
+def _graph(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help="default: every task")
+    parser.add_argument(
+        "--format", metavar="FORMAT", help="text (the default), mermaid, dot or svg"
+    )
+    parser.add_argument(
+        "--instances", action="store_true", help="one node per instance, not per task"
+    )
+    parser.add_argument(
+        "--state",
+        metavar="WHICH",
+        help="show states too: how the last run left each task, or the forecast of the next run",
+    )
+    _output(parser)
+
+
+def _report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", nargs="?", metavar="RUN", help="a run's id, or its beginning")
+    parser.add_argument("--format", metavar="FORMAT", help="html (the default) or junit")
+    _output(parser)
+
+
+def _output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-o", "--output", metavar="FILE", help="write to FILE, not to stdout")

@@ -9,8 +9,6 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from coopery_inspect import graphing
-
 from .conftest import Project
 
 
@@ -34,33 +32,6 @@ def test_list_tells_images_and_who_uses_them(project: Project) -> None:
     ]
     assert document["tasks"][1]["notes"] == []
     assert "tools  3.12" in project("list").stdout
-
-
-def test_graph_of_tasks_and_of_instances(project: Project) -> None:
-    assert project("graph").stdout == "prep\nfit (2) <- prep\nscore <- fit\n"
-    assert project("graph", "--instances", "fit@fold=1").stdout == "prep\nfit@fold=1 <- prep\n"
-    edges = project.json("graph", "--instances")["edges"]
-    assert {"from": "fit@fold=1", "to": "score", "outputs": ["model"]} in edges
-    assert len(edges) == 4
-
-
-def test_graph_formats(project: Project) -> None:
-    drawn = project("graph", "--format", "mermaid").stdout.splitlines()
-    assert drawn[0] == "flowchart LR"
-    assert '    n1["fit (2)"]' in drawn and "    n0 --> n1" in drawn
-    drawn = project("graph", "--format", "dot").stdout.splitlines()
-    assert '    "prep" -> "fit";' in drawn and '    "fit" [label="fit (2)"];' in drawn
-    ended = project("graph", "--format", "svg", code=2)
-    assert "svg" in ended.stderr and "mermaid" in ended.stderr
-    project("graph", "--format", "dot", "--json", code=2)
-    assert "did you mean 'fit'" in project("graph", "fitt", code=2).stderr
-
-
-def test_graph_quotes_what_a_name_may_hold() -> None:
-    name = 'a@x=%22%20"\\]'
-    graph = graphing.Graph(nodes={name: name}, edges={(name, name): ("o",)})
-    assert '"a@x=#37;22#37;20#34;#92;#93;"' in graphing.mermaid(graph)
-    assert '"a@x=%22%20\\"\\\\]" -> ' in graphing.dot(graph)
 
 
 def test_validate(project: Project) -> None:

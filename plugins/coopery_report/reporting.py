@@ -1,0 +1,37 @@
+"""`report`: a run that has been, as a page or as JUnit XML."""
+
+from __future__ import annotations
+
+from coopery.commands import Context
+from coopery.errors import Problem, RecipeError, nearest
+from coopery.session import open_store
+from coopery_report.reading import find_run
+
+FORMATS = ("html", "junit")
+
+
+def run(context: Context) -> int:
+    """Write what is known of a run to stdout, or to a file."""
+    arguments = context.arguments
+    format = arguments.format or "html"
+    if format not in FORMATS:
+        message = f"--format: there is no format {format!r}"
+        hint = nearest(format, FORMATS)
+        raise RecipeError(Problem(slug="bad-command-line", message=message, hint=hint))
+    with open_store(context.plugins, context.settings) as store:
+        record = find_run(context, store, arguments.run)
+    if format == "html":
+        from coopery_report.page import page
+
+        text = page(record)
+    else:
+        from coopery_report.junit import junit
+
+        text = junit(record)
+    if arguments.output is None:
+        print(text, end="")
+    else:
+        from coopery_report.writing import write
+
+        write(arguments.output, text, "--output")
+    return 0

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from coopery import expanding, planning, running
 from coopery.dependencies import Lock
 from coopery.forecasting import Forecast, forecast
-from coopery.opening import Opened, Request, first_line, open_recipe
+from coopery.opening import Opened, Request, again, first_line, open_recipe
 from coopery.options import LockPolicy, Settings
 from coopery.planning import Plan
 from coopery.records import Recorder
 from coopery.running import Policy, Report
-from coopery.steps import Event, Store
+from coopery.steps import Event, State, Store
 from coopery.stopping import Stop
 
 if TYPE_CHECKING:
@@ -90,11 +90,16 @@ def run(
 
         def emit(event: Event) -> None:
             recorder.observe(event)
+            if event.outcome is not None and event.outcome.state is State.FAILED:
+                step = plan.steps[event.step]
+                event = replace(event, again=again(step, opened, request, plugins, settings))
             tell([event])
 
         try:
             report = running.run(plan, plugins, store, policy, run_id, settings.home, emit, stop)
         except BaseException:
+            # Whoever shows the run must know that it is over.
+            tell([Event(kind="run-ended", time=time.time(), total=len(plan.steps))])
             recorder.abandon()
             raise
         record = recorder.finish(report)

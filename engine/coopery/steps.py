@@ -227,7 +227,9 @@ class Event:
 
     `kind` is one of `message`, `run-started`, `started` (a step is performed; `log` grows then),
     `waiting` (another run makes the same, or resources are in use), `retrying`, `ended`,
-    `warning`, `run-ended`, and last `recorded` (`record` is the final record of the run).
+    `warning`, `stopping` (the run was asked to stop: nothing new starts), `killing` (asked again:
+    what runs is killed), `run-ended` (also when the run broke off), and last `recorded` (`record`
+    is the final record of the run).
     """
 
     kind: str
@@ -239,6 +241,8 @@ class Event:
     done: int = 0
     log: Path | None = None
     record: Mapping[str, Any] | None = None
+    again: tuple[str, ...] = ()
+    """For a task that failed: the command line that runs just it again."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     import argparse
 
     from coopery.opening import Request
-    from coopery.running import Report
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,6 @@ def run_command(context: Context) -> int:
         return _dry_run(context, request)
     done = run(request, context.plugins, context.settings)
     context.answer(done.record, "")
-    context.tell(summary(done.report))
     return done.report.exit_code
 
 
@@ -113,23 +111,3 @@ def _dry_run(context: Context, request: Request) -> int:
     }
     context.answer(document, table([(f.verdict, f.step, f.reason) for f in forecasts]))
     return 0
-
-
-def summary(report: Report) -> str:
-    """The last line of a run: how many steps ended how, and the time."""
-    from coopery.quantities import show_seconds
-    from coopery.steps import State
-
-    outcomes = report.outcomes.values()
-    cached = sum(outcome.cached for outcome in outcomes)
-    counts = {
-        "done": sum(o.state is State.SUCCEEDED and not o.cached for o in outcomes),
-        "cached": cached,
-        **{
-            str(state): sum(o.state is state for o in outcomes)
-            for state in (State.FAILED, State.SKIPPED, State.CANCELLED)
-        },
-    }
-    shown = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-    took = show_seconds(report.ended - report.started)
-    return f"{shown or 'nothing to do'} in {took} (run {report.run})"

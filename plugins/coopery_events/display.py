@@ -51,9 +51,7 @@ class Tails:
 class Display:
     """Draws a run until it is stopped; the thread is the only one that writes meanwhile."""
 
-    def __init__(
-        self, output: Output, progress: Progress, prepare: Callable[[Event], str]
-    ) -> None:
+    def __init__(self, output: Output, progress: Progress, prepare: Callable[[Event], str]) -> None:
         """`prepare` makes of an event the lines that stay, ready to be written."""
         self._output = output
         self._progress = progress

@@ -27,14 +27,14 @@ def clock(seconds: float) -> str:
     return f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"
 
 
-def fit(text: str, width: int, encoding: str = "utf-8") -> str:
-    """The text in exactly so many columns, cut off or filled up."""
+def fit(text: str, width: int, encoding: str = "utf-8", *, fill: bool = False) -> str:
+    """The text in at most so many columns, cut off where it is longer; or in exactly as many."""
     from rich.cells import cell_len, set_cell_size
 
     # Written as an escape, a character that the terminal cannot show takes more than one column.
     text = text[: width + 1].encode(encoding, "backslashreplace").decode(encoding)
     if cell_len(text) <= width:
-        return set_cell_size(text, width)
+        return set_cell_size(text, width) if fill else text
     end = "…".encode(encoding, "replace").decode(encoding).replace("?", "~")
     return set_cell_size(text, width - 1) + end
 
@@ -73,20 +73,25 @@ def _row(
     tail: Callable[[Path], str],
     encoding: str,
 ) -> Row:
+    from rich.cells import cell_len
+
     word = ("wait" if running.waiting else "run").ljust(9) if width >= ROOMY else ""
     left = width - len(word)
-    longest = max(len(r.step) for r in shown)
-    named = max(1, min(longest, left // 3 if left >= 40 else left - CLOCK - len(GAP)))
-    elapsed = clock(time - running.since).rjust(CLOCK)
+    timed = len(GAP) + CLOCK
+    if left < timed + 4:
+        return ((fit(running.step, left, encoding), "bold"),)
+    longest = max(cell_len(r.step) for r in shown)
+    named = min(longest, left // 3 if left >= 40 else left - timed)
     row: list[tuple[str, str]] = [
         (word, "yellow" if running.waiting else "blue"),
-        (fit(running.step, named, encoding), "bold"),
-        (fit(f"{GAP}{elapsed}", min(left - named, CLOCK + len(GAP)), encoding), ""),
+        (fit(running.step, named, encoding, fill=True), "bold"),
+        (f"{GAP}{clock(time - running.since).rjust(CLOCK)}", ""),
     ]
-    left -= named + CLOCK + 2 * len(GAP)
+    left -= named + timed + len(GAP)
     if left >= 8:
         text = running.waiting or (tail(running.log) if running.log else "")
-        row.append((fit(f"{GAP}{text}", left + len(GAP), encoding), "dim"))
+        # No blanks at the end: a row that needs fewer columns survives narrowing unbroken.
+        row.append((fit(f"{GAP}{text}".rstrip(), left + len(GAP), encoding), "dim"))
     return tuple(row)
 
 

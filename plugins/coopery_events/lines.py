@@ -32,11 +32,11 @@ def line_of(event: Event, volume: Volume, *, live: bool) -> str:
     if event.kind == "warning":
         return f"warning: {event.message}"
     if event.outcome is not None:
-        return _ended(event, event.outcome, volume, live=live)
+        return _ended(event, event.outcome, volume)
     match event.kind:
         case "stopping":
             return "stopping: nothing more starts, and what runs gets time to end\n" + (
-                "  Ctrl-C kills it at once" if live else "  asked again, it is killed at once"
+                "  Ctrl-C again kills it" if live else "  asked again, it is killed"
             )
         case "killing":
             return "killing: what still runs"
@@ -53,7 +53,7 @@ def line_of(event: Event, volume: Volume, *, live: bool) -> str:
     return ""
 
 
-def _ended(event: Event, outcome: Outcome, volume: Volume, *, live: bool) -> str:
+def _ended(event: Event, outcome: Outcome, volume: Volume) -> str:
     count = f"[{event.done}/{event.total}]"
     if outcome.state is State.FAILED:
         return _failure(event, outcome, count)
@@ -66,8 +66,8 @@ def _ended(event: Event, outcome: Outcome, volume: Volume, *, live: bool) -> str
             return text if volume is Volume.VERBOSE else ""
         case State.SUCCEEDED:
             return f"done     {outcome.step}{_took(outcome)} {count}{reason}"
-        case State.CANCELLED if live and outcome.started is None:
-            return ""  # thousands may not have begun when a run is stopped; the summary counts them
+        case State.CANCELLED:
+            return f"cancelled {outcome.step}{_took(outcome)} {count}"
         case _:
             return f"{outcome.state:<8} {outcome.step} {count}{reason}"
 

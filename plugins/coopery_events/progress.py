@@ -50,7 +50,8 @@ class Progress:
         self._waiting: dict[str, Running] = {}
         self._ended: dict[str, str] = {}
         self._counts: Counter[str] = Counter()
-        self._stopping = False
+        self.stopping = False
+        """Whether the run was asked to stop."""
 
     def note(self, event: Event) -> None:
         """An event happened."""
@@ -82,7 +83,7 @@ class Progress:
                 case "run-ended":
                     self._stopped = event.time
                 case "stopping" | "killing":
-                    self._stopping = True
+                    self.stopping = True
 
     @property
     def under_way(self) -> bool:
@@ -102,7 +103,7 @@ class Progress:
                 counts={word: self._counts[word] for word in WORDS if self._counts[word]},
                 shown=tuple(shown),
                 started=self._started,
-                stopping=self._stopping,
+                stopping=self.stopping,
             )
 
     def summary(self, run: str) -> str:

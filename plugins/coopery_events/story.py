@@ -7,7 +7,7 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
-from coopery.steps import Event, State
+from coopery.steps import Event, Outcome, State
 from coopery_events.lines import failures, line_of
 from coopery_events.modes import Volume, has_color, is_live, volume_of
 from coopery_events.output import Output
@@ -51,9 +51,8 @@ class Story:
         if event.kind == "run-started":
             self._begin()
         self._progress.note(event)
-        outcome = event.outcome
-        if outcome is not None and outcome.cached and self._volume is not Volume.VERBOSE:
-            return  # of 10,000 steps nearly all; nothing is said of them
+        if event.outcome is not None and self._only_counts(event.outcome):
+            return
         match event.kind:
             case "run-started" if self._live:
                 from coopery_events.display import Display
@@ -70,6 +69,17 @@ class Story:
                 self._display.add(event)
             case _:
                 self._output.write(self._prepare(event))
+
+    def _only_counts(self, outcome: Outcome) -> bool:
+        """Whether nothing is said of how a step ended, of which there may be thousands.
+
+        A person at a terminal, having stopped a run, is not told what else did not begin.
+        """
+        if self._volume is Volume.VERBOSE:
+            return False
+        if self._display is not None and self._progress.stopping:
+            return outcome.started is None and outcome.state is not State.FAILED
+        return outcome.cached
 
     def _prepare(self, event: Event) -> str:
         """What stays to be read of an event, ready to be written; nothing for most."""

@@ -26,6 +26,8 @@ class Story:
         """Raises RecipeError (`contradicting-options`)."""
         self.stream = stream
         self.settings = settings
+        if stream is not None and stream.closed:
+            stream = None
         self._volume = volume_of(settings, options)
         color = stream is not None and has_color(stream, options.color, os.environ)
         self._output = Output(stream, color=color)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import struct
 import subprocess
 import sys
@@ -28,6 +29,7 @@ class Terminal:
         self._screen = pyte.HistoryScreen(columns, lines, history=20_000)
         self._stream = pyte.ByteStream(self._screen)
         self._lock = threading.Lock()
+        self._closing = threading.Event()
         self.raw = b""
         self.resize(columns, lines)
         self._thread = threading.Thread(target=self._read, daemon=True)
@@ -40,7 +42,9 @@ class Terminal:
             self._screen.resize(lines, columns)
 
     def _read(self) -> None:
-        while True:
+        while not self._closing.is_set():
+            if not select.select([self.master], [], [], 0.05)[0]:
+                continue
             try:
                 data = os.read(self.master, 65536)
             except OSError:
@@ -79,7 +83,7 @@ class Terminal:
 
     def open(self) -> TextIO:
         """The terminal as a stream of this process."""
-        return open(os.dup(self.slave), "w", encoding="utf-8")
+        return os.fdopen(os.dup(self.slave), "w", encoding="utf-8")
 
     def start(
         self, *arguments: str, cwd: Path, env: Mapping[str, str], **streams: int
@@ -106,10 +110,11 @@ class Terminal:
 
     def close(self) -> None:
         """The window is closed."""
-        for number in (self.slave, self.master):
-            if number >= 0:
-                os.close(number)
-        self.slave = self.master = -1
+        if not self._closing.is_set():
+            self._closing.set()
+            self._thread.join()
+            os.close(self.slave)
+            os.close(self.master)
 
 
 def terminal_env(env: Mapping[str, str]) -> dict[str, str]:

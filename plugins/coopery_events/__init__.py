@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class EventOptions:
     """How much of the story is told, and how it looks."""
 
-    quiet: bool = option(False, short="-q", help="tell only failures")
+    quiet: bool = option(False, short="-q", help="tell only failures and how it ended")
     verbose: bool = option(False, short="-v", help="tell of cached steps one by one, with reasons")
     color: Literal["auto", "always", "never"] = option(
         "auto", help="colour the story: auto (on a terminal), always or never", metavar="WHEN"

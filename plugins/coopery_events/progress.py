@@ -112,8 +112,3 @@ class Progress:
         shown = ", ".join(f"{count} {word}" for word, count in counts.items())
         took = show_seconds(self._stopped - self._started)
         return f"{shown or 'nothing to do'} in {took} (run {run})"
-
-    @property
-    def well(self) -> bool:
-        """Whether all steps that ended have succeeded."""
-        return not any(self._counts[word] for word in WORDS[2:])

@@ -99,5 +99,4 @@ class Story:
         _, height = self._output.size
         if self._failed and self._output.lines - self._since + len(self._failed) > height // 2:
             self._output.say(failures(self._failed, run))
-        if self._volume is not Volume.QUIET or not self._progress.well:
-            self._output.say(self._progress.summary(run))
+        self._output.say(self._progress.summary(run))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 import threading
 import time
@@ -311,7 +312,7 @@ def test_quiet_tells_failures_only(capsys: pytest.CaptureFixture[str]) -> None:
     tell("started", "a")
     tell.performed("a")
     tell.finish()
-    assert capsys.readouterr().err == ""
+    assert re.fullmatch(r"1 done in \d\.\d\ds \(run R1\)\n", capsys.readouterr().err)
     tell = Teller(2, {"COOPERY_QUIET": "1"})
     tell.performed("a")
     tell.fail("b")

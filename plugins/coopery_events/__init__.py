@@ -48,9 +48,10 @@ def _story_of(settings: Settings) -> Story:
     """The story that is being told: there is one at a time, for there is one stderr."""
     global _story
     found = _story
-    if found is None or found.settings is not settings or found.stream is not sys.stderr:
+    stream = getattr(sys.stderr, "passed", sys.stderr)  # itself, not what stands for it
+    if found is None or found.settings is not settings or found.stream is not stream:
         from coopery_events.story import Story
 
         with _lock:
-            found = _story = Story(sys.stderr, settings, settings.get(EventOptions))
+            found = _story = Story(stream, settings, settings.get(EventOptions))
     return found

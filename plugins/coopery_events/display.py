@@ -19,6 +19,7 @@ from coopery.steps import Event
 from coopery_events.frames import Row, frame
 from coopery_events.logs import last_line
 from coopery_events.output import Output
+from coopery_events.passing import Passes
 from coopery_events.progress import Progress
 
 PERIOD = 0.1
@@ -56,7 +57,9 @@ class Display:
         self._output = output
         self._progress = progress
         self._prepare = prepare
-        self._events: deque[Event] = deque()
+        self._above: deque[Event | tuple[Output, str]] = deque()
+        """What is to be told above the rows: events, and lines that others printed."""
+        self._passes = Passes(output, lambda output, lines: self._above.append((output, lines)))
         self._rows: tuple[Row, ...] = ()
         self._size = (0, 0)
         self._hidden = False
@@ -68,14 +71,16 @@ class Display:
     def start(self) -> None:
         """Begin; whatever becomes of this process, the cursor is given back."""
         atexit.register(self.stop)
+        self._passes.begin()
         self._thread.start()
 
     def add(self, event: Event) -> None:
         """An event to be told above the rows."""
-        self._events.append(event)
+        self._above.append(event)
 
     def stop(self) -> None:
         """Tell what is left, clear the rows away, and give the cursor back. Twice does no harm."""
+        self._passes.end()
         self._over.set()
         self._thread.join()
         atexit.unregister(self.stop)
@@ -89,32 +94,44 @@ class Display:
             # The run does not depend on being seen.
             self._restore()
             self._output.say(f"warning: the live display broke: {type(error).__name__}: {error}")
-            self._over.wait()
-            while self._events:
-                self._output.write(self._prepare(self._events.popleft()))
+            while not self._over.wait(PERIOD):
+                self._tell_above()
+            self._tell_above()
         finally:
             self._restore()
 
     def _draw(self, *, over: bool) -> None:
-        said = "".join(self._prepare(event) for event in self._taken())
         size = self._output.size
         rows: tuple[Row, ...] = ()
         waited = time.monotonic() - self._begun > PATIENCE
         if not over and (self._rows or self._progress.under_way or waited):
             snapshot = self._progress.snapshot(size[1])
             rows = frame(snapshot, time.time(), size, self._tails, self._output.encoding)
-        if not said and rows == self._rows and size == self._size:
+        drawn = self._tell_above()
+        if drawn and rows == self._rows and size == self._size:
             return
-        data = f"\r{ERASE_BELOW}{said}" if said and self._rows else said
-        if rows:
-            data += self._painted(rows)
-        elif self._rows and not said:
-            data += f"\r{ERASE_BELOW}"
+        erased = f"\r{ERASE_BELOW}" if drawn and self._rows and not rows else ""
         self._rows, self._size = rows, size
-        self._output.write(data)
+        self._output.write(erased + (self._painted(rows) if rows else ""))
 
-    def _taken(self) -> list[Event]:
-        return [self._events.popleft() for _ in range(len(self._events))]
+    def _tell_above(self) -> bool:
+        """Tell what is to stay; False when the rows were erased for that."""
+        erase = f"\r{ERASE_BELOW}" if self._rows else ""
+        drawn, own = True, ""
+        for _ in range(len(self._above)):
+            match self._above.popleft():
+                case Event() as event:
+                    own += self._prepare(event)
+                case (output, lines) if output is self._output:
+                    own += lines
+                case (output, lines):
+                    self._output.write(erase + own)
+                    output.write(lines)
+                    drawn, erase, own = False, "", ""
+        if own:
+            self._output.write(erase + own)
+            drawn = False
+        return drawn
 
     def _painted(self, rows: tuple[Row, ...]) -> str:
         """The rows, and the cursor at their beginning again."""
@@ -128,4 +145,5 @@ class Display:
     def _restore(self) -> None:
         if self._hidden:
             self._hidden = False
-            self._output.write(f"\r{ERASE_BELOW}{SHOW}")
+            self._output.write((f"\r{ERASE_BELOW}" if self._rows else "") + SHOW)
+            self._rows = ()

@@ -402,3 +402,27 @@ def test_one_run_after_the_other(
     tell.performed("b")
     tell.finish()
     assert capsys.readouterr().err.splitlines()[-1].startswith("1 done in ")
+
+
+def test_what_others_print_goes_above(monkeypatch: pytest.MonkeyPatch, terminal: Opener) -> None:
+    one = terminal(70, 20)
+    out, err = one.open(), one.open()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", err)
+    tell = Teller(3)
+    tell("started", "a-task-with-a-long-name")
+    one.wait(lambda text: "1 running" in text)
+    print("on stdout")
+    print("on stderr, ", end="", file=sys.stderr)
+    tell.performed("b")
+    one.wait(lambda text: "done     b" in text)
+    assert "on stderr" not in one.text
+    print("whole", file=sys.stderr, flush=True)
+    print("without end", end="")
+    text = one.wait(lambda text: "whole" in text and "1/3" in text)
+    above = ["on stdout", "done     b in 1.50s [1/3]", "on stderr, whole"]
+    assert text.splitlines()[:3] == above
+    assert text.splitlines()[3].startswith("run      a-task-with")
+    tell("run-ended")
+    assert (sys.stdout, sys.stderr) == (out, err)
+    one.wait(lambda text: text.splitlines() == [*above, "without end"])

@@ -119,7 +119,7 @@ class Terminal:
 
 def terminal_env(env: Mapping[str, str]) -> dict[str, str]:
     """The environment of a person at a terminal, whatever runs these tests."""
-    without = ("CI", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES")
+    without = ("CI", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "PYTHONUNBUFFERED")
     mine = {k: v for k, v in os.environ.items() if k not in without}
     return {**mine, "TERM": "xterm-256color", **env}
 

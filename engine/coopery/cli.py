@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code (0, 1, 2, 3 or 130)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if sys.stderr is None:
+        # Started with stderr closed: what is printed there must not end up in stdout, and no file
+        # that is opened later may bear its number.
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123
     if arguments in (["--version"], ["-V"]):
         from coopery import __version__
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from coopery.expanding import Nodes
     from coopery.model import Recipe
     from coopery.plugins import Plugins
+    from coopery.steps import Step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,3 +121,37 @@ def first_line(opened: Opened, settings: Settings) -> str:
         source = "the recipe" if opened.recipe.defaults.runtime else "default"
     shown = os.path.relpath(opened.recipe.file)
     return f"{shown}: runtime {opened.runtime} ({source}), {settings.jobs} at a time"
+
+
+def again(
+    step: Step, opened: Opened, request: Request, plugins: Plugins, settings: Settings
+) -> tuple[str, ...]:
+    """The command line that runs just this task again; of a step that is no task, nothing.
+
+    What the run was told by flags and that concerns the task is told again; the recipe's file only
+    where it is not the one that would be found anyway.
+    """
+    if step.work.kind != "task":
+        return ()
+    command = ["coopery", "run"]
+    cwd = request.cwd or Path.cwd()
+    if not _is_nearest(opened.recipe.file, cwd, plugins):
+        command += ["-f", os.path.relpath(opened.recipe.file, cwd)]
+    core = settings.get(CoreOptions)
+    for name, value in (("home", core.home), ("runtime", core.runtime)):
+        if settings.source(CoreOptions, name) == "flag":
+            command += [f"--{name}", str(value)]
+    for text in request.sets:
+        command += ["--set", text]
+    for text in request.capacity:
+        command += ["--capacity", text]
+    if request.overwrite:
+        command.append("--overwrite")
+    return (*command, step.name)
+
+
+def _is_nearest(file: Path, cwd: Path, plugins: Plugins) -> bool:
+    try:
+        return recipes.find(cwd, None, plugins.recipe_names()) == file
+    except RecipeError:
+        return False  # several, or none: it must be named

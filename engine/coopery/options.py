@@ -128,7 +128,12 @@ def add_flags(parser: argparse.ArgumentParser, kinds: tuple[type, ...]) -> None:
             names = [n for n in (meta.get("short"), f"--{item.name.replace('_', '-')}") if n]
             hint = _bare(hints[item.name])
             shared: dict[str, Any] = {"dest": f"{kind.__name__}.{item.name}", "help": meta["help"]}
-            if hint is bool:
+            if typing.get_origin(hint) is typing.Literal:
+                choices = typing.get_args(hint)
+                parser.add_argument(
+                    *names, choices=choices, default=None, metavar=meta["metavar"], **shared
+                )
+            elif hint is bool:
                 parser.add_argument(
                     *names, action=argparse.BooleanOptionalAction, default=None, **shared
                 )
@@ -211,6 +216,13 @@ def _check_jobs(sourced: Sourced) -> list[Problem]:
 
 
 def _from_text(text: str, hint: Any, variable: str, problems: list[Problem]) -> Any:
+    if typing.get_origin(hint) is typing.Literal:
+        choices = typing.get_args(hint)
+        if text in choices:
+            return text
+        message = f"{variable}={text!r}: expected one of {', '.join(choices)}"
+        problems.append(Problem(slug="bad-option", message=message))
+        return None
     words = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
     try:
         if hint is bool:

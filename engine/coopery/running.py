@@ -616,10 +616,14 @@ def run(
     started = time.time()
     under_way = Run(plan, plugins, store, policy, run_id, home, emit, stop)
     under_way.check()
+
+    def tell_stop(forced: bool) -> None:
+        emit(Event(kind="killing" if forced else "stopping", time=time.time()))
+
     emit(Event(kind="run-started", time=started, message=plan.runtime, total=len(plan.steps)))
     problems: tuple[Problem, ...] = ()
     try:
-        with signals(under_way.stop):
+        with stop.told(tell_stop), signals(stop):
             plugins.schedule(under_way)
     except KeyboardInterrupt:
         under_way.stop.ask(force=True)

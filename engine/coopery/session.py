@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from coopery import expanding, planning, resources, running
 from coopery.dependencies import Lock
 from coopery.forecasting import Forecast, forecast
-from coopery.opening import Opened, Request, first_line, open_recipe
+from coopery.opening import Opened, Request, again, first_line, open_recipe
 from coopery.options import LockPolicy, Selection, Settings
 from coopery.planning import Plan
 from coopery.records import Recorder
 from coopery.running import Policy, Report
-from coopery.steps import Event, Store
+from coopery.steps import Event, State, Step, Store
 from coopery.stopping import Stop
 
 if TYPE_CHECKING:
@@ -106,7 +106,15 @@ def run(
     plan = make_plan(opened, request, plugins, settings)
     with open_store(plugins, settings) as store:
         policy = policy_of(request, plan, settings)
-        return run_plan(plan, policy, store, plugins, settings, tell)
+        return run_plan(
+            plan,
+            policy,
+            store,
+            plugins,
+            settings,
+            tell,
+            lambda step: again(step, opened, request, plugins, settings),
+        )
 
 
 def run_plan(
@@ -116,8 +124,9 @@ def run_plan(
     plugins: Plugins,
     settings: Settings,
     tell: Callable[[Sequence[Event]], None],
+    anew: Callable[[Step], tuple[str, ...]] = lambda step: (),
 ) -> Done:
-    """Run a plan and record it."""
+    """Run a plan and record it; `anew` is the command line that runs a failed step again."""
     run_id = new_run_id()
     _clear_away(plugins, settings, tell)
     stop = Stop()
@@ -125,11 +134,15 @@ def run_plan(
 
     def emit(event: Event) -> None:
         recorder.observe(event)
+        if event.outcome is not None and event.outcome.state is State.FAILED:
+            event = replace(event, again=anew(plan.steps[event.step]))
         tell([event])
 
     try:
         report = running.run(plan, plugins, store, policy, run_id, settings.home, emit, stop)
     except BaseException:
+        # Whoever shows the run must know that it is over.
+        tell([Event(kind="run-ended", time=time.time(), total=len(plan.steps))])
         recorder.abandon()
         raise
     record = recorder.finish(report)

@@ -232,8 +232,10 @@ class Event:
 
     `kind` is one of `message`, `run-started`, `started` (a step is performed; `log` grows then),
     `waiting` (another run makes the same, or resources are in use), `retrying`, `ended`,
-    `warning`, `run-ended`, and last `recorded` (`record` is the final record of the run). Where
-    nothing will run but a forecast is made, `preview` comes first.
+    `warning`, `stopping` (the run was asked to stop: nothing new starts), `killing` (asked again:
+    what runs is killed), `run-ended` (also when the run broke off), and last `recorded` (`record`
+    is the final record of the run). Where nothing will run but a forecast is made, `preview` comes
+    first.
     """
 
     kind: str
@@ -245,6 +247,8 @@ class Event:
     done: int = 0
     log: Path | None = None
     record: Mapping[str, Any] | None = None
+    again: tuple[str, ...] = ()
+    """For a task that failed: the command line that runs just it again."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 
 
 @dataclass(frozen=True)
@@ -19,12 +20,37 @@ class Stop:
 
     asked: threading.Event = field(default_factory=threading.Event)
     forced: threading.Event = field(default_factory=threading.Event)
+    _asks: SimpleQueue[bool | None] = field(default_factory=SimpleQueue)
 
     def ask(self, *, force: bool = False) -> None:
         """Ask to stop; the second time, or with `force`, without waiting for anybody."""
         if force or self.asked.is_set():
             self.forced.set()
         self.asked.set()
+        # Of all queues, only this one may be put to by a signal handler (docs of `queue`).
+        self._asks.put(self.forced.is_set())
+
+    @contextmanager
+    def told(self, tell: Callable[[bool], None]) -> Iterator[None]:
+        """Within this context, `tell` is called once when stopping, and with True when killing.
+
+        That is done by a thread: who asks may be a signal handler, in the middle of anything.
+        """
+
+        def follow() -> None:
+            last = None
+            for forced in iter(self._asks.get, None):
+                if forced != last:
+                    last = forced
+                    tell(forced)
+
+        thread = threading.Thread(target=follow, name="stopping", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._asks.put(None)
+            thread.join()
 
 
 @contextmanager

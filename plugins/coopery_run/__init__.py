@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from coopery.opening import Request
     from coopery.options import Settings
-    from coopery.running import Report
 
 
 @dataclass(frozen=True)
@@ -130,7 +129,6 @@ def run_command(context: Context) -> int:
     if watcher is not None:
         watching.tell_reads(watcher, done.plan, context)
     context.answer(done.record, "")
-    context.tell(summary(done.report))
     if done.report.problems:
         raise MachineError(*done.report.problems)
     return done.report.exit_code
@@ -181,23 +179,3 @@ def _dry_run(context: Context, request: Request) -> int:
     }
     context.answer(document, table([(f.verdict, f.step, f.reason) for f in forecasts]))
     return 0
-
-
-def summary(report: Report) -> str:
-    """The last line of a run: how many steps ended how, and the time."""
-    from coopery.quantities import show_seconds
-    from coopery.steps import State
-
-    outcomes = report.outcomes.values()
-    cached = sum(outcome.cached for outcome in outcomes)
-    counts = {
-        "done": sum(o.state is State.SUCCEEDED and not o.cached for o in outcomes),
-        "cached": cached,
-        **{
-            str(state): sum(o.state is state for o in outcomes)
-            for state in (State.FAILED, State.SKIPPED, State.CANCELLED)
-        },
-    }
-    shown = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-    took = show_seconds(report.ended - report.started)
-    return f"{shown or 'nothing to do'} in {took} (run {report.run})"

@@ -25,7 +25,11 @@ def open_home(home: Path) -> None:
         try:
             home.mkdir(mode=0o700, parents=True, exist_ok=True)
         except FileExistsError:
-            raise _unusable(home, "it is not a folder") from None
+            what = "it is not a folder"
+            if home.is_symlink():
+                what = f"it is a link to {home.readlink()}, which is no folder"
+            raise _unusable(home, what) from None
+        home = home.resolve()  # from here on, no link may be in the way
         status = home.stat()
         if not stat.S_ISDIR(status.st_mode):
             raise _unusable(home, "it is not a folder")

@@ -23,7 +23,7 @@ from coopery_store.locks import held
 
 T = TypeVar("T")
 
-_SCHEMA_VERSION = 2
+_SCHEMA_VERSION = 3
 _SCHEMA = """
 CREATE TABLE meta(name TEXT PRIMARY KEY, value INTEGER) WITHOUT ROWID;
 CREATE TABLE results(
@@ -39,6 +39,7 @@ CREATE TABLE stats(
 CREATE TABLE folders(digest TEXT PRIMARY KEY, listing BLOB);
 CREATE TABLE objects(digest TEXT PRIMARY KEY, fingerprint TEXT) WITHOUT ROWID;
 CREATE TABLE deliveries(destination BLOB PRIMARY KEY, digest TEXT) WITHOUT ROWID;
+CREATE TABLE uses(name TEXT PRIMARY KEY, used INTEGER, size INTEGER) WITHOUT ROWID;
 """
 _CHUNK = 500
 _PATIENCE = 60.0  # seconds to wait for another process's transaction

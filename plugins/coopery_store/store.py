@@ -22,6 +22,7 @@ from coopery_store.places import Places
 from coopery_store.runs import Runs
 from coopery_store.scratch import Scratch
 from coopery_store.stats import Stats
+from coopery_store.uses import Uses
 
 
 class HomeStore:
@@ -29,16 +30,19 @@ class HomeStore:
 
     def __init__(self, home: Path) -> None:
         """Raises MachineError (`home-unusable`, `home-newer`, `disk-full`)."""
-        home = home.absolute()
-        open_home(home)
+        open_home(home.absolute())
+        home = home.resolve()  # it may be a link to where there is room
         self._home = home
         self._index = Index(home)
         self._scratch = Scratch(home)
         self._stats = Stats(self._index)
         self._leases = Leases(self._scratch)
         self._ledger = Ledger(home, self._scratch)
-        self._objects = Objects(home, self._index, self._scratch, self._stats, self._leases)
-        self._places = Places(home)
+        self._uses = Uses(self._index)
+        self._objects = Objects(
+            home, self._index, self._scratch, self._stats, self._leases, self._uses
+        )
+        self._places = Places(home, self._leases, self._uses)
         self._deliveries = Deliveries(home, self._index, self._objects, self._stats)
         self._runs = Runs(home)
 
@@ -56,7 +60,8 @@ class HomeStore:
         unsettled = set(self._places.unsettled)
         settled = self._objects.settle(all_of_it=bool(unsettled))
         self._places.unsettled -= unsettled
-        self._index.append(texts, [*settled, *self._stats.changes()], durable=bool(records))
+        learnt = [*settled, *self._stats.changes(), *self._uses.changes()]
+        self._index.append(texts, learnt, durable=bool(records))
 
     def latest(self, recipe: str) -> Mapping[str, Success]:
         """See `coopery.steps.Store.latest`."""
@@ -88,15 +93,14 @@ class HomeStore:
         self._places.complete(key)
 
     def lease(self, identities: Iterable[Identity]) -> None:
-        """See `coopery.steps.Store.lease`; results in place are never dropped by a run."""
+        """See `coopery.steps.Store.lease`."""
         with machine_errors(self._home):
-            self._leases.take(i.digest for i in identities if i.kind != "place")
+            self._leases.take(identity.digest for identity in identities)
 
     def drop(self, identity: Identity) -> bool:
         """See `coopery.steps.Store.drop`."""
         if identity.kind == "place":
-            self._places.drop(identity.digest)
-            return True
+            return self._places.drop(identity.digest)
         return self._objects.drop(identity)
 
     def claim(
@@ -189,7 +193,9 @@ class HomeStore:
 
     def close(self) -> None:
         """See `coopery.steps.Store.close`."""
-        self._index.apply([*self._objects.settle(), *self._stats.changes()])
+        self._index.apply(
+            [*self._objects.settle(), *self._stats.changes(), *self._uses.changes()]
+        )
         self._index.close()
         self._leases.close()
         self._scratch.close()

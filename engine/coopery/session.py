@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from coopery import expanding, planning, running
 from coopery.dependencies import Lock
+from coopery.errors import CooperyError
 from coopery.forecasting import Forecast, forecast
 from coopery.opening import Opened, Request, first_line, open_recipe
 from coopery.options import LockPolicy, Settings
@@ -98,6 +99,8 @@ def run(
             recorder.abandon()
             raise
         record = recorder.finish(report)
+        if not report.interrupted:
+            _tidy(store, tell)
         tell([Event(kind="recorded", time=time.time(), record=record)])
     return Done(plan=plan, report=report, record=record)
 
@@ -109,6 +112,18 @@ def _clear_away(
     for found in plugins.diagnose(settings.home, settings, mend=True, quick=True):
         if found.mended or found.state == "error":
             tell([Event(kind="warning", time=time.time(), message=found.text)])
+
+
+def _tidy(store: Store, tell: Callable[[Sequence[Event]], None]) -> None:
+    """Keep the store within its limits; a run that has ended well is not failed by that."""
+    try:
+        said = store.tidy()
+    except CooperyError as error:
+        text = f"the home folder could not be tidied: {error.problems[0]}"
+        tell([Event(kind="warning", time=time.time(), message=text)])
+    else:
+        if said:
+            tell([Event(kind="message", time=time.time(), message=said)])
 
 
 def preview(

@@ -69,7 +69,7 @@ def _lay_out(home: Path) -> None:
 
 
 def _unusable(home: Path, why: str) -> MachineError:
-    hint = "name another one with --home or COOPERY_HOME"
+    hint = "`coopery doctor` tells more; or name another one with --home or COOPERY_HOME"
     message = f"the home folder {home} cannot be used: {why}"
     return MachineError(problem("home-unusable", message, hint=hint))
 

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from coopery.errors import MachineError, problem
 from coopery_store import entries
@@ -20,6 +20,9 @@ from coopery_store.entries import Change
 from coopery_store.home import disk_full, machine_errors
 from coopery_store.journal import Journal
 from coopery_store.locks import held
+
+if TYPE_CHECKING:
+    from coopery_store.comparing import MemoryState
 
 T = TypeVar("T")
 
@@ -42,6 +45,8 @@ CREATE TABLE deliveries(destination BLOB PRIMARY KEY, digest TEXT) WITHOUT ROWID
 CREATE TABLE uses(name TEXT PRIMARY KEY, used INTEGER, size INTEGER) WITHOUT ROWID;
 """
 _CHUNK = 500
+_WORTH = 0.9
+"""The journal is only written anew where that leaves less than this part of it."""
 _PATIENCE = 60.0  # seconds to wait for another process's transaction
 _SHORT_READ = 522  # SQLITE_IOERR_SHORT_READ: the file was cut off
 
@@ -60,6 +65,8 @@ class Index:
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
+        self.remade = False
+        """Whether the file was found damaged and made anew."""
         with machine_errors(home):
             if self._position() != self._journal.size():
                 self.catch_up()
@@ -106,15 +113,47 @@ class Index:
 
     def _catch_up(self) -> None:
         position, size = self._position(), self._journal.size()
-        if size < position:  # the journal was lost: write what the index still knows
-            self.apply([entries.position(0)])
-            known = entries.exported(self.select)
-            self._journal.path.unlink(missing_ok=True)
-            end = self._journal.append(known, durable=True)
-            self.apply([entries.position(end)])
+        if size < position:  # the journal was lost or cut: write what the index still knows
+            self._replace_journal(self._all_known())
         elif size > position:
             texts, end = self._journal.read(position)
             self.apply([*entries.changes(texts), entries.position(end)])
+
+    def compact(self, choose: Callable[[Sequence[str]], list[str]]) -> int:
+        """Write the journal anew with the lines that `choose` keeps of its undamaged ones.
+
+        Returns by how many bytes it became shorter; it stays as it is where that is little.
+        """
+        with machine_errors(self._home), self._journal.locked():
+            self._catch_up()
+            before = self._journal.size()
+            texts, _ = self._journal.read()
+            chosen = choose(texts)
+            if sum(len(text) + 10 for text in chosen) > before * _WORTH:
+                return 0
+            return before - self._replace_journal(chosen)
+
+    def restore_journal(self) -> None:
+        """Write the journal anew with its undamaged lines, and what only the index knows."""
+        with machine_errors(self._home), self._journal.locked():
+            self._catch_up()
+            self._replace_journal(self._all_known())
+
+    def _all_known(self) -> list[str]:
+        """What the journal says and what the index knows, which has the last word."""
+        texts, _ = self._journal.read()
+        known = [*texts, *entries.exported(self.select)]
+        return list(dict.fromkeys(reversed(known)))[::-1]
+
+    def _replace_journal(self, texts: Sequence[str]) -> int:
+        """Under its lock; returns its new length.
+
+        Killed before the position is noted: the next one finds the journal shorter than the index
+        thinks, or longer, and catches up.
+        """
+        end = self._journal.replace(texts)
+        self.apply([entries.position(end)])
+        return end
 
     def _position(self) -> int:
         rows = self.select("SELECT value FROM meta WHERE name = 'journal'")
@@ -130,6 +169,17 @@ class Index:
                     self._create()
                 except sqlite3.DatabaseError as error:
                     raise self._explained(error) from error
+
+    def check(self) -> MemoryState:
+        """Read all of it, and the journal, and compare."""
+        from coopery_store.comparing import compare
+
+        with machine_errors(self._home), self._journal.locked():
+            self._catch_up()
+            lines, end = self._journal.lines()
+            integrity = self.select("PRAGMA integrity_check")
+            rows = self.select(f"SELECT {entries.COLUMNS} FROM results")
+        return compare(lines, rows, integrity, end)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -149,6 +199,7 @@ class Index:
                 pass
             try:
                 self.rebuild()
+                self.remade = True
                 return self._ask(ask)
             except _Damaged as error:
                 message = f"the index in {self._home} is damaged again as soon as it is made"

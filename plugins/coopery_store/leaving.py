@@ -23,7 +23,7 @@ def is_debris(name: str) -> bool:
     return name.endswith((_GOING, GONE))
 
 
-def withdraw(path: Path, needed: Callable[[], bool]) -> Path | None:
+def withdraw(path: Path, needed: Callable[[], bool] = lambda: False) -> Path | None:
     """Take a file or folder from its place, under its lock; what is returned is to be removed.
 
     None if it is needed. A path to remove may not exist.

@@ -197,6 +197,24 @@ class Objects:
             self._quarantine(path)
             return None
 
+    def check(self, digest: str, *, quarantine: bool) -> int | None:
+        """Read an object; its size, or None if it is not what it was: then it is set aside, or at
+        least read again before anybody gets it. Raises FileNotFoundError when it has gone.
+        """
+        path = self.path(digest)
+        try:
+            taken = self._look(path)
+        except StepError:
+            taken = None
+        if taken is not None and taken.identity.digest == digest:
+            return taken.identity.size
+        with self._alone(digest):
+            if quarantine:
+                self._quarantine(path)
+            else:
+                self._forget(digest)
+        return None
+
     def have(self, digests: Sequence[str]) -> set[str]:
         """Which of these the store holds, by name alone."""
         return {digest for digest in digests if os.path.lexists(self.path(digest))}

@@ -54,6 +54,11 @@ class Scratch:
             if folder != mine and is_held(lock):  # else a dead one's, for the next sweep
                 yield folder
 
+    def sweep(self) -> None:
+        """Clear away the folders of processes that are dead."""
+        with self._lock:
+            self._sweep()
+
     def _sweep(self) -> None:
         for lock in self._top.glob("*.lock"):
             descriptor = try_lock(lock)

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from coopery.steps import Identity, Record, Reservation, RunLog, Success
 from coopery_store import copying, entries
@@ -18,18 +18,26 @@ from coopery_store.leases import Leases
 from coopery_store.ledger import Ledger
 from coopery_store.locks import held, lock_file
 from coopery_store.objects import Objects
+from coopery_store.options import Limits
 from coopery_store.places import Places
 from coopery_store.runs import Runs
 from coopery_store.scratch import Scratch
 from coopery_store.stats import Stats
+from coopery_store.sweeping import Sweeper
 from coopery_store.uses import Uses
+
+if TYPE_CHECKING:
+    from coopery_store.checking import Check
 
 
 class HomeStore:
     """`coopery.steps.Store` in a home folder; docs there hold here."""
 
-    def __init__(self, home: Path) -> None:
-        """Raises MachineError (`home-unusable`, `home-newer`, `disk-full`)."""
+    def __init__(self, home: Path, limits: Limits | None = None) -> None:
+        """With `limits`, `tidy` keeps to them.
+
+        Raises MachineError (`home-unusable`, `home-newer`, `disk-full`).
+        """
         open_home(home.absolute())
         home = home.resolve()  # it may be a link to where there is room
         self._home = home
@@ -45,6 +53,8 @@ class HomeStore:
         self._places = Places(home, self._leases, self._uses)
         self._deliveries = Deliveries(home, self._index, self._objects, self._stats)
         self._runs = Runs(home)
+        self._limits = limits
+        self.sweeper = Sweeper(home, self._index, self._scratch, self._leases, self._uses)
 
     # -- the memory -------------------------------------------------------------------------------
 
@@ -191,11 +201,29 @@ class HomeStore:
         """See `coopery.steps.Store.read_run`."""
         return self._runs.read(run)
 
+    def check(self, *, repair: bool, tell: Callable[[str], None]) -> Check:
+        """Read everything; `tell` hears how far it has come."""
+        from coopery_store.checking import Checker
+
+        parts = self._home, self._index, self._objects, self._runs
+        return Checker(*parts, repair=repair, tell=tell).run()
+
+    def tidy(self) -> str:
+        """See `coopery.steps.Store.tidy`."""
+        if self._limits is None:
+            return ""
+        from coopery.quantities import show_bytes
+
+        with machine_errors(self._home):
+            swept = self.sweeper.automatic(self._limits)
+        if swept is None or not swept.freed:
+            return ""
+        left = f", still {show_bytes(swept.over)} over it" if swept.over else ""
+        return f"evicted {show_bytes(swept.freed)} from the home folder, to its budget{left}"
+
     def close(self) -> None:
         """See `coopery.steps.Store.close`."""
-        self._index.apply(
-            [*self._objects.settle(), *self._stats.changes(), *self._uses.changes()]
-        )
+        self._index.apply([*self._objects.settle(), *self._stats.changes(), *self._uses.changes()])
         self._index.close()
         self._leases.close()
         self._scratch.close()

@@ -11,7 +11,6 @@ from coopery.commands import Context, table
 from coopery.errors import RecipeError, problem
 from coopery.quantities import show_bytes
 from coopery_store.checking import Check, Damage
-from coopery_store.home import machine_errors
 from coopery_store.options import Limits, read_limits
 from coopery_store.store import HomeStore
 from coopery_store.survey import Survey
@@ -46,14 +45,13 @@ def run(context: Context) -> int:
     )
     store = HomeStore(home)
     try:
-        with machine_errors(home):
-            match arguments.action:
-                case "info":
-                    return _info(context, store, limits)
-                case "gc":
-                    return _gc(context, store, limits)
-                case _:
-                    return _verify(context, store)
+        match arguments.action:
+            case "info":
+                return _info(context, store, limits)
+            case "gc":
+                return _gc(context, store, limits)
+            case _:
+                return _verify(context, store)
     finally:
         store.close()
 
@@ -173,7 +171,8 @@ def _gc(context: Context, store: HomeStore, limits: Limits) -> int:
 def _sentence(begin: str, swept: Swept) -> str:
     if not swept.evicted:
         return f"{begin} nothing"
-    counts = ", ".join(f"{number} × {kind}" for kind, number in sorted(swept.evicted.items()))
+    named = sorted((_KINDS[kind], number) for kind, number in swept.evicted.items())
+    counts = ", ".join(f"{name} {number}" for name, number in named)
     return f"{begin} {show_bytes(swept.freed)}: {counts}"
 
 
@@ -232,7 +231,7 @@ def _document(damage: Damage) -> Mapping[str, Any]:
 
 
 def _told(check: Check, *, repair: bool) -> list[str]:
-    counts = ", ".join(f"{number} {what}" for what, number in check.checked.items())
+    counts = ", ".join(f"{what} {number}" for what, number in check.checked.items())
     lines = [f"read {show_bytes(check.bytes)}: {counts}"]
     for damage in check.damages:
         done = " (mended)" if damage.mended else ""

@@ -14,6 +14,7 @@ from coopery.findings import Finding
 from coopery.options import Settings
 from coopery.quantities import show_bytes
 from coopery_store.copying import remove
+from coopery_store.filesystems import look_at_file_system
 from coopery_store.home import FOLDERS, VERSION, machine_errors, write_atomically
 from coopery_store.leases import Leases
 from coopery_store.locks import is_held
@@ -48,23 +49,25 @@ def quick(home: Path) -> Iterable[Finding]:
 
 def thorough(home: Path, settings: Settings, *, mend: bool) -> Iterator[Finding]:
     """All of it."""
-    if not os.path.lexists(home):
+    with machine_errors(home):
+        there = os.path.lexists(home / "version")
+    if not there and not os.path.lexists(home):
         text = f"{home} is not there yet; the first run makes it"
         yield Finding(subject="home", state="ok", text=text)
         return
-    if (home / "version").exists():
+    if there and home.stat().st_uid == os.geteuid() and os.access(home, os.W_OK):
         yield from _layout(home, mend=mend)
         yield from _leftovers(home, mend=mend)
     try:
-        store = HomeStore(home)
+        store = HomeStore(home)  # which mends an index that cannot be read
     except CooperyError as error:
         said = error.problems[0]
         yield Finding(subject="home", state="error", text=said.message, hint=said.hint)
         return
     try:
-        if mend:
-            store.scratch("probe")  # a home that can be read may not be written to
+        probe = store.scratch("probe")  # whether it can be written to
         yield Finding(subject="home", state="ok", text=f"{home} (layout {VERSION})")
+        yield look_at_file_system(probe)
         yield from _budget(home, settings, store)
         yield from _quarantine(home, mend=mend)
     except CooperyError as error:

@@ -206,7 +206,8 @@ class HomeStore:
         from coopery_store.checking import Checker
 
         parts = self._home, self._index, self._objects, self._runs
-        return Checker(*parts, repair=repair, tell=tell).run()
+        with machine_errors(self._home):
+            return Checker(*parts, repair=repair, tell=tell).run()
 
     def tidy(self) -> str:
         """See `coopery.steps.Store.tidy`."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from coopery_store.copying import remove
+from coopery_store.home import machine_errors
 from coopery_store.index import Index
 from coopery_store.leases import Leases
 from coopery_store.leaving import withdraw
@@ -77,8 +78,9 @@ class Sweeper:
 
     def look(self) -> Survey:
         """What is in the home; sizes that were measured for it are kept."""
-        found = survey(self._home, self._uses.known())
-        self._uses.sized(found.fresh)
+        with machine_errors(self._home):
+            found = survey(self._home, self._uses.known())
+            self._uses.sized(found.fresh)
         return found
 
     def due(self, limits: Limits) -> bool:
@@ -112,10 +114,11 @@ class Sweeper:
 
     def sweep(self, limits: Limits, *, dry_run: bool = False) -> Swept:
         """Evict down to the budget, waiting for whoever does so just now."""
-        if dry_run:
-            return self._sweep(limits, dry_run=True)
-        with held(self._home / "locks" / "gc", keep=True):
-            return self._sweep(limits)
+        with machine_errors(self._home):
+            if dry_run:
+                return self._sweep(limits, dry_run=True)
+            with held(self._home / "locks" / "gc", keep=True):
+                return self._sweep(limits)
 
     def _sweep(self, limits: Limits, *, ease: float = 1.0, dry_run: bool = False) -> Swept:
         swept = Swept(budget=limits.budget)

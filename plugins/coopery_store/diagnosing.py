@@ -40,9 +40,8 @@ def quick(home: Path) -> Iterable[Finding]:
     Their scratch folders go when the run needs one: before that, stray processes are looked for
     in them.
     """
-    locks = list((home / "scratch").glob("*.lock"))
-    if any(not is_held(lock) for lock in locks):
-        with machine_errors(home):
+    with machine_errors(home):
+        if not all(is_held(lock) for lock in (home / "scratch").glob("*.lock")):
             tidy(home, Leases(Scratch(home)), None)
     return ()
 

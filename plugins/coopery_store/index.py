@@ -99,7 +99,7 @@ class Index:
     ) -> None:
         """Journal these entries, then make the changes they and `changes` amount to."""
         others = [(sql, list(rows)) for sql, rows in changes]
-        with self._journal.locked():
+        with machine_errors(self._home), self._journal.locked():
             # Under this lock nobody else is between journal and index, so what the index lacks
             # now was left by a process that died there.
             self._catch_up()
@@ -108,7 +108,7 @@ class Index:
 
     def catch_up(self) -> None:
         """Take in what the journal holds beyond the index."""
-        with self._journal.locked():
+        with machine_errors(self._home), self._journal.locked():
             self._catch_up()
 
     def _catch_up(self) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from coopery_store.copying import remove
 from coopery_store.leases import Leases
-from coopery_store.leaving import is_debris, original, withdraw
+from coopery_store.leaving import is_debris, original, restore, withdraw
 from coopery_store.locks import held, is_held, try_lock
 from coopery_store.objects import object_lock
 from coopery_store.places import MARK, place_lock
@@ -108,10 +108,12 @@ def _listed(folder: Path) -> list[Path]:
 
 
 def _debris(folder: Path) -> Iterator[Leftover]:
-    for path in _listed(folder):
-        if (is_debris(path.name) and not is_debris(path.name.removesuffix(MARK))) or (
-            path.name.endswith(f"{MARK}.new") and _is_old(path)
-        ):
+    paths = _listed(folder)
+    names = {path.name for path in paths}
+    for path in paths:
+        lonely = path.name.endswith(MARK) and path.name.removesuffix(MARK) not in names
+        unwritten = path.name.endswith(f"{MARK}.new") and _is_old(path)
+        if is_debris(path.name) or lonely or unwritten:
             yield Leftover(kind="debris", path=path)
 
 
@@ -138,10 +140,7 @@ def _is_locked_folder(path: Path) -> bool:
 
 def _unlock(path: Path) -> bool:
     """Remove a lock file while holding its lock: who waits for it finds that it has no name."""
-    try:
-        descriptor = try_lock(path)
-    except FileNotFoundError:
-        return False
+    descriptor = try_lock(path)
     if descriptor is None:
         return False
     path.unlink(missing_ok=True)
@@ -156,6 +155,8 @@ def _quarantine(home: Path, path: Path) -> None:
 
 def _remove_debris(home: Path, path: Path, leases: Leases) -> bool:
     """What was gone for good is removed; what was only aside is decided about once more."""
+    if path.name.endswith(MARK):
+        return _remove_mark(home, path)
     place = original(path)
     if place is None:
         remove(path)
@@ -174,6 +175,17 @@ def _remove_debris(home: Path, path: Path, leases: Leases) -> bool:
         gone = withdraw(place, lambda: leases.mine(place.name) or leases.elsewhere(place.name))
     if gone is not None:
         remove(gone)
+    return True
+
+
+def _remove_mark(home: Path, mark: Path) -> bool:
+    """Of a place that is gone."""
+    place = mark.with_name(mark.name.removesuffix(MARK))
+    with held(place_lock(home, place.name)):
+        restore(place)
+        if os.path.lexists(place):
+            return False
+        mark.unlink(missing_ok=True)
     return True
 
 

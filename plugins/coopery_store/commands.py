@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from coopery.commands import Context, table
-from coopery.errors import RecipeError, problem
+from coopery.errors import MachineError, RecipeError, problem
 from coopery.quantities import show_bytes
 from coopery_store.checking import Check, Damage
+from coopery_store.evicting import make_room
+from coopery_store.home import machine_errors
 from coopery_store.options import Limits, read_limits
 from coopery_store.store import HomeStore
 from coopery_store.survey import Survey
@@ -43,7 +46,7 @@ def run(context: Context) -> int:
         age=arguments.older_than,
         keep_runs=arguments.keep_runs,
     )
-    store = HomeStore(home)
+    store = _open(home, limits, making_room=arguments.action == "gc" and not arguments.dry_run)
     try:
         match arguments.action:
             case "info":
@@ -54,6 +57,18 @@ def run(context: Context) -> int:
                 return _verify(context, store)
     finally:
         store.close()
+
+
+def _open(home: Path, limits: Limits, *, making_room: bool) -> HomeStore:
+    """The store; a full disk must not keep anybody from making room on it."""
+    try:
+        return HomeStore(home)
+    except MachineError as error:
+        if not making_room or error.problems[0].slug != "disk-full":
+            raise
+    with machine_errors(home):
+        make_room(home, limits)
+    return HomeStore(home)
 
 
 def _check_arguments(arguments: Any) -> None:

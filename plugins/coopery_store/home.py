@@ -80,6 +80,14 @@ def disk_full(where: Path) -> MachineError:
     return MachineError(problem("disk-full", f"no space is left for {where}", hint=hint))
 
 
+def has_no_room(where: Path) -> bool:
+    """Whether hardly anything can be written to this file system: SQLite does not say so."""
+    status = os.statvfs(where)
+    return status.f_bavail * status.f_frsize < 1 << 16 or (
+        status.f_files > 0 and status.f_favail == 0
+    )
+
+
 @contextmanager
 def machine_errors(home: Path) -> Iterator[None]:
     """Tell what the system refuses within the home folder as a MachineError."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from coopery.errors import MachineError, problem
 from coopery_store import entries
 from coopery_store.entries import Change
-from coopery_store.home import disk_full, machine_errors
+from coopery_store.home import disk_full, has_no_room, machine_errors
 from coopery_store.journal import Journal
 from coopery_store.locks import held
 
@@ -264,7 +264,8 @@ class Index:
             return _Damaged(text)
         if "no such table" in text or "no such column" in text or "decode to UTF-8" in text:
             return _Damaged(text)
-        if primary == sqlite3.SQLITE_FULL:
+        unable = primary in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+        if primary == sqlite3.SQLITE_FULL or (unable and has_no_room(self._home)):
             return disk_full(self._home)
         slug = "store-busy" if primary == sqlite3.SQLITE_BUSY else "home-unusable"
         message = f"the index {self._path} cannot be used: {text}"

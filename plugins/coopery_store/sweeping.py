@@ -11,23 +11,19 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from coopery_store.copying import remove
+from coopery_store.evicting import Evictor
 from coopery_store.home import machine_errors
 from coopery_store.index import Index
 from coopery_store.leases import Leases
-from coopery_store.leaving import withdraw
-from coopery_store.locks import held, is_held, try_lock
-from coopery_store.objects import object_lock
+from coopery_store.locks import held, try_lock
 from coopery_store.options import Limits
-from coopery_store.places import MARK, place_lock
 from coopery_store.scratch import Scratch
 from coopery_store.stale import compact
 from coopery_store.survey import Item, Survey, survey
-from coopery_store.tidying import hold_shelf, tidy
+from coopery_store.tidying import tidy
 from coopery_store.uses import Uses
 
 _QUARANTINE = 30 * 86400
@@ -75,6 +71,7 @@ class Sweeper:
         self._scratch = scratch
         self._leases = leases
         self._uses = uses
+        self._evictor = Evictor(home, leases, uses.last)
 
     def look(self) -> Survey:
         """What is in the home; sizes that were measured for it are kept."""
@@ -136,7 +133,7 @@ class Sweeper:
                     continue
                 if time.time() - item.used < limits.age:
                     swept.young += 1
-                elif not self._evict(item, limits.age, dry_run=dry_run):
+                elif not self._evictor.evict(item, limits.age, dry_run=dry_run):
                     swept.in_use += 1
                 else:
                     swept.evicted[item.kind] += 1
@@ -177,79 +174,7 @@ class Sweeper:
         rows = self._index.select("SELECT keeps FROM latest")
         return {digest for (keeps,) in rows for digest in keeps.split()}
 
-    # -- one by one -------------------------------------------------------------------------------
-
-    def _evict(self, item: Item, age: float, *, dry_run: bool) -> bool:
-        """Take it away, for good; False if somebody uses it."""
-        match item.kind:
-            case "object":
-                lock = object_lock(self._home, item.path.name)
-                return self._take(item, lock, age, dry_run=dry_run)
-            case "place":
-                lock = place_lock(self._home, item.path.name)
-                return self._take(item, lock, age, dry_run=dry_run)
-            case "build-env":
-                return _evict_build(item, age, dry_run=dry_run)
-            case "run":
-                return _evict_run(item, dry_run=dry_run)
-            case _:
-                if not dry_run:
-                    remove(item.path)
-                return True
-
-    def _take(self, item: Item, lock: Path, age: float, *, dry_run: bool) -> bool:
-        name = item.path.name
-
-        def needed() -> bool:
-            return self._leases.mine(name) or self._leases.elsewhere(name)
-
-        if dry_run:
-            return not needed()
-        with held(lock):
-            # By a run that has ended since the look around.
-            if time.time() - self._uses.last(item.name) < age or _is_new(item, age):
-                return False
-            gone = withdraw(item.path, needed)
-            if gone is None:
-                return False
-            if item.kind == "place":
-                item.path.with_name(f"{name}{MARK}").unlink(missing_ok=True)
-        remove(gone)
-        return True
-
     def _forget(self, names: Sequence[str]) -> None:
         rows = [(name,) for name in names]
         self._index.apply([("DELETE FROM objects WHERE digest = ?", rows)])
         self._uses.forget(names)
-
-
-def _is_new(item: Item, age: float) -> bool:
-    """Whether it was made anew since."""
-    try:
-        return time.time() - item.path.lstat().st_ctime < age
-    except FileNotFoundError:
-        return False
-
-
-def _evict_build(item: Item, age: float, *, dry_run: bool) -> bool:
-    with hold_shelf(item.path) as free:
-        if not free:
-            return False
-        with suppress(FileNotFoundError):
-            if time.time() - (item.path / "complete").stat().st_mtime < age:
-                return False
-        if dry_run:
-            return True
-        gone = withdraw(item.path)
-    remove(gone or item.path)
-    return True
-
-
-def _evict_run(item: Item, *, dry_run: bool) -> bool:
-    """A run that lives holds its lock; one that begins has no record before it does."""
-    begins = not (item.path / "record.json").exists() and time.time() - item.used < 3600
-    if begins or is_held(item.path / "lock"):
-        return False
-    if not dry_run:
-        remove(withdraw(item.path) or item.path)
-    return True

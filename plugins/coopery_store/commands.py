@@ -171,14 +171,16 @@ def _gc(context: Context, store: HomeStore, limits: Limits) -> int:
         "over": swept.over,
     }
     lines = [_sentence("would free" if dry else "freed", swept)]
-    lines.append(f"{show_bytes(swept.after)} of {_show_budget(swept.budget)}")
+    then = "it would take" if dry else "the home takes"
+    budget = _show_budget(swept.budget)
+    lines.append(f"{then} {show_bytes(swept.after)}; the budget is {budget}")
     if swept.cleared:
         lines.append(f"{swept.cleared} leftovers of dead processes cleared away")
     if swept.compacted:
         lines.append(f"the journal is {show_bytes(swept.compacted)} shorter")
     if swept.over:
-        stay = f"{swept.in_use} things are in use, {swept.young} younger than the set age"
-        lines.append(f"{show_bytes(swept.over)} over the budget still: {stay}")
+        stay = f"{swept.in_use} in use, {swept.young} younger than the set age"
+        lines.append(f"{show_bytes(swept.over)} over the budget; what stays: {stay}")
     context.answer(document, "\n".join(lines))
     return 0
 

@@ -85,6 +85,11 @@ def diagnose(home: Path, settings: Settings, mend: bool, quick: bool) -> Iterabl
 
     Last, since others look for what dead runs left in the scratch folders that go here.
     """
+    if quick:
+        from coopery_store.locks import is_held
+
+        if all(is_held(lock) for lock in (home / "scratch").glob("*.lock")):
+            return ()
     from coopery_store import diagnosing
 
     return diagnosing.quick(home) if quick else diagnosing.thorough(home, settings, mend=mend)

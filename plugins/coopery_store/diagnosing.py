@@ -17,7 +17,6 @@ from coopery_store.copying import remove
 from coopery_store.filesystems import look_at_file_system
 from coopery_store.home import FOLDERS, VERSION, machine_errors, write_atomically
 from coopery_store.leases import Leases
-from coopery_store.locks import is_held
 from coopery_store.options import read_limits
 from coopery_store.scratch import Scratch
 from coopery_store.store import HomeStore
@@ -35,14 +34,13 @@ _HEADROOM = 1 << 30
 
 
 def quick(home: Path) -> Iterable[Finding]:
-    """Before a run: clear away what dead runs left, if there are any; says nothing of it.
+    """Before a run, and where a dead one left something: clear it away; says nothing of it.
 
     Their scratch folders go when the run needs one: before that, stray processes are looked for
     in them.
     """
     with machine_errors(home):
-        if not all(is_held(lock) for lock in (home / "scratch").glob("*.lock")):
-            tidy(home, Leases(Scratch(home)), None)
+        tidy(home, Leases(Scratch(home)), None)
     return ()
 
 

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +24,11 @@ from coopery_store.places import Places
 from coopery_store.runs import Runs
 from coopery_store.scratch import Scratch
 from coopery_store.stats import Stats
-from coopery_store.sweeping import Sweeper
 from coopery_store.uses import Uses
 
 if TYPE_CHECKING:
     from coopery_store.checking import Check
+    from coopery_store.sweeping import Sweeper
 
 
 class HomeStore:
@@ -54,7 +55,6 @@ class HomeStore:
         self._deliveries = Deliveries(home, self._index, self._objects, self._stats)
         self._runs = Runs(home)
         self._limits = limits
-        self.sweeper = Sweeper(home, self._index, self._scratch, self._leases, self._uses)
 
     # -- the memory -------------------------------------------------------------------------------
 
@@ -201,6 +201,13 @@ class HomeStore:
         """See `coopery.steps.Store.read_run`."""
         return self._runs.read(run)
 
+    @cached_property
+    def sweeper(self) -> Sweeper:
+        """What measures the home and evicts; most calls need none."""
+        from coopery_store.sweeping import Sweeper
+
+        return Sweeper(self._home, self._index, self._scratch, self._leases, self._uses)
+
     def check(self, *, repair: bool, tell: Callable[[str], None]) -> Check:
         """Read everything; `tell` hears how far it has come."""
         from coopery_store.checking import Checker
@@ -213,12 +220,14 @@ class HomeStore:
         """See `coopery.steps.Store.tidy`."""
         if self._limits is None:
             return ""
-        from coopery.quantities import show_bytes
-
         with machine_errors(self._home):
+            if not self._uses.due(self._home, self._limits):
+                return ""
             swept = self.sweeper.automatic(self._limits)
         if swept is None or not swept.freed:
             return ""
+        from coopery.quantities import show_bytes
+
         left = f", still {show_bytes(swept.over)} over it" if swept.over else ""
         return f"evicted {show_bytes(swept.freed)} from the home folder, to its budget{left}"
 

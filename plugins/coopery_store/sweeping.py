@@ -31,8 +31,6 @@ _QUARANTINE = 30 * 86400
 _BATCH = 500
 _EASE = 0.9
 """An automatic eviction goes on down to this part of the budget, so that not each run has one."""
-_STEP = 20
-"""An automatic one that could not free enough is tried again after a growth of budget / this."""
 
 
 @dataclass(kw_only=True)
@@ -80,27 +78,8 @@ class Sweeper:
             self._uses.sized(found.fresh)
         return found
 
-    def due(self, limits: Limits) -> bool:
-        """Whether an automatic eviction is worth a look; a few milliseconds at most."""
-        self._index.apply(self._uses.changes())
-        with os.scandir(self._home / "runs") as entries:
-            if sum(1 for _ in entries) > limits.keep_runs * 1.1:
-                return True
-        if limits.budget is None:
-            return False
-        known = self._uses.measured()
-        if known is None:
-            return True
-        size, since = known.size + known.grown, time.time() - known.at
-        if size > limits.budget:
-            return known.grown > limits.budget / _STEP or since > 3600
-        # Not all that grows is told of (logs, build environments).
-        return size > limits.budget / 2 and since > 86400
-
     def automatic(self, limits: Limits) -> Swept | None:
-        """Evict if that is due and nobody else does."""
-        if not self.due(limits):
-            return None
+        """Evict, unless somebody else does just now."""
         descriptor = try_lock(self._home / "locks" / "gc")
         if descriptor is None:
             return None

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from coopery_store.entries import Change
 from coopery_store.index import Index
+from coopery_store.options import Limits
 
 _COARSE = 3600
 """Seconds. A use so shortly after the one on record is not written: eviction thinks in days."""
+_STEP = 20
+"""What could not free enough is tried again after a growth of budget / this."""
 _USED = """INSERT INTO uses(name, used) VALUES(?, ?)
     ON CONFLICT(name) DO UPDATE SET used = max(used, excluded.used)"""
 _SIZED = """INSERT INTO uses(name, used, size) VALUES(?, 0, ?)
@@ -83,6 +88,23 @@ class Uses:
     def forget(self, names: Iterable[str]) -> None:
         """These are gone."""
         self._index.apply([("DELETE FROM uses WHERE name = ?", [(name,) for name in names])])
+
+    def due(self, home: Path, limits: Limits) -> bool:
+        """Whether an automatic eviction is worth a look around; without one, this is quick."""
+        self._index.apply(self.changes())
+        with os.scandir(home / "runs") as entries:
+            if sum(1 for _ in entries) > limits.keep_runs * 1.1:
+                return True
+        if limits.budget is None:
+            return False
+        known = self.measured()
+        if known is None:
+            return True
+        size, since = known.size + known.grown, time.time() - known.at
+        if size > limits.budget:
+            return known.grown > limits.budget / _STEP or since > 3600
+        # Not all that grows is told of (logs, build environments).
+        return size > limits.budget / 2 and since > 86400
 
     def measured(self) -> Measured | None:
         """What is known of the home's size; None if nothing is."""

@@ -261,14 +261,15 @@ def test_whether_to_evict_is_known_without_a_walk(
 ) -> None:
     filled(home)
     store = HomeStore(home)
-    assert store.sweeper.due(limits(budget=10**9)), "nothing was measured yet"
+    assert store._uses.due(home, limits(budget=10**9)), "nothing was measured yet"
     store.sweeper.sweep(limits(budget=10**9))
     monkeypatch.setattr("coopery_store.sweeping.survey", None)  # a walk would fail now
-    assert not store.sweeper.due(limits(budget=10**9))
-    assert store.sweeper.automatic(limits(budget=10**9)) is None
+    assert not store._uses.due(home, limits(budget=10**9))
+    store._limits = limits(budget=10**9)
+    assert store.tidy() == ""
     put_text(store, "x" * 500 * KIB)
-    assert store.sweeper.due(limits(budget=400 * KIB))
-    assert not store.sweeper.due(limits(budget=10**9))
+    assert store._uses.due(home, limits(budget=400 * KIB))
+    assert not store._uses.due(home, limits(budget=10**9))
     store.close()
 
 

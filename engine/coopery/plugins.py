@@ -234,12 +234,18 @@ class Plugins(Registry):
         return made
 
     def open_shell(self, step: Step, workspace: Workspace) -> int:
-        """Open a shell where a step's work is done; its exit code. Raises MachineError."""
-        code: int | None = self._first("open_shell", step=step, workspace=workspace)
-        if code is None:
+        """Open a shell where a step's work is done; its exit code.
+
+        Raises MachineError (`no-shell`, `bad-answer`).
+        """
+        name, answer = self._first("open_shell", step=step, workspace=workspace)
+        if answer is None:
             message = f"no plugin opens a shell for {step.name} (work of kind {step.work.kind!r})"
             raise MachineError(Problem(slug="no-shell", message=message))
-        return code
+        if not isinstance(answer, int):
+            told = f"for {step.name}, an exit code was expected, not {answer!r}"
+            raise bad_answer(name, "open_shell", told)
+        return answer
 
     def diagnose(
         self, home: Path, settings: Settings, mend: bool, quick: bool = False

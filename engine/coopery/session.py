@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from coopery import expanding, planning, resources, running
 from coopery.dependencies import Lock
+from coopery.errors import CooperyError
 from coopery.forecasting import Forecast, forecast
 from coopery.opening import Opened, Request, again, first_line, open_recipe
 from coopery.options import LockPolicy, Selection, Settings
@@ -146,6 +147,8 @@ def run_plan(
         recorder.abandon()
         raise
     record = recorder.finish(report)
+    if not report.interrupted:
+        _tidy(store, tell)
     tell([Event(kind="recorded", time=time.time(), record=record)])
     return Done(plan=plan, report=report, record=record)
 
@@ -157,6 +160,18 @@ def _clear_away(
     for found in plugins.diagnose(settings.home, settings, mend=True, quick=True):
         if found.mended or found.state == "error":
             tell([Event(kind="warning", time=time.time(), message=found.text)])
+
+
+def _tidy(store: Store, tell: Callable[[Sequence[Event]], None]) -> None:
+    """Keep the store within its limits; a run that has ended well is not failed by that."""
+    try:
+        said = store.tidy()
+    except CooperyError as error:
+        text = f"the home folder could not be tidied: {error.problems[0]}"
+        tell([Event(kind="warning", time=time.time(), message=text)])
+    else:
+        if said:
+            tell([Event(kind="message", time=time.time(), message=said)])
 
 
 def preview(

@@ -467,6 +467,10 @@ class Store(Protocol):
         """
         ...
 
+    def tidy(self) -> str:
+        """After a run: evict what the store has no room for; a line for the user, or nothing."""
+        ...
+
     def close(self) -> None:
         """Let go of files and locks."""
         ...

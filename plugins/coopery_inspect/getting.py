@@ -143,6 +143,7 @@ def _find(
         if record is None or identity is None:
             unmade.append(node.name)
             continue
+        store.lease([identity])  # so that nobody evicts it meanwhile
         path = store.find(identity)
         if path is None:
             gone.append(node.name)

@@ -85,11 +85,29 @@ def diagnose(home: Path, mend: bool, quick: bool) -> Iterable[Finding]:
 
     if quick and not has_abandoned(home):
         return
+    if not quick:
+        yield _look_at_mounts()
     for stray in end_strays(home) if mend else find_strays(home):
         what = f"process {stray.pid} of a run that was killed ({stray.command})"
         text = f"ended {what}" if mend else f"{what} lives on"
         hint = None if mend else "coopery doctor --mend ends it"
         yield Finding(subject="strays", state="warning", text=text, hint=hint, mended=mend)
+
+
+def _look_at_mounts() -> Finding:
+    """Whether tasks get views of the file system of their own."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from coopery.findings import Finding
+    from coopery_local.namespaces import has_namespace
+
+    with ThreadPoolExecutor(1) as thread:  # never the main one, whose view is everybody's
+        private = thread.submit(has_namespace).result()
+    if private:
+        text = "inputs of tasks are mounted read-only"
+    else:
+        text = "mount namespaces are not allowed here: inputs of tasks are copied"
+    return Finding(subject="mounts", state="ok", text=text)
 
 
 @hookimpl(trylast=True)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import argparse
 
     from coopery.dependencies import Contribution, DependencySet, Layer, Lock
+    from coopery.findings import Finding
     from coopery.model import Image, Recipe
     from coopery.options import LockPolicy, Settings
 
@@ -136,6 +137,16 @@ def add_layers(recipe: Recipe, image: Image, lock: Lock) -> Iterable[Layer]:
     index = lock.index.get(image.name, IndexOptions())
     if pins:
         yield Layer(stage=Stage.DEPENDENCIES, name="dependencies", pins=pins, index=index)
+
+
+@hookimpl
+def diagnose(quick: bool) -> Iterable[Finding]:
+    """Whether the package index answers."""
+    if quick:
+        return ()
+    from coopery_lock.diagnosing import look
+
+    return (look(),)
 
 
 @hookimpl

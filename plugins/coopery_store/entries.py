@@ -129,7 +129,7 @@ def exported(select: Callable[[str], list[tuple[Any, ...]]]) -> Iterator[str]:
 
 def records(rows: Iterable[tuple[Any, ...]]) -> Iterator[StoredRecord]:
     """The undamaged records among rows of `COLUMNS`."""
-    sound = [row for row in rows if _crc(row[0], row[5], row[6]) == row[7]]
+    sound = [row for row in rows if is_sound(row)]
     # One call for all: JSON's price is mostly by the call.
     every = json.loads(b"[%b]" % b",".join(row[5] for row in sound))
     for (key, step, kind, run, finished, _, rest, _), outputs in zip(sound, every, strict=True):
@@ -147,6 +147,13 @@ def records(rows: Iterable[tuple[Any, ...]]) -> Iterator[StoredRecord]:
             rest=rest,
         )
         yield found
+
+
+def is_sound(row: tuple[Any, ...]) -> bool:
+    """Whether a row of `COLUMNS` is what was written."""
+    return all(isinstance(row[i], bytes) for i in (5, 6)) and (
+        _crc(row[0], row[5], row[6]) == row[7]
+    )
 
 
 def _crc(key: str, outputs: bytes, rest: bytes) -> int:

@@ -25,7 +25,11 @@ def open_home(home: Path) -> None:
         try:
             home.mkdir(mode=0o700, parents=True, exist_ok=True)
         except FileExistsError:
-            raise _unusable(home, "it is not a folder") from None
+            what = "it is not a folder"
+            if home.is_symlink():
+                what = f"it is a link to {home.readlink()}, which is no folder"
+            raise _unusable(home, what) from None
+        home = home.resolve()  # from here on, no link may be in the way
         status = home.stat()
         if not stat.S_ISDIR(status.st_mode):
             raise _unusable(home, "it is not a folder")
@@ -65,7 +69,7 @@ def _lay_out(home: Path) -> None:
 
 
 def _unusable(home: Path, why: str) -> MachineError:
-    hint = "name another one with --home or COOPERY_HOME"
+    hint = "`coopery doctor` tells more; or name another one with --home or COOPERY_HOME"
     message = f"the home folder {home} cannot be used: {why}"
     return MachineError(problem("home-unusable", message, hint=hint))
 
@@ -74,6 +78,14 @@ def disk_full(where: Path) -> MachineError:
     """The error for a file system without room."""
     hint = "make room there, or move the home folder with --home or COOPERY_HOME"
     return MachineError(problem("disk-full", f"no space is left for {where}", hint=hint))
+
+
+def has_no_room(where: Path) -> bool:
+    """Whether hardly anything can be written to this file system: SQLite does not say so."""
+    status = os.statvfs(where)
+    return status.f_bavail * status.f_frsize < 1 << 16 or (
+        status.f_files > 0 and status.f_favail == 0
+    )
 
 
 @contextmanager

@@ -12,18 +12,21 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from coopery.errors import MachineError, problem
 from coopery_store import entries
 from coopery_store.entries import Change
-from coopery_store.home import disk_full, machine_errors
+from coopery_store.home import disk_full, has_no_room, machine_errors
 from coopery_store.journal import Journal
 from coopery_store.locks import held
 
+if TYPE_CHECKING:
+    from coopery_store.comparing import MemoryState
+
 T = TypeVar("T")
 
-_SCHEMA_VERSION = 2
+_SCHEMA_VERSION = 3
 _SCHEMA = """
 CREATE TABLE meta(name TEXT PRIMARY KEY, value INTEGER) WITHOUT ROWID;
 CREATE TABLE results(
@@ -39,8 +42,11 @@ CREATE TABLE stats(
 CREATE TABLE folders(digest TEXT PRIMARY KEY, listing BLOB);
 CREATE TABLE objects(digest TEXT PRIMARY KEY, fingerprint TEXT) WITHOUT ROWID;
 CREATE TABLE deliveries(destination BLOB PRIMARY KEY, digest TEXT) WITHOUT ROWID;
+CREATE TABLE uses(name TEXT PRIMARY KEY, used INTEGER, size INTEGER) WITHOUT ROWID;
 """
 _CHUNK = 500
+_WORTH = 0.9
+"""The journal is only written anew where that leaves less than this part of it."""
 _PATIENCE = 60.0  # seconds to wait for another process's transaction
 _SHORT_READ = 522  # SQLITE_IOERR_SHORT_READ: the file was cut off
 
@@ -59,6 +65,8 @@ class Index:
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
+        self.remade = False
+        """Whether the file was found damaged and made anew."""
         with machine_errors(home):
             if self._position() != self._journal.size():
                 self.catch_up()
@@ -91,7 +99,7 @@ class Index:
     ) -> None:
         """Journal these entries, then make the changes they and `changes` amount to."""
         others = [(sql, list(rows)) for sql, rows in changes]
-        with self._journal.locked():
+        with machine_errors(self._home), self._journal.locked():
             # Under this lock nobody else is between journal and index, so what the index lacks
             # now was left by a process that died there.
             self._catch_up()
@@ -100,20 +108,52 @@ class Index:
 
     def catch_up(self) -> None:
         """Take in what the journal holds beyond the index."""
-        with self._journal.locked():
+        with machine_errors(self._home), self._journal.locked():
             self._catch_up()
 
     def _catch_up(self) -> None:
         position, size = self._position(), self._journal.size()
-        if size < position:  # the journal was lost: write what the index still knows
-            self.apply([entries.position(0)])
-            known = entries.exported(self.select)
-            self._journal.path.unlink(missing_ok=True)
-            end = self._journal.append(known, durable=True)
-            self.apply([entries.position(end)])
+        if size < position:  # the journal was lost or cut: write what the index still knows
+            self._replace_journal(self._all_known())
         elif size > position:
             texts, end = self._journal.read(position)
             self.apply([*entries.changes(texts), entries.position(end)])
+
+    def compact(self, choose: Callable[[Sequence[str]], list[str]]) -> int:
+        """Write the journal anew with the lines that `choose` keeps of its undamaged ones.
+
+        Returns by how many bytes it became shorter; it stays as it is where that is little.
+        """
+        with machine_errors(self._home), self._journal.locked():
+            self._catch_up()
+            before = self._journal.size()
+            texts, _ = self._journal.read()
+            chosen = choose(texts)
+            if sum(len(text) + 10 for text in chosen) > before * _WORTH:
+                return 0
+            return before - self._replace_journal(chosen)
+
+    def restore_journal(self) -> None:
+        """Write the journal anew with its undamaged lines, and what only the index knows."""
+        with machine_errors(self._home), self._journal.locked():
+            self._catch_up()
+            self._replace_journal(self._all_known())
+
+    def _all_known(self) -> list[str]:
+        """What the journal says and what the index knows, which has the last word."""
+        texts, _ = self._journal.read()
+        known = [*texts, *entries.exported(self.select)]
+        return list(dict.fromkeys(reversed(known)))[::-1]
+
+    def _replace_journal(self, texts: Sequence[str]) -> int:
+        """Under its lock; returns its new length.
+
+        Killed before the position is noted: the next one finds the journal shorter than the index
+        thinks, or longer, and catches up.
+        """
+        end = self._journal.replace(texts)
+        self.apply([entries.position(end)])
+        return end
 
     def _position(self) -> int:
         rows = self.select("SELECT value FROM meta WHERE name = 'journal'")
@@ -129,6 +169,17 @@ class Index:
                     self._create()
                 except sqlite3.DatabaseError as error:
                     raise self._explained(error) from error
+
+    def check(self) -> MemoryState:
+        """Read all of it, and the journal, and compare."""
+        from coopery_store.comparing import compare
+
+        with machine_errors(self._home), self._journal.locked():
+            self._catch_up()
+            lines, end = self._journal.lines()
+            integrity = self.select("PRAGMA integrity_check")
+            rows = self.select(f"SELECT {entries.COLUMNS} FROM results")
+        return compare(lines, rows, integrity, end)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -148,6 +199,7 @@ class Index:
                 pass
             try:
                 self.rebuild()
+                self.remade = True
                 return self._ask(ask)
             except _Damaged as error:
                 message = f"the index in {self._home} is damaged again as soon as it is made"
@@ -212,7 +264,8 @@ class Index:
             return _Damaged(text)
         if "no such table" in text or "no such column" in text or "decode to UTF-8" in text:
             return _Damaged(text)
-        if primary == sqlite3.SQLITE_FULL:
+        unable = primary in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+        if primary == sqlite3.SQLITE_FULL or (unable and has_no_room(self._home)):
             return disk_full(self._home)
         slug = "store-busy" if primary == sqlite3.SQLITE_BUSY else "home-unusable"
         message = f"the index {self._path} cannot be used: {text}"

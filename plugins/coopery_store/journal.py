@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from coopery_store.home import write_atomically
 from coopery_store.locks import held
 
 
@@ -59,9 +60,20 @@ class Journal:
                 os.close(folder)
         return end
 
+    def replace(self, texts: Iterable[str]) -> int:
+        """Put a journal of these lines in its place, durably; returns its length."""
+        content = b"".join(checked(text) for text in texts)
+        write_atomically(self.path, content)
+        return len(content)
+
     def read(self, start: int = 0) -> tuple[list[str], int]:
         """The undamaged lines from a byte position on, and where the last whole line ends."""
-        texts: list[str] = []
+        lines, end = self.lines(start)
+        return [text for text in lines if text is not None], end
+
+    def lines(self, start: int = 0) -> tuple[list[str | None], int]:
+        """As `read`, with None for each damaged line."""
+        texts: list[str | None] = []
         end = start
         try:
             file = self.path.open("rb")
@@ -73,8 +85,8 @@ class Journal:
                 if not line.endswith(b"\n"):
                     break  # somebody is writing it, or died doing so
                 end += len(line)
-                if (text := _unchecked(line)) is not None:
-                    texts.append(text)
+                if line != b"\n":  # put there to end what a dead writer had begun
+                    texts.append(_unchecked(line))
         return texts, end
 
 

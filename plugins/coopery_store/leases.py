@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable
+from pathlib import Path
 
 from coopery_store.scratch import Scratch
 
@@ -24,6 +25,8 @@ class Leases:
         self._lock = threading.Lock()
         self._mine: set[str] = set()
         self._descriptor = -1
+        self._read: dict[Path, tuple[int, set[bytes]]] = {}
+        """Of each other session: how much of its file was read, and what stands there."""
 
     def take(self, digests: Iterable[str]) -> None:
         """Lease these until the store is closed."""
@@ -47,13 +50,23 @@ class Leases:
     def elsewhere(self, digest: str) -> bool:
         """Whether another living process leases it."""
         line = digest.encode()
-        for session in self._scratch.others():
-            try:
-                if line in (session / _FILE).read_bytes():
-                    return True
-            except FileNotFoundError:
-                continue  # it leases nothing, or has ended just now
-        return False
+        with self._lock:
+            return any(line in self._lines(session) for session in self._scratch.others())
+
+    def _lines(self, session: Path) -> set[bytes]:
+        """What another session leases; files only grow, so only what is new is read."""
+        position, lines = self._read.setdefault(session, (0, set()))
+        try:
+            with (session / _FILE).open("rb") as file:
+                file.seek(position)
+                # A line that is not whole is one whose writer has not looked for the bytes yet.
+                content = file.read().rpartition(b"\n")[0]
+        except FileNotFoundError:
+            return lines  # it leases nothing, or has ended just now
+        if content:
+            lines.update(content.split(b"\n"))
+            self._read[session] = (position + len(content) + 1, lines)
+        return lines
 
     def close(self) -> None:
         """Let go of the file; the session's folder goes with all that is in it."""

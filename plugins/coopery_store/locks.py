@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import threading
@@ -11,7 +12,8 @@ from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
-from coopery.errors import StepError, problem
+from coopery.errors import MachineError, StepError, problem
+from coopery_store.home import disk_full
 
 _LONGEST_NAP = 0.05
 _SOON = 0.3
@@ -19,8 +21,18 @@ _SOON = 0.3
 
 
 def try_lock(path: Path) -> int | None:
-    """An open descriptor that holds the lock on `path`, or None if another one does."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """An open descriptor that holds the lock on `path`, or None if another one does.
+
+    Raises MachineError (`lock-unusable`, `disk-full`) where there can be no such file.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise disk_full(path) from error
+        message = f"the lock file {path} cannot be used: {error.strerror}"
+        hint = "`coopery doctor --mend` sets aside what is no lock file"
+        raise MachineError(problem("lock-unusable", message, hint=hint)) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -30,9 +30,11 @@ from coopery_store.home import machine_errors, sync_path
 from coopery_store.index import Index
 from coopery_store.intake import fingerprint_of, of_file, of_folder, settle_in
 from coopery_store.leases import Leases
+from coopery_store.leaving import restore, withdraw
 from coopery_store.locks import held, lock_file
 from coopery_store.scratch import Scratch
 from coopery_store.stats import Stats
+from coopery_store.uses import Uses
 
 _FEW = 8  # files to be synced one by one; beyond, the whole file system in one call is quicker
 _KEEP = "INSERT OR REPLACE INTO objects(digest, fingerprint) VALUES(?, ?)"
@@ -51,13 +53,20 @@ class Objects:
     """`objects/ab/<digest>`. A fingerprint (sizes, times, inodes) tells whether to hash again."""
 
     def __init__(
-        self, home: Path, index: Index, scratch: Scratch, stats: Stats, leases: Leases
+        self,
+        home: Path,
+        index: Index,
+        scratch: Scratch,
+        stats: Stats,
+        leases: Leases,
+        uses: Uses,
     ) -> None:
         self._home = home
         self._index = index
         self._scratch = scratch
         self._leases = leases
         self._stats = stats
+        self._uses = uses
         self._lock = threading.Lock()
         self._pending: dict[str, _Taken] = {}
         """Objects that are not known to be durable yet."""
@@ -92,11 +101,13 @@ class Objects:
 
     def _alone(self, digest: str) -> AbstractContextManager[None]:
         """Hold off every other thread and process that would put or drop this object."""
-        return held(lock_file(self._home / "locks", f"object {digest}"))
+        return held(object_lock(self._home, digest))
 
     def _enter(self, path: Path, taken: _Taken) -> Identity:
         """Move what was looked at to its place, unless it is there already."""
         target = self.path(taken.identity.digest)
+        self._uses.note([taken.identity.digest])
+        restore(target)
         if self._sound(taken.identity) is not None:
             self._discard(path)
             return taken.identity
@@ -105,6 +116,7 @@ class Objects:
             self._discard(target)
             raise _changing(path)
         self._note(taken)
+        self._uses.grew(taken.identity.size)
         return taken.identity
 
     def _own(self, path: Path) -> Path:
@@ -155,8 +167,11 @@ class Objects:
         found = self._sound(identity)
         if found is None and self._leases.mine(identity.digest):
             # Another process may have them in its hands, only to find that they are leased.
-            with self._alone(identity.digest):
-                return self._sound(identity)
+            with machine_errors(self._home), self._alone(identity.digest):
+                restore(self.path(identity.digest))
+                found = self._sound(identity)
+        if found is not None:
+            self._uses.note([identity.digest])
         return found
 
     def _sound(self, identity: Identity) -> Path | None:
@@ -181,6 +196,24 @@ class Objects:
                 return path
             self._quarantine(path)
             return None
+
+    def check(self, digest: str, *, quarantine: bool) -> int | None:
+        """Read an object; its size, or None if it is not what it was: then it is set aside, or at
+        least read again before anybody gets it. Raises FileNotFoundError when it has gone.
+        """
+        path = self.path(digest)
+        try:
+            taken = self._look(path)
+        except StepError:
+            taken = None
+        if taken is not None and taken.identity.digest == digest:
+            return taken.identity.size
+        with self._alone(digest):
+            if quarantine:
+                self._quarantine(path)
+            else:
+                self._forget(digest)
+        return None
 
     def have(self, digests: Sequence[str]) -> set[str]:
         """Which of these the store holds, by name alone."""
@@ -207,18 +240,12 @@ class Objects:
     def drop(self, identity: Identity) -> bool:
         """See `coopery.steps.Store.drop`, for files and folders."""
         digest = identity.digest
-        path = self.path(digest)
         with machine_errors(self._home), self._alone(digest):
-            if self._needed(digest):
+            gone = withdraw(self.path(digest), lambda: self._needed(digest))
+            if gone is None:
                 return False
-            trash = self._scratch.new("trash")
-            with suppress(FileNotFoundError):
-                path.rename(trash / "it")
-                if self._needed(digest):  # by somebody who came just now
-                    (trash / "it").rename(path)
-                    return False
             self._forget(digest)
-            remove(trash)
+            remove(gone)
             return True
 
     def _needed(self, digest: str) -> bool:
@@ -280,6 +307,11 @@ class Objects:
         except FileNotFoundError:
             return  # dropped since; its record stays without bytes (semantics 4)
         sync_path(path.parent)
+
+
+def object_lock(home: Path, digest: str) -> Path:
+    """The lock on an object: who holds it puts it, takes it away, or puts it back."""
+    return lock_file(home / "locks", f"object {digest}")
 
 
 def _changing(path: Path) -> StepError:

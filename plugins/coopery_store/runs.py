@@ -13,6 +13,7 @@ from typing import Any
 
 from coopery.errors import MachineError, RecipeError, nearest, problem
 from coopery_store.home import machine_errors, safe_name, write_atomically
+from coopery_store.leaving import is_debris
 from coopery_store.locks import is_held, try_lock
 
 _RECORD, _PROGRESS, _LOCK, _CONTROL = "record.json", "progress.jsonl", "lock", "control"
@@ -74,7 +75,7 @@ class Runs:
         """See `coopery.steps.Store.runs`: ids begin with a time stamp, so names give the order."""
         with machine_errors(self._home):
             found = [path.parent.name for path in self._top.glob(f"*/{_RECORD}")]
-        return sorted(found, reverse=True)
+        return sorted((name for name in found if not is_debris(name)), reverse=True)
 
     def living(self) -> Sequence[str]:
         """See `coopery.steps.Store.living`: only these, and the killed, have a lock file."""

@@ -48,11 +48,16 @@ class Scratch:
 
     def others(self) -> Iterator[Path]:
         """The folders of the other processes that live."""
-        mine = self.session()
+        mine = self._folder
         for lock in self._top.glob("*.lock"):
             folder = lock.with_suffix("")
             if folder != mine and is_held(lock):  # else a dead one's, for the next sweep
                 yield folder
+
+    def sweep(self) -> None:
+        """Clear away the folders of processes that are dead."""
+        with self._lock:
+            self._sweep()
 
     def _sweep(self) -> None:
         for lock in self._top.glob("*.lock"):

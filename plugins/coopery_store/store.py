@@ -6,8 +6,9 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from coopery.steps import Identity, Record, Reservation, RunLog, Success
 from coopery_store import copying, entries
@@ -18,29 +19,42 @@ from coopery_store.leases import Leases
 from coopery_store.ledger import Ledger
 from coopery_store.locks import held, lock_file
 from coopery_store.objects import Objects
+from coopery_store.options import Limits
 from coopery_store.places import Places
 from coopery_store.runs import Runs
 from coopery_store.scratch import Scratch
 from coopery_store.stats import Stats
+from coopery_store.uses import Uses
+
+if TYPE_CHECKING:
+    from coopery_store.checking import Check
+    from coopery_store.sweeping import Sweeper
 
 
 class HomeStore:
     """`coopery.steps.Store` in a home folder; docs there hold here."""
 
-    def __init__(self, home: Path) -> None:
-        """Raises MachineError (`home-unusable`, `home-newer`, `disk-full`)."""
-        home = home.absolute()
-        open_home(home)
+    def __init__(self, home: Path, limits: Limits | None = None) -> None:
+        """With `limits`, `tidy` keeps to them.
+
+        Raises MachineError (`home-unusable`, `home-newer`, `disk-full`).
+        """
+        open_home(home.absolute())
+        home = home.resolve()  # it may be a link to where there is room
         self._home = home
         self._index = Index(home)
         self._scratch = Scratch(home)
         self._stats = Stats(self._index)
         self._leases = Leases(self._scratch)
         self._ledger = Ledger(home, self._scratch)
-        self._objects = Objects(home, self._index, self._scratch, self._stats, self._leases)
-        self._places = Places(home)
+        self._uses = Uses(self._index)
+        self._objects = Objects(
+            home, self._index, self._scratch, self._stats, self._leases, self._uses
+        )
+        self._places = Places(home, self._leases, self._uses)
         self._deliveries = Deliveries(home, self._index, self._objects, self._stats)
         self._runs = Runs(home)
+        self._limits = limits
 
     # -- the memory -------------------------------------------------------------------------------
 
@@ -56,7 +70,8 @@ class HomeStore:
         unsettled = set(self._places.unsettled)
         settled = self._objects.settle(all_of_it=bool(unsettled))
         self._places.unsettled -= unsettled
-        self._index.append(texts, [*settled, *self._stats.changes()], durable=bool(records))
+        learnt = [*settled, *self._stats.changes(), *self._uses.changes()]
+        self._index.append(texts, learnt, durable=bool(records))
 
     def latest(self, recipe: str) -> Mapping[str, Success]:
         """See `coopery.steps.Store.latest`."""
@@ -88,15 +103,14 @@ class HomeStore:
         self._places.complete(key)
 
     def lease(self, identities: Iterable[Identity]) -> None:
-        """See `coopery.steps.Store.lease`; results in place are never dropped by a run."""
+        """See `coopery.steps.Store.lease`."""
         with machine_errors(self._home):
-            self._leases.take(i.digest for i in identities if i.kind != "place")
+            self._leases.take(identity.digest for identity in identities)
 
     def drop(self, identity: Identity) -> bool:
         """See `coopery.steps.Store.drop`."""
         if identity.kind == "place":
-            self._places.drop(identity.digest)
-            return True
+            return self._places.drop(identity.digest)
         return self._objects.drop(identity)
 
     def claim(
@@ -191,9 +205,39 @@ class HomeStore:
         """See `coopery.steps.Store.read_run`."""
         return self._runs.read(run)
 
+    @cached_property
+    def sweeper(self) -> Sweeper:
+        """What measures the home and evicts; most calls need none."""
+        from coopery_store.sweeping import Sweeper
+
+        return Sweeper(self._home, self._index, self._scratch, self._leases, self._uses)
+
+    def check(self, *, repair: bool, tell: Callable[[str], None]) -> Check:
+        """Read everything; `tell` hears how far it has come."""
+        from coopery_store.checking import Checker
+
+        parts = self._home, self._index, self._objects, self._runs
+        with machine_errors(self._home):
+            return Checker(*parts, repair=repair, tell=tell).run()
+
+    def tidy(self) -> str:
+        """See `coopery.steps.Store.tidy`."""
+        if self._limits is None:
+            return ""
+        with machine_errors(self._home):
+            if not self._uses.due(self._home, self._limits):
+                return ""
+            swept = self.sweeper.automatic(self._limits)
+        if swept is None or not swept.freed:
+            return ""
+        from coopery.quantities import show_bytes
+
+        left = f", still {show_bytes(swept.over)} over it" if swept.over else ""
+        return f"evicted {show_bytes(swept.freed)} from the home folder, to its budget{left}"
+
     def close(self) -> None:
         """See `coopery.steps.Store.close`."""
-        self._index.apply([*self._objects.settle(), *self._stats.changes()])
+        self._index.apply([*self._objects.settle(), *self._stats.changes(), *self._uses.changes()])
         self._index.close()
         self._leases.close()
         self._scratch.close()

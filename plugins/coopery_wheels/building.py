@@ -1,9 +1,10 @@
 """Run a project's build backend in an isolated environment that is kept between builds.
 
 Environments are kept in the home folder: `build-envs/DIGEST/` for each Python, set of build
-requirements and index options, beside the lock file `build-envs/DIGEST.lock`. Whoever makes or
-takes one away holds that lock. The file `complete` in it says that it is whole, and its time when
-it was last used. Nothing else refers to an environment: one that is gone is made anew.
+requirements and index options, beside the lock file `build-envs/DIGEST.lock`. Whoever makes one or
+takes it away holds that lock alone; whoever uses one shares it until its process ends. The file
+`complete` in it says that it is whole, and its time when it was last used. Nothing else refers to
+an environment: one that is gone is made anew.
 """
 
 from __future__ import annotations
@@ -203,24 +204,42 @@ def _environment(bench: Bench, requires: Sequence[str]) -> Path:
     shelf = bench.home / "build-envs"
     folder = shelf / name
     complete = folder / "complete"
-    if _used(complete):
+    if folder in _shared and _used(complete):
         return folder
     shelf.mkdir(parents=True, exist_ok=True)
-    with (shelf / f"{name}.lock").open("w") as lock:
+    lock = os.open(shelf / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
         while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if bench.cancelled.is_set():
-                    raise _cancelled() from None
-                time.sleep(0.05)
-        if not complete.exists():
-            if folder.exists():
-                shutil.rmtree(folder)  # Left behind by a process that was killed.
-            _install(bench, python, folder, requires)
-            complete.touch()
-    return folder
+            _lock(lock, fcntl.LOCK_SH, bench)
+            if _used(complete):
+                _shared.setdefault(folder, os.dup(lock))
+                return folder
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            if folder in _shared:  # somebody removed it by hand
+                os.close(_shared.pop(folder))
+            _lock(lock, fcntl.LOCK_EX, bench)
+            if not complete.exists():
+                if folder.exists():
+                    shutil.rmtree(folder)  # Left behind by a process that was killed.
+                _install(bench, python, folder, requires)
+                complete.touch()
+    finally:
+        os.close(lock)
+
+
+_shared: dict[Path, int] = {}
+"""The environments that this process uses, with descriptors that keep their locks until it ends."""
+
+
+def _lock(descriptor: int, how: int, bench: Bench) -> None:
+    """Take a lock, waiting for it. Raises StepError (`cancelled`)."""
+    while True:
+        try:
+            return fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if bench.cancelled.is_set():
+                raise _cancelled() from None
+            time.sleep(0.05)
 
 
 def _used(complete: Path) -> bool:

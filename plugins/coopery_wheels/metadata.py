@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import re
 import tempfile
@@ -293,9 +295,12 @@ def _prepared(
         if latest < began - _RACY:
             _write(note, f"{stamp} {name}")
     kept = shelf / f"{name}.metadata"
-    if not kept.exists():
-        _write(kept, _prepare(tree, files, python, home, origin))
-    return kept.read_text("utf-8", "replace")
+    try:
+        return kept.read_text("utf-8", "replace")
+    except FileNotFoundError:
+        text = _prepare(tree, files, python, home, origin)
+        _write(kept, text)
+        return text
 
 
 def _write(path: Path, text: str) -> None:
@@ -312,9 +317,7 @@ def _prepare(
 ) -> str:
     from coopery_wheels import building, trees, work
 
-    home.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="metadata-", dir=home) as name:
-        scratch = Path(name)
+    with _scratch(home) as scratch:
         base = scratch / "tree"
         place = trees.place_in(tree.root, base) if tree.versioned else base
         try:
@@ -339,6 +342,19 @@ def _prepare(
                     place=Place(file=str(tree.file)),
                 )
             ) from error
+
+
+@contextlib.contextmanager
+def _scratch(home: Path) -> Iterator[Path]:
+    """A folder that is locked while it is in use: what a dead process left can be told by that."""
+    home.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="metadata-", dir=home) as name:
+        descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield Path(name)
+        finally:
+            os.close(descriptor)
 
 
 def unknown_extras(metadata: Metadata, extras: Sequence[str]) -> Iterator[tuple[str, str | None]]:

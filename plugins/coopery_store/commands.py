@@ -1,0 +1,263 @@
+"""`coopery cache`: what the home folder holds, what may go, and whether it is whole."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from coopery.commands import Context, table
+from coopery.errors import MachineError, RecipeError, problem
+from coopery.quantities import show_bytes
+from coopery_store.checking import Check, Damage
+from coopery_store.evicting import make_room
+from coopery_store.home import machine_errors
+from coopery_store.options import Limits, read_limits
+from coopery_store.store import HomeStore
+from coopery_store.survey import Survey
+from coopery_store.sweeping import Swept
+
+_KINDS = {
+    "object": "objects",
+    "place": "environments",
+    "build-env": "build environments",
+    "metadata": "project metadata",
+    "run": "runs",
+    "quarantine": "quarantine",
+    "memory": "memory",
+    "scratch": "scratch",
+    "other": "other",
+}
+_TELL = 2.0
+"""Seconds between lines about how far a long check has come."""
+
+
+def run(context: Context) -> int:
+    """Do what `cache`'s argument says. Raises RecipeError (`bad-option`, `bad-command-line`)."""
+    arguments = context.arguments
+    _check_arguments(arguments)
+    home = context.settings.home
+    limits = read_limits(
+        context.settings,
+        home,
+        budget=arguments.budget,
+        age=arguments.older_than,
+        keep_runs=arguments.keep_runs,
+    )
+    store = _open(home, limits, making_room=arguments.action == "gc" and not arguments.dry_run)
+    try:
+        match arguments.action:
+            case "info":
+                return _info(context, store, limits)
+            case "gc":
+                return _gc(context, store, limits)
+            case _:
+                return _verify(context, store)
+    finally:
+        store.close()
+
+
+def _open(home: Path, limits: Limits, *, making_room: bool) -> HomeStore:
+    """The store; a full disk must not keep anybody from making room on it."""
+    try:
+        return HomeStore(home)
+    except MachineError as error:
+        if not making_room or error.problems[0].slug != "disk-full":
+            raise
+    with machine_errors(home):
+        make_room(home, limits)
+    return HomeStore(home)
+
+
+def _check_arguments(arguments: Any) -> None:
+    allowed = {
+        "info": ("budget", "older_than", "keep_runs"),
+        "gc": ("budget", "older_than", "keep_runs", "dry_run"),
+        "verify": ("repair",),
+    }[arguments.action]
+    for name in ("budget", "older_than", "keep_runs", "dry_run", "repair"):
+        if getattr(arguments, name) not in (None, False) and name not in allowed:
+            flag = f"--{name.replace('_', '-')}"
+            message = f"cache {arguments.action} does not take {flag}"
+            hint = "see coopery cache --help"
+            raise RecipeError(problem("bad-command-line", message, hint=hint))
+
+
+# -- info -----------------------------------------------------------------------------------------
+
+
+def _info(context: Context, store: HomeStore, limits: Limits) -> int:
+    found = store.sweeper.look()
+    would = store.sweeper.sweep(limits, dry_run=True)
+    oldest = {kind: min(i.used for i in found.of(kind)) for kind in _KINDS if found.of(kind)}
+    newest = {kind: max(i.used for i in found.of(kind)) for kind in oldest}
+    document = {
+        "home": str(context.settings.home),
+        "size": found.size,
+        "budget": limits.budget,
+        "age": limits.age,
+        "keep_runs": limits.keep_runs,
+        "kinds": {
+            kind: {
+                "size": _size(found, kind),
+                "count": len(found.of(kind)) if kind in oldest else None,
+                "oldest_use": oldest.get(kind),
+                "newest_use": newest.get(kind),
+            }
+            for kind in _KINDS
+        },
+        "gc_would_free": would.freed,
+    }
+    rows = [
+        (
+            shown,
+            str(len(found.of(kind))) if kind in oldest else "",
+            show_bytes(_size(found, kind)),
+            _ago(oldest[kind]) if kind in oldest else "",
+            _ago(newest[kind]) if kind in newest else "",
+        )
+        for kind, shown in _KINDS.items()
+        if _size(found, kind)
+    ]
+    lines = [
+        f"home    {context.settings.home}",
+        f"size    {show_bytes(found.size)}",
+        f"budget  {_show_budget(limits.budget)}",
+        "",
+        table(rows, ("what", "count", "size", "oldest use", "newest use")),
+        "",
+        _sentence("coopery cache gc would free", would),
+    ]
+    context.answer(document, "\n".join(lines))
+    return 0
+
+
+def _size(found: Survey, kind: str) -> int:
+    return sum(item.size for item in found.of(kind)) + found.fixed.get(kind, 0)
+
+
+def _show_budget(budget: float | None) -> str:
+    return "none" if budget is None else show_bytes(budget)
+
+
+def _ago(moment: float) -> str:
+    """A time for people: `3m ago`."""
+    seconds = max(0, int(time.time() - moment))
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
+        if seconds >= size:
+            return f"{seconds // size}{unit} ago"
+    return "just now"
+
+
+# -- gc -------------------------------------------------------------------------------------------
+
+
+def _gc(context: Context, store: HomeStore, limits: Limits) -> int:
+    dry = bool(context.arguments.dry_run)
+    swept = store.sweeper.sweep(limits, dry_run=dry)
+    document = {
+        "dry_run": dry,
+        "before": swept.before,
+        "after": swept.after,
+        "budget": swept.budget,
+        "freed": swept.freed,
+        "evicted": dict(swept.evicted),
+        "in_use": swept.in_use,
+        "young": swept.young,
+        "cleared": swept.cleared,
+        "compacted": swept.compacted,
+        "over": swept.over,
+    }
+    lines = [_sentence("would free" if dry else "freed", swept)]
+    then = "it would take" if dry else "the home takes"
+    budget = _show_budget(swept.budget)
+    lines.append(f"{then} {show_bytes(swept.after)}; the budget is {budget}")
+    if swept.cleared:
+        lines.append(f"{swept.cleared} leftovers of dead processes cleared away")
+    if swept.compacted:
+        lines.append(f"the journal is {show_bytes(swept.compacted)} shorter")
+    if swept.over:
+        stay = f"{swept.in_use} in use, {swept.young} younger than the set age"
+        lines.append(f"{show_bytes(swept.over)} over the budget; what stays: {stay}")
+    context.answer(document, "\n".join(lines))
+    return 0
+
+
+def _sentence(begin: str, swept: Swept) -> str:
+    if not swept.evicted:
+        return f"{begin} nothing"
+    named = sorted((_KINDS[kind], number) for kind, number in swept.evicted.items())
+    counts = ", ".join(f"{name} {number}" for name, number in named)
+    return f"{begin} {show_bytes(swept.freed)}: {counts}"
+
+
+# -- verify ---------------------------------------------------------------------------------------
+
+
+class _Progress:
+    """Tells now and then, on stderr, how far a check has come."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+        self._shown = False
+
+    def __call__(self, text: str) -> None:
+        now = time.monotonic()
+        if now - self._last < _TELL:
+            return
+        self._last = now
+        if sys.stderr.isatty():
+            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+            self._shown = True
+        else:
+            print(text, file=sys.stderr)
+
+    def end(self) -> None:
+        """Take away the line."""
+        if self._shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def _verify(context: Context, store: HomeStore) -> int:
+    repair = bool(context.arguments.repair)
+    progress = _Progress()
+    try:
+        check = store.check(repair=repair, tell=progress)
+    finally:
+        progress.end()
+    left = [damage for damage in check.damages if not damage.mended]
+    document = {
+        "checked": dict(check.checked),
+        "bytes": check.bytes,
+        "damages": [_document(damage) for damage in check.damages],
+        "whole": not left,
+    }
+    context.answer(document, "\n".join(_told(check, repair=repair)))
+    return 3 if left else 0
+
+
+def _document(damage: Damage) -> Mapping[str, Any]:
+    return {
+        "kind": damage.kind,
+        "what": damage.what,
+        "text": damage.text,
+        "mended": damage.mended,
+    }
+
+
+def _told(check: Check, *, repair: bool) -> list[str]:
+    counts = ", ".join(f"{what} {number}" for what, number in check.checked.items())
+    lines = [f"read {show_bytes(check.bytes)}: {counts}"]
+    for damage in check.damages:
+        done = " (mended)" if damage.mended else ""
+        lines.append(f"damaged: {damage.what}: {damage.text}{done}")
+    left = sum(not damage.mended for damage in check.damages)
+    if not check.damages:
+        lines.append("all is whole")
+    elif left and not repair:
+        lines.append(f"{left} damaged; --repair sets them aside, so that they are made anew")
+    elif left:
+        lines.append(f"{left} could not be mended")
+    return lines

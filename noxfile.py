@@ -130,6 +130,15 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def crashes(session: nox.Session) -> None:
+    """A hundred kills at random moments; of these the everyday tests hold a few."""
+    session.install("-e", ".", *tools())
+    session.run(
+        "pytest", "tests/system/test_crashes.py", *session.posargs, env={"COOPERY_CRASHES": "100"}
+    )
+
+
+@nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Measure against the floor; `-- --help` tells the sizes one can choose."""
     session.install(".")

@@ -14,7 +14,6 @@ _TEXT: Schema = {"type": "string"}
 _TEXTS: Schema = {"type": "array", "items": _TEXT}
 _TIME: Schema = {"type": "string", "format": "date-time"}
 _MAYBE_TEXT: Schema = {"type": ["string", "null"]}
-_MAYBE_NUMBER: Schema = {"type": ["number", "null"]}
 _ENDED = ("ended", "interrupted")
 
 
@@ -62,8 +61,23 @@ def _run() -> dict[str, Schema]:
         "started": _said("in UTC", _TIME),
         "ended": _said("in UTC", _TIME),
         "source": _said("the project's commit, and whether files differ from it", _maybe(commit)),
+        "supplied": _said(
+            "results that were taken as they are, of tasks that were not selected",
+            {"type": "array", "items": _supplied()},
+        ),
         "steps": _said("in the order of the plan", {"type": "array", "items": _step()}),
     }
+
+
+def _supplied() -> Schema:
+    return _object(
+        {
+            "step": _said("its name", _TEXT),
+            "key": _said("what its result is remembered under", _TEXT),
+            "made_by": _said("the run that made the result; empty if unknown", _TEXT),
+            "stale": _said("whether it would come out different now", {"type": "boolean"}),
+        }
+    )
 
 
 def _step() -> Schema:
@@ -99,8 +113,8 @@ def _step() -> Schema:
         "params": _said("of a task", _mapping()),
         "coords": _said("of a task: its place in the matrix", _mapping()),
         "resources": _said(
-            "what a task asks for: cpu in cores, memory and shm in bytes",
-            _object(dict.fromkeys(("cpu", "memory", "gpu", "shm"), _MAYBE_NUMBER)),
+            "what a task asks for, by name: cpu in cores, memory and shm in bytes",
+            _mapping({"type": "number"}),
         ),
     }
     return _object({**always, **of_a_task}, optional=tuple(of_a_task))

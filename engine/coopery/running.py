@@ -137,7 +137,7 @@ class Run:
     def check(self) -> None:
         """Refuse, before anything runs, what can be known to be impossible.
 
-        Raises RecipeError (`not-made`), and MachineError (`never-fits`, `unknown-resource`) for
+        Raises RecipeError (`not-made`; `unknown-resource`), and MachineError (`never-fits`), for
         tasks that may have to run: what is remembered needs no resources.
         """
         missing = self._supply.missing()
@@ -149,7 +149,9 @@ class Run:
             may_run = [f.step for f in foretold if f.verdict != "cached"]
             found = resources.check(self._asking(may_run), self.policy.capacity)
         if found:
-            raise MachineError(*(located(p, self.plan.recipe.locate) for p in found))
+            unknown = any(p.slug == "unknown-resource" for p in found)
+            kind = RecipeError if unknown else MachineError
+            raise kind(*(located(p, self.plan.recipe.locate) for p in found))
 
     def _asking(self, names: Iterable[str]) -> list[Step]:
         return [self.plan.steps[name] for name in names if name in self.plan.selected]

@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -45,6 +46,7 @@ class Session:
 
     def __init__(self, project: Project, *arguments: str) -> None:
         self.here, there = pty.openpty()
+        termios.tcsetwinsize(there, (24, 500))  # so that no line is wrapped
         self.process = subprocess.Popen(
             [sys.executable, "-m", "coopery", "run", "--shell", *arguments],
             cwd=project.root,

@@ -27,11 +27,11 @@ CASES = {
         3,
         "'transient'",
     ),
-    "unknown resource": (
-        "[task.a]\ncommand = ['true']\nresources = { memry = '1Gi' }\n",
-        "unknown-key",
+    "resource of no name": (
+        "[task.a]\ncommand = ['true']\nresources = { 'a b' = 1 }\n",
+        "wrong-value",
         3,
-        "'memory'",
+        "a b",
     ),
     "unknown default": ("[defaults]\nruntme = 'local'\n" + GOOD, "unknown-key", 2, "'runtime'"),
     "wrong type": ("[task.a]\ncommand = 3\n", "wrong-type", 2, "expected text or a list"),

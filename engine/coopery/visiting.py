@@ -74,6 +74,7 @@ def _bring_up_to_date(
         plan,
         steps={name: each for name, each in plan.steps.items() if name != step.name},
         targets=tuple(n for n in step.waits_for if plan.steps[n].work.kind == "task"),
+        selected=plan.selected - {step.name},
     )
     # Once for results that are out of date, and once more for bytes that nobody else wanted.
     for _ in range(2):

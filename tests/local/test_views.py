@@ -232,6 +232,18 @@ def test_an_environment_from_where_mounts_were_gets_files_of_its_own(place: Plac
     assert {p.read_text() for p in cached} == {"VALUE = 'good'\n"}, linked
 
 
+def test_an_environment_is_never_links_into_the_cache(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UV_LINK_MODE", "symlink")
+    make_wheel(place.project.root)
+    place.project.write("recipe.toml", ENVIRONMENT)
+    assert place.run("b")[0] == 0
+    (module,) = place.project.home.glob("places/*/lib/python*/site-packages/thing.py")
+    assert module.is_file() and not module.is_symlink()
+    assert place.mounts or module.stat().st_nlink == 1
+
+
 def test_a_home_whose_path_separates_paths_is_refused_for_environments(place: Place) -> None:
     make_wheel(place.project.root)
     place.project.write("recipe.toml", ENVIRONMENT)

@@ -10,6 +10,7 @@ import configparser
 import os
 import re
 import sys
+import threading
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -31,6 +32,24 @@ _UV_INDEX_VARIABLES = (
     "UV_NO_INDEX",
 )
 _UV_INDEX_KEYS = ("index", "index-url", "extra-index-url", "find-links", "no-index")
+
+
+_found: list[str] = []
+_finding = threading.Lock()
+
+
+def uv_binary() -> str:
+    """The path of uv's program; for all threads. Raises FileNotFoundError when it is missing.
+
+    The way to it initialises what Python's threads share (`sysconfig`), which two must not do at
+    once: so one does it, once.
+    """
+    with _finding:
+        if not _found:
+            from uv import find_uv_bin
+
+            _found.append(find_uv_bin())
+        return _found[0]
 
 
 def redact(text: str) -> str:

@@ -155,7 +155,10 @@ class Performer:
                 raise modified(need.source.shown, step)
 
 
-_NOT_AGAIN = ("cancelled", "command-not-found", "input-modified", "not-allowed")
+_NOT_AGAIN = (
+    *("cancelled", "command-not-found", "environment-modified", "input-modified"),
+    "not-allowed",
+)
 """Failures that trying again does not mend."""
 
 

@@ -41,11 +41,11 @@ def _python() -> Finding:
 
 
 def _uv() -> Finding:
-    from uv import find_uv_bin
+    from coopery.indexes import uv_binary
 
     hint = "install coopery again: uv is one of its dependencies"
     try:
-        said = _ask(find_uv_bin())
+        said = _ask(uv_binary())
     except (FileNotFoundError, PermissionError) as error:
         return Finding(subject="uv", state="error", text=str(error), hint=hint)
     if said is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,14 +39,34 @@ def check(recipe: Recipe, runtime: str) -> Iterable[Problem]:
                 hint = "choose a folder that this machine does not have"
                 key = ("task", task.name, "outputs", name)
                 yield problem("bad-mount", message, key=key, hint=hint)
+    yield from _check_mounts(recipe)
+
+
+def _check_mounts(recipe: Recipe) -> Iterable[Problem]:
+    """Fixed paths need mounts; only where there are some, it is tried whether the system lets."""
+    fixed = [
+        ("task", task.name, noun, name)
+        for task in recipe.tasks.values()
+        for noun, channels in (("inputs", task.inputs), ("outputs", task.outputs))
+        for name, channel in channels.items()
+        if channel.mount
+    ]
+    if not fixed:
+        return
+    from coopery_local.namespaces import NO_MOUNTS, can_mount
+
+    if not can_mount():
+        for key in fixed:
+            yield problem("no-mounts", NO_MOUNTS[0], key=key, hint=NO_MOUNTS[1])
 
 
 def _check_shm(task: Task) -> Iterable[Problem]:
-    if task.resources.shm is None or os.geteuid() == 0:
-        return  # whom the system lets mount, gets a /dev/shm of any size
-    from coopery_local.namespaces import lacks_shm
+    if task.resources.shm is None:
+        return
+    from coopery_local.namespaces import can_mount, lacks_shm
 
-    if lack := lacks_shm(task.resources.shm):
+    # Whom the system lets mount, gets a /dev/shm of any size.
+    if (lack := lacks_shm(task.resources.shm)) and not can_mount():
         key = ("task", task.name, "resources", "shm")
         yield problem("no-shm", lack[0], key=key, hint=lack[1])
 
@@ -96,17 +115,16 @@ def diagnose(home: Path, mend: bool, quick: bool) -> Iterable[Finding]:
 
 def _look_at_mounts() -> Finding:
     """Whether tasks get views of the file system of their own."""
-    from concurrent.futures import ThreadPoolExecutor
-
     from coopery.findings import Finding
-    from coopery_local.namespaces import has_namespace
+    from coopery_local.namespaces import can_mount
 
-    with ThreadPoolExecutor(1) as thread:  # never the main one, whose view is everybody's
-        private = thread.submit(has_namespace).result()
-    if private:
-        text = "inputs of tasks are mounted read-only"
+    if can_mount():
+        text = "inputs and environments of tasks are mounted read-only"
     else:
-        text = "mount namespaces are not allowed here: inputs of tasks are copied"
+        text = (
+            "mount namespaces are not allowed here: inputs of tasks are copied, and "
+            "environments are looked over after each task"
+        )
     return Finding(subject="mounts", state="ok", text=text)
 
 

@@ -80,15 +80,24 @@ def plan_environment(recipe: Recipe, image: Image, layers: Sequence[Layer]) -> I
 def make_environment(work: Environment, workspace: Workspace) -> Made:
     """Make the environment with uv: packages by hash, then the wheels without dependencies.
 
-    Raises MachineError (`python-missing`, `index-unreachable`) or StepError (`install-failed`).
+    Raises MachineError (`python-missing`, `index-unreachable`, `home-unusable`) or StepError
+    (`install-failed`).
     """
-    from uv import find_uv_bin
+    from coopery.indexes import installer_environment, uv_binary
+    from coopery_local.copies import seal
+    from coopery_local.processes import has_mounts
 
-    from coopery.indexes import installer_environment
-
+    if os.pathsep in str(workspace.folder):
+        message = f"no environment can be in {workspace.folder}: its path has a {os.pathsep!r}"
+        hint = "programs could not be found there; name another home with --home or COOPERY_HOME"
+        raise MachineError(Problem(slug="home-unusable", message=message, hint=hint))
     settings, flags = installer_environment(work.index, root=work.root)
     environ = {**os.environ, **settings}
-    uv = find_uv_bin()
+    if not has_mounts():
+        environ["UV_LINK_MODE"] = "copy"  # what a task could write to is nobody else's
+    elif environ.get("UV_LINK_MODE") == "symlink":
+        del environ["UV_LINK_MODE"]  # the cache behind the links would not be protected
+    uv = uv_binary()
     python = sys.executable if work.python == HOST_PYTHON else work.python
     venv = [uv, "venv", "--quiet", "--no-project", "--allow-existing", "--python", python]
     if _uv([*venv, str(workspace.folder)], environ, workspace):
@@ -113,6 +122,8 @@ def make_environment(work: Environment, workspace: Workspace) -> Made:
         files = [str(wheel) for wheel in wheels]
         if _uv([*install, "--no-index", "--", *files], environ, workspace):
             raise _install_failed(workspace)
+    if not has_mounts():
+        seal(workspace.folder)
     facts = {"python": work.python, "wheels": [wheel.name for wheel in wheels]}
     return Made(outputs={"environment": workspace.folder}, facts=facts)
 

@@ -1,33 +1,41 @@
-"""What a task sees of the file system: inputs read-only in a private mount namespace.
+"""What a task sees of the file system: what it reads is mounted read-only, in a view of its own.
 
-A mount namespace belongs to a thread, so each worker thread makes itself one and mounts what its
-task reads; its supervisor, and so the task, inherits it. Nothing has to be started for a mount.
-Where the system does not allow that (not root, a locked-down container), inputs are copied instead.
+The mounts are made by whoever starts the task (`coopery_local.mounting`). Where the system does not
+allow any, `coopery_local.copies` does what can be done without.
 """
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import functools
 import os
-import shutil
-import stat
-import threading
-from collections.abc import Iterator, Sequence
+import subprocess
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING
 
 from coopery.errors import MachineError, Problem
 from coopery.quantities import show_bytes
 
-_CLONE_NEWNS = 0x00020000
-_CLONE_FS = 0x00000200
-_MS_RDONLY, _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE = 1, 32, 4096, 16384, 1 << 18
-_MS_NOSUID, _MS_NODEV = 2, 4
-_MNT_DETACH = 2
+if TYPE_CHECKING:
+    from coopery_local.mounting import Plan
+
 _SHM = Path("/dev/shm")
+_PROGRAM = """
+import sys
+package = sys.modules["coopery_local"] = type(sys)("coopery_local")
+package.__path__ = sys.argv[1:2]
+from coopery_local import {module}
+{module}.{function}()
+"""
+"""Imports one module alone: without what this package's first module would bring along."""
+
+NO_MOUNTS = (
+    "a channel with a fixed path needs a mount namespace, which this system does not allow",
+    "run as root or where user namespaces are allowed, use -r docker, or drop `mount`",
+)
+"""The message and the hint of `no-mounts`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,101 +46,57 @@ class Mount:
     target: Path
     fixed: bool = False
     read_only: bool = True
-    fallback: Literal["copy", "leave"] = "copy"
 
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """A view that is set up; processes see `root` as `/`, if it is given."""
+    """What a process sees: these mounts, and a /dev/shm of so many bytes if that is given.
 
-    root: Path | None = None
+    Where there are fixed mounts it sees `folder` as `/`, which is made for it.
+    """
+
+    mounts: Sequence[Mount]
+    folder: Path
+    shm: float | None = None
+
+    def plan(self) -> Plan:
+        """As `mounting.set_up` wants it."""
+        return {
+            "mounts": [
+                (os.fsencode(m.source), os.fsencode(m.target), m.fixed, m.read_only)
+                for m in self.mounts
+            ],
+            "root": os.fsencode(self.folder) if self.is_fixed else None,
+            "shm": None if self.shm is None else int(self.shm),
+        }
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether any mount is at a fixed path."""
+        return any(mount.fixed for mount in self.mounts)
 
 
-_thread = threading.local()
+def light_program(module: str, function: str) -> list[str]:
+    """A command that calls a function of a light module of this package; arguments may follow."""
+    text = _PROGRAM.format(module=module, function=function)
+    return [sys.executable, "-I", "-S", "-c", text, str(Path(__file__).parent)]
 
 
 @functools.cache
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)
+def can_mount() -> bool:
+    """Whether processes can have mounts of their own here: a process tries it, once."""
+    command = light_program("mounting", "probe")
+    return subprocess.run(command, stdin=subprocess.DEVNULL, check=False, cwd="/").returncode == 0
 
 
-def has_namespace() -> bool:
-    """Whether this thread has a mount namespace of its own; makes one at the first call."""
-    if not hasattr(_thread, "private"):
-        _thread.private = _unshare()
-    return bool(_thread.private)
-
-
-def _unshare() -> bool:
-    if threading.current_thread() is threading.main_thread():
-        return False  # the whole program's view would change
-    if _libc().unshare(_CLONE_NEWNS | _CLONE_FS) != 0:
-        return False
-    return bool(_libc().mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None) == 0)
-
-
-def _mount(source: Path, target: Path, flags: int) -> None:
-    if _libc().mount(os.fsencode(source), os.fsencode(target), None, flags, None) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, f"mount: {os.strerror(code)}", str(target))
-
-
-def _bind(source: Path, target: Path, read_only: bool) -> None:
-    _mount(source, target, _MS_BIND)
-    if read_only:
-        # A bind mount becomes read-only only when it is mounted a second time; flags that the
-        # underlying mount has locked must be kept.
-        kept = os.statvfs(target).f_flag & (os.ST_NOSUID | os.ST_NODEV | os.ST_NOEXEC)
-        _mount(source, target, _MS_BIND | _MS_REMOUNT | _MS_RDONLY | kept)
-
-
-@contextlib.contextmanager
-def private_view(mounts: Sequence[Mount], root: Path, shm: float | None = None) -> Iterator[View]:
-    """Set up what a task sees; undone at the end. Raises MachineError (`no-mounts`, `no-shm`).
-
-    With `shm`, /dev/shm is the task's own and of that many bytes; where there are no mounts it is
-    the machine's, if that is no smaller.
-    """
-    fixed = any(mount.fixed for mount in mounts)
-    if not has_namespace():
-        if shm is not None and (lack := lacks_shm(shm)):
-            raise MachineError(Problem(slug="no-shm", message=lack[0], hint=lack[1]))
-        if fixed:
-            raise MachineError(
-                Problem(
-                    slug="no-mounts",
-                    message="a channel with a fixed path needs a mount namespace, "
-                    "which this system does not allow",
-                    hint="run as root, use -r docker, or drop `mount`",
-                )
-            )
-        for mount in mounts:
-            if mount.fallback == "copy":
-                _copy_read_only(mount.source, mount.target)
-        yield View()
-        return
-    done: list[Path] = []
-    try:
-        if shm is not None:
-            _mount_shm(shm)
-            done.append(_SHM)
-        if fixed:
-            root.mkdir()
-            # A mount of its own, so that everything below goes with one unmount.
-            _mount(root, root, _MS_BIND)
-            done.append(root)
-        # Shorter targets first: what lies inside another mount comes after it.
-        for mount in sorted(mounts, key=lambda m: len(m.target.parts)):
-            if not mount.fixed:
-                _point(mount.source, mount.target)
-                _bind(mount.source, mount.target, mount.read_only)
-                done.append(mount.target)
-        if fixed:
-            _build_root(root, [mount for mount in mounts if mount.fixed])
-        yield View(root=root if fixed else None)
-    finally:
-        for target in reversed(done):
-            _libc().umount2(os.fsencode(target), _MNT_DETACH)
+def not_seen(reason: str, where: bytes) -> MachineError:
+    """The error for a view that could not be set up."""
+    path = Path(os.fsdecode(where))
+    if path == _SHM:
+        message = f"no {_SHM} could be made: {reason}"
+        return MachineError(Problem(slug="no-shm", message=message, hint="drop `shm`"))
+    message = f"what the task is to see could not be mounted at {path}: {reason}"
+    return MachineError(Problem(slug="no-mounts", message=message))
 
 
 def lacks_shm(size: float) -> tuple[str, str] | None:
@@ -144,72 +108,4 @@ def lacks_shm(size: float) -> tuple[str, str] | None:
     if there >= size:
         return None
     message = f"{_SHM} of this machine has {show_bytes(there)}, not the {show_bytes(size)} of `shm`"
-    return message, "as root, tasks get one of their own; or lower `shm`, or enlarge it"
-
-
-def _mount_shm(size: float) -> None:
-    options = f"size={max(int(size), 1)},mode=1777".encode()  # 0 would mean any size
-    flags = _MS_NOSUID | _MS_NODEV
-    if _libc().mount(b"coopery", os.fsencode(_SHM), b"tmpfs", flags, options) != 0:
-        message = f"no {_SHM} could be made: {os.strerror(ctypes.get_errno())}"
-        raise MachineError(Problem(slug="no-shm", message=message, hint="drop `shm`"))
-
-
-def _point(source: Path, target: Path) -> None:
-    """Something to mount on, of the kind of `source`."""
-    if source.is_dir():
-        target.mkdir(parents=True, exist_ok=True)
-    else:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.touch()
-
-
-def _copy_read_only(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if source.is_dir():
-        shutil.copytree(source, target, symlinks=True)
-        for folder, _, names in os.walk(target):
-            for name in names:
-                _take_write_bits(Path(folder, name))
-            _take_write_bits(Path(folder))
-    else:
-        shutil.copy2(source, target)
-        _take_write_bits(target)
-
-
-def _take_write_bits(path: Path) -> None:
-    if not path.is_symlink():
-        path.chmod(stat.S_IMODE(path.stat().st_mode) & ~0o222)
-
-
-def _build_root(root: Path, mounts: Sequence[Mount]) -> None:
-    """A root like the machine's, with the fixed targets in it; the machine's stays untouched."""
-    targets = {mount.target: mount for mount in mounts}
-    above = {parent for target in targets for parent in target.parents}
-
-    def fill(folder: Path) -> None:
-        for entry in sorted(os.scandir(folder), key=lambda e: e.name) if folder.is_dir() else ():
-            path = Path(entry.path)
-            here = root / path.relative_to("/")
-            if path in targets:
-                continue
-            if path in above:
-                here.mkdir()
-            elif entry.is_symlink():
-                here.symlink_to(path.readlink())
-            else:
-                _point(path, here)
-                _mount(path, here, _MS_BIND | _MS_REC)
-
-    for folder in sorted(above, key=lambda path: len(path.parts)):
-        inside = [t for t in targets if t in folder.parents or t == folder]
-        here = root / folder.relative_to("/")
-        if inside:
-            continue  # it is inside another mount, which comes below
-        here.mkdir(parents=True, exist_ok=True)
-        fill(folder)
-    for target in sorted(targets, key=lambda path: len(path.parts)):
-        mount = targets[target]
-        here = root / target.relative_to("/")
-        _point(mount.source, here)
-        _bind(mount.source, here, mount.read_only)
+    return message, "where mounts are allowed, tasks get one of their own; or lower `shm`"

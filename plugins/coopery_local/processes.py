@@ -1,7 +1,7 @@
 """Processes under supervision: started, seen through, stopped, and gone with all they started.
 
-Each thread has a supervisor of its own, a small process that lives as long as the thread and
-shares its mounts. See `coopery_local.supervisor` for what it does.
+Each thread has a supervisor of its own, a small process that lives as long as the thread. See
+`coopery_local.supervisor` for what it does.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import os
 import select
 import socket
 import subprocess
-import sys
 import threading
 import time
 import weakref
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from coopery.errors import MachineError, Problem, StepError, problem
 from coopery.quantities import show_seconds
-from coopery_local.namespaces import has_namespace
+from coopery_local.namespaces import View, light_program, not_seen
 from coopery_local.strays import end_marked
 from coopery_local.supervisor import LINGER, receive, send
 
@@ -33,15 +32,6 @@ GRACE = 5.0
 
 _PULSE = 100
 """Milliseconds between two looks at the clock and at whether the run was cancelled."""
-
-_PROGRAM = """
-import sys
-package = sys.modules["coopery_local"] = type(sys)("coopery_local")
-package.__path__ = sys.argv[1:]
-from coopery_local import supervisor
-supervisor.main()
-"""
-"""Imports the supervisor alone: without what this package's first module would bring along."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,20 +58,22 @@ def run_process(
     folder: Path,
     cancelled: threading.Event,
     killed: threading.Event | None = None,
-    root: Path | None = None,
+    view: View | None = None,
     timeout: float | None = None,
     memory: int | None = None,
 ) -> Ended:
     """Run a process to its end; when this returns or raises, nothing that it started lives.
 
-    Its output is appended to `log`; it sees `root` as `/` if given. `folder` is the scratch folder
-    that its HOME or TMPDIR is in, by which it is found should the supervisor be killed. Once
-    `cancelled` is set it must stop and has `GRACE` for it; with `killed` it loses what is left. All
-    that it started may hold `memory` bytes together, and is killed when it is seen to hold more.
+    Its output is appended to `log`; it sees files as `view` says, where `has_mounts`. `folder` is
+    the scratch folder that its HOME or TMPDIR is in, by which it is found should the supervisor be
+    killed. Once `cancelled` is set it must stop and has `GRACE` for it; with `killed` it loses what
+    is left. All that it started may hold `memory` bytes together, and is killed when it is seen to
+    hold more.
 
     Raises OSError when it cannot be started, and StepError when it did not end by itself
     (`cancelled`, `task-timeout`), leaves behind what cannot be killed (`not-ended`), or lost its
-    supervisor (`supervisor-lost`).
+    supervisor (`supervisor-lost`), and MachineError when there is no such view (`no-mounts`,
+    `no-shm`).
     """
     supervisor = _supervisor()
     request: Message = {
@@ -89,7 +81,7 @@ def run_process(
         "program": os.fsencode(program),
         "environ": {os.fsencode(name): os.fsencode(value) for name, value in environ.items()},
         "cwd": os.fsencode(cwd),
-        "root": None if root is None else os.fsencode(root),
+        "view": None if view is None else view.plan(),
         "log": os.fsencode(log),
         "memory": memory,
     }
@@ -102,6 +94,8 @@ def run_process(
     except BaseException:
         _dismiss(supervisor)
         raise
+    if "unseen" in answer:
+        raise not_seen(*answer["unseen"])
     if "error" in answer:
         raise OSError(*answer["error"])
     if answer["left"]:
@@ -115,6 +109,11 @@ def run_process(
         over=answer["over"],
         starved=answer["starved"],
     )
+
+
+def has_mounts() -> bool:
+    """Whether what this thread runs can have a view of the file system of its own."""
+    return _supervisor().private
 
 
 def _lost() -> StepError:
@@ -136,7 +135,7 @@ class _Handle:
         names = ("PATH", "LD_LIBRARY_PATH")
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", _PROGRAM, str(Path(__file__).parent)],
+                light_program("supervisor", "main"),
                 stdin=theirs.fileno(),
                 # Its standard error is ours, for the traceback of a defect.
                 stdout=subprocess.DEVNULL,
@@ -149,6 +148,9 @@ class _Handle:
         self._poll.register(self._socket, select.POLLIN)
         self.dismiss = weakref.finalize(self, _end, self._socket, self._process)
         _all.add(self)
+        hello = receive(self._socket.fileno())
+        self.private = hello is not None and bool(hello["private"])
+        """Whether what it starts can have mounts of its own."""
 
     def tell(self, message: Message) -> None:
         try:
@@ -197,9 +199,8 @@ _all: weakref.WeakSet[_Handle] = weakref.WeakSet()
 
 
 def _supervisor() -> _Handle:
-    """This thread's supervisor; started at the first call, in the thread's own namespace."""
+    """This thread's supervisor; started at the first call."""
     if not hasattr(_thread, "supervisor"):
-        has_namespace()
         try:
             _thread.supervisor = _Handle()
         except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import marshal
 import os
 import shlex
 import shutil
@@ -9,16 +10,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from coopery import placeholders
 from coopery.steps import Workspace
 from coopery.tasks import TaskWork
-from coopery_local.namespaces import private_view
+from coopery_local.namespaces import can_mount, light_program
 from coopery_local.strays import end_marked
-from coopery_local.tasks import Layout, environment_of, lay_out
+from coopery_local.tasks import Layout, copy_inputs, environment_of, lay_out
 
 _TERMINAL = ("TERM", "COLORTERM")
 """Variables about the terminal, which a task has none of."""
@@ -35,9 +35,8 @@ def run_shell(work: TaskWork, workspace: Workspace) -> int:
     """Open a shell as the task would run, and see it through; its exit code."""
     layout = lay_out(work, workspace)
     shell = _Shell()
-    # Not in the main thread, whose view of the file system is the whole program's.
-    with _signals(shell), ThreadPoolExecutor(max_workers=1) as threads:
-        return threads.submit(_see_through, work, workspace, layout, shell).result()
+    with _signals(shell):
+        return _see_through(work, workspace, layout, shell)
 
 
 def _see_through(work: TaskWork, workspace: Workspace, layout: Layout, shell: _Shell) -> int:
@@ -48,20 +47,23 @@ def _see_through(work: TaskWork, workspace: Workspace, layout: Layout, shell: _S
     environ["PS1"] = f"({workspace.step.name}) $ "
     sys.stderr.write(_greeting(work, workspace, layout))
     sys.stderr.flush()
-    with private_view(layout.mounts, workspace.folder / "root") as view:
-        root = view.root
-
-        def enter() -> None:
-            if root is not None:
-                os.chroot(root)
-            os.chdir(layout.folder / "cwd")
-
-        shell.process = subprocess.Popen(command, env=environ, preexec_fn=enter)
-        try:
-            code = shell.process.wait()
-        finally:
-            shell.process = None
-            end_marked(layout.folder)
+    plan = None
+    if can_mount():
+        plan = layout.view.plan()
+    else:
+        copy_inputs(layout)
+    # A program that makes the mounts, and then becomes the shell: they end with it.
+    request = marshal.dumps((plan, str(layout.folder / "cwd"), command, environ))
+    with os.fdopen(os.memfd_create("shell"), "w+b") as file:  # secrets may be in it
+        file.write(request)
+        file.seek(0)
+        program = [*light_program("mounting", "become"), str(file.fileno())]
+        shell.process = subprocess.Popen(program, pass_fds=[file.fileno()])
+    try:
+        code = shell.process.wait()
+    finally:
+        shell.process = None
+        end_marked(layout.folder)
     return code if code >= 0 else 128 - code
 
 

@@ -17,6 +17,7 @@ import signal
 import sys
 import time
 
+from coopery_local.mounting import enter, set_up, take_down
 from coopery_local.proc import Watch, children_of, descendants, oom_kills
 
 LINGER = 5.0
@@ -85,6 +86,8 @@ class Supervisor:
     def serve(self) -> None:
         """Work until the other end is gone; then nothing that was started is left."""
         try:
+            # The first thing said: whether tasks can have mounts of their own.
+            send(self._channel, {"private": enter()})
             while (message := receive(self._channel)) is not None:
                 if "command" in message:  # else a request to stop that came too late
                     send(self._channel, self._perform(message))
@@ -94,6 +97,19 @@ class Supervisor:
             self._end_children()
 
     def _perform(self, message: Message) -> Message:
+        """Do what is asked for, within its mounts."""
+        if message["view"] is None:
+            return self._start_and_see(message)
+        try:
+            mounts = set_up(message["view"])
+        except OSError as error:
+            return {"unseen": (error.strerror, os.fsencode(error.filename or b"/"))}
+        try:
+            return self._start_and_see(message)
+        finally:
+            take_down(mounts)
+
+    def _start_and_see(self, message: Message) -> Message:
         self._ended = None
         limit = message["memory"]
         watch = None if limit is None else Watch(limit)
@@ -186,9 +202,10 @@ def start(message: Message) -> int:
     """Start a process in a group of its own; its id. Raises OSError when that cannot be."""
     log = os.open(message["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
     outside = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    root = message["view"] and message["view"]["root"]
     try:
-        if message["root"] is not None:
-            os.chroot(message["root"])
+        if root is not None:
+            os.chroot(root)
         os.chdir(message["cwd"])
         return os.posix_spawn(
             message["program"],
@@ -205,7 +222,7 @@ def start(message: Message) -> int:
         )
     finally:
         os.fchdir(outside)
-        if message["root"] is not None:
+        if root is not None:
             os.chroot(".")
         os.close(outside)
         os.close(log)

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from coopery import placeholders
-from coopery.errors import StepError, problem
+from coopery.errors import MachineError, Problem, StepError, problem
 from coopery.files import beneath
 from coopery.quantities import show_bytes
 from coopery.steps import Made, Workspace
 from coopery.tasks import Channel, TaskWork
-from coopery_local.namespaces import Mount, View, private_view
-from coopery_local.processes import Ended, run_process
+from coopery_local.copies import Copies, damage, set_aside
+from coopery_local.namespaces import NO_MOUNTS, Mount, View, lacks_shm
+from coopery_local.processes import Ended, has_mounts, run_process
 
 CARRIED = (
     *("http_proxy", "https_proxy", "no_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY"),
@@ -37,7 +38,8 @@ class Layout:
     outputs: dict[str, str]
     aux: dict[str, str]
     results: dict[str, Path]
-    mounts: tuple[Mount, ...]
+    view: View
+    image: Path | None
 
 
 def run_task(work: TaskWork, workspace: Workspace) -> Made:
@@ -46,26 +48,70 @@ def run_task(work: TaskWork, workspace: Workspace) -> Made:
     values = {"inputs": layout.inputs, "outputs": layout.outputs, "aux": layout.aux}
     command = [placeholders.render(placeholders.parse(item), values) for item in work.command]
     environ = environment_of(work, workspace, layout)
+    view, copies = (layout.view, None) if has_mounts() else (None, copy_inputs(layout))
     started = time.monotonic()
-    root = workspace.folder / "root"
-    with private_view(layout.mounts, root, work.resources.shm) as view:
+    damaged = None
+    try:
         ended = _run(command, environ, layout, view, work, workspace)
+    finally:
+        seconds = time.monotonic() - started
+        if copies is not None:
+            damaged = _look_at_image(layout)
     facts: dict[str, Any] = {
         "exit_code": ended.exit_code,
-        "seconds": round(time.monotonic() - started, 6),
+        "seconds": round(seconds, 6),
         "peak_memory": ended.peak_memory,
     }
+    if damaged is not None:
+        raise _environment_modified(damaged, facts)
     if ended.over or ended.starved:
         raise _out_of_memory(ended, work, facts)
     if ended.exit_code:
         message = f"{_shown(ended.exit_code)}: {work.shown}"
         raise StepError(problem("task-failed", message), facts=facts)
+    if copies is not None and (changed := copies.changed()):
+        message = f"the task changed its input {changed}"
+        hint = "nothing was remembered; let it copy the input and change the copy"
+        raise StepError(problem("input-modified", message, hint=hint), facts=facts)
     for name, path in layout.results.items():
         if not os.path.lexists(path):
             message = f"the task succeeded, but its output {name!r} is missing"
             hint = f"it is expected at {{outputs.{name}}}, this time {layout.outputs[name]}"
             raise StepError(problem("missing-output", message, hint=hint), facts=facts)
     return Made(outputs=layout.results, facts=facts)
+
+
+def copy_inputs(layout: Layout) -> Copies:
+    """What is done where there are no mounts.
+
+    Raises MachineError (`no-mounts`, `no-shm`), StepError (`environment-modified`).
+    """
+    view = layout.view
+    if view.shm is not None and (lack := lacks_shm(view.shm)):
+        raise MachineError(Problem(slug="no-shm", message=lack[0], hint=lack[1]))
+    if view.is_fixed:
+        raise MachineError(Problem(slug="no-mounts", message=NO_MOUNTS[0], hint=NO_MOUNTS[1]))
+    if (damaged := _look_at_image(layout)) is not None:
+        raise _environment_modified(damaged, {})
+    copies = Copies()
+    for mount in view.mounts:
+        if mount.target != layout.image:
+            copies.add(mount.source, mount.target)
+    return copies
+
+
+def _look_at_image(layout: Layout) -> str | None:
+    """What of the task's environment was changed, if anything; then it is to be made anew."""
+    if layout.image is None or (damaged := damage(layout.image)) is None:
+        return None
+    set_aside(layout.image, layout.folder)
+    return damaged
+
+
+def _environment_modified(damaged: str, facts: dict[str, Any]) -> StepError:
+    message = f"the environment of the task is not as it was made: {damaged} was changed"
+    hint = "the next run makes it anew; a task may not install or write into its environment"
+    return StepError(problem("environment-modified", message, hint=hint), facts=facts)
 
 
 def _out_of_memory(ended: Ended, work: TaskWork, facts: dict[str, Any]) -> StepError:
@@ -108,16 +154,17 @@ def lay_out(work: TaskWork, workspace: Workspace) -> Layout:
     outputs, results = {}, {}
     for channel in work.outputs:
         outputs[channel.name], results[channel.name] = _output(channel, folder, mounts)
-    if "image" in workspace.inputs:
-        place = workspace.inputs["image"]
-        mounts.append(Mount(source=place, target=place, fallback="leave"))
+    image = workspace.inputs.get("image")
+    if image is not None:
+        mounts.append(Mount(source=image, target=image))
     return Layout(
         folder=folder,
         inputs=inputs,
         outputs=outputs,
         aux=aux,
         results=results,
-        mounts=tuple(mounts),
+        view=View(mounts=tuple(mounts), folder=folder / "root", shm=work.resources.shm),
+        image=image,
     )
 
 
@@ -193,7 +240,7 @@ def _run(
     command: list[str],
     environ: dict[str, str],
     layout: Layout,
-    view: View,
+    view: View | None,
     work: TaskWork,
     workspace: Workspace,
 ) -> Ended:
@@ -210,7 +257,7 @@ def _run(
             program=program or command[0],
             environ=environ,
             cwd=layout.folder / "cwd",
-            root=view.root,
+            view=view,
             log=workspace.log,
             folder=layout.folder,
             cancelled=workspace.cancelled,

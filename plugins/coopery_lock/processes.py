@@ -11,9 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from uv import find_uv_bin
-
-from coopery.indexes import redact
+from coopery.indexes import redact, uv_binary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +33,7 @@ class Processes:
         # Of one thread's own, since a signal may come while it is held.
         self._lock = threading.RLock()
         self._live: set[subprocess.Popen[str]] = set()
-        # Found here, in one thread: the way to it initialises what threads share.
-        self._uv = find_uv_bin()
+        self._uv = uv_binary()
         self._stopped = False
 
     def run(

@@ -37,7 +37,8 @@ def open_home(home: Path) -> None:
             raise _unusable(home, f"it belongs to user {status.st_uid}, not to {os.geteuid()}")
         if not os.access(home, os.R_OK | os.W_OK | os.X_OK):
             raise _unusable(home, "it cannot be written to")
-        if not _has_version(home):
+        # Somebody may have cleared away a folder: what was in it is made again, like the folder.
+        if not _has_version(home) or not all((home / name).exists() for name in FOLDERS):
             _lay_out(home)
 
 

@@ -111,7 +111,11 @@ class Objects:
         if self._sound(taken.identity) is not None:
             self._discard(path)
             return taken.identity
-        path.rename(target)
+        try:
+            path.rename(target)
+        except FileNotFoundError:  # somebody cleared away the folder
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(target)
         if fingerprint_of(target) != taken.fingerprint:
             self._discard(target)
             raise _changing(path)

@@ -252,11 +252,9 @@ def _used(complete: Path) -> bool:
 
 
 def _install(bench: Bench, python: str, folder: Path, requires: Sequence[str]) -> None:
-    from uv import find_uv_bin
+    from coopery.indexes import installer_environment, redact, uv_binary
 
-    from coopery.indexes import installer_environment, redact
-
-    uv = find_uv_bin()
+    uv = uv_binary()
     settings, arguments = installer_environment(bench.origin.index, root=bench.origin.recipe)
     environment = {k: v for k, v in os.environ.items() if k not in _DROPPED} | dict(settings)
     venv = [uv, "venv", "--quiet", "--no-project", "--python", python, str(folder)]

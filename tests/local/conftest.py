@@ -63,6 +63,17 @@ def wait_until(true: Callable[[], object], what: str) -> None:
         time.sleep(0.01)
 
 
+LOCKED = [
+    *("unshare", "--user", "--map-root-user", "sh", "-c"),
+    'echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --bounding-set=-all "$@"',
+    "sh",
+]
+"""Runs a command as in a locked-down container: without powers, and without a way to any."""
+
+ORDINARY = ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
+"""Runs a command as an ordinary user, who reaches all that the one before could."""
+
+
 class Scene:
     """A project with one task that runs a Python program with a marker in its arguments."""
 
@@ -99,17 +110,38 @@ class Scene:
         return marked(self.marker)
 
 
-@pytest.fixture(params=["as it is", "powerless"])
+@pytest.fixture
+def locked(tmp_path: Path) -> Iterator[Scene]:
+    """A scene where no mounts are possible."""
+    yield from make_scene(tmp_path, LOCKED)
+
+
+def make_scene(folder: Path, prefix: list[str]) -> Iterator[Scene]:
+    if prefix and (why := lacks(prefix)):
+        pytest.skip(why)
+    scene = Scene(make_project(folder), prefix)
+    yield scene
+    for pid in scene.alive:  # of a test that failed
+        os.kill(pid, signal.SIGKILL)
+
+
+def lacks(prefix: list[str]) -> str | None:
+    """Why commands cannot be run with this prefix here, if they cannot."""
+    if shutil.which(prefix[0]) is None:
+        return f"{prefix[0]} is not installed"
+    command = [*prefix, sys.executable, "-c", "import coopery"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return f"{prefix[0]} is refused here: {done.stderr}" if done.returncode else None
+
+
+@pytest.fixture(params=["as it is", "powerless", "ordinary"])
 def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
-    """A scene with the rights of this user, and with those that an ordinary user has."""
+    """A scene with the rights of this user, and with those that others have."""
     prefix = []
     if request.param == "powerless":
         if os.geteuid() != 0:
             pytest.skip("this user has no powers to lay down")
-        if shutil.which("setpriv") is None:
-            pytest.skip("setpriv is not installed")
         prefix = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
-    scene = Scene(make_project(tmp_path), prefix)
-    yield scene
-    for pid in scene.alive:  # of a test that failed
-        os.kill(pid, signal.SIGKILL)
+    if request.param == "ordinary":
+        prefix = ORDINARY
+    yield from make_scene(tmp_path, prefix)

@@ -157,11 +157,11 @@ def test_a_second_word_shortens_the_grace(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_killed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from coopery_local import processes
+    from coopery_local import namespaces
 
     powerless = "supervisor.LINGER = 0.3; supervisor._signal = print; supervisor.main()"
-    program = processes._PROGRAM.replace("supervisor.main()", powerless)
-    monkeypatch.setattr(processes, "_PROGRAM", program)
+    program = namespaces._PROGRAM.replace("{module}.{function}()", powerless)
+    monkeypatch.setattr(namespaces, "_PROGRAM", program)
     (answer,) = in_thread(tmp_path, ["/bin/sh", "-c", "sleep 600 & echo $!"])
     left = (tmp_path / "log").read_text().strip()
     try:

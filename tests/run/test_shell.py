@@ -70,7 +70,9 @@ class Session:
     def ask(self, command: str) -> str:
         """What a command prints in the shell."""
         self.type(f"{command}; echo en''d\r", "\n")
-        return self.type("", "end\r\n").replace("\r\n", "\n")
+        said = self.type("", "end\r\n").replace("\r\n", "\n")
+        self.type("", ") $ ")  # what is typed before the prompt is echoed twice
+        return said
 
     def end(self, keys: str = "") -> int:
         """Type, and wait until coopery has ended; its exit code."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,7 @@ import pytest
 
 from coopery.errors import MachineError
 from coopery.testing import Answer, Project, performed
+from coopery_store.home import FOLDERS
 from coopery_store.store import HomeStore
 
 RECIPE = """
@@ -325,13 +327,17 @@ def test_a_lock_with_rubbish_in_it_is_as_good_as_any(made: Project) -> None:
     well_again(made)
 
 
-def test_a_folder_of_the_home_that_is_gone_is_mended_by_doctor(made: Project) -> None:
-    import shutil
-
-    shutil.rmtree(made.home / "locks")
-    refused(made.coopery("run", "--force"), "lock-unusable")
-    assert made.coopery("doctor").exit_code == 3
+@pytest.mark.parametrize("name", [*FOLDERS, "objects/*"])
+def test_a_folder_of_the_home_that_is_gone_is_made_again(made: Project, name: str) -> None:
+    for folder in made.home.glob(name):
+        shutil.rmtree(folder)
+    made.run()
+    made.run("--force")
+    (made.root / "build" / "x").unlink()
+    made.run()
+    assert made.read("build/x") == "made\n"
     assert made.coopery("doctor", "--mend").exit_code == 0
+    assert made.coopery("cache", "verify", "--repair").exit_code == 0
     well_again(made)
 
 

@@ -55,6 +55,7 @@ def _run(arguments: list[str]) -> int:
     from pathlib import Path
 
     from coopery.commands import Context
+    from coopery.errors import MachineError, Problem
     from coopery.options import read_settings
     from coopery.plugins import Plugins
 
@@ -70,7 +71,13 @@ def _run(arguments: list[str]) -> int:
     if command is None:
         parser.print_help()
         return 2
-    start = Path.cwd()
+    try:
+        start = Path.cwd()
+    except FileNotFoundError:
+        message = "the current folder is gone: it was removed or moved away"
+        raise MachineError(
+            Problem(slug="no-folder", message=message, hint="cd to one that is there")
+        ) from None
     given = getattr(namespace, "file", None)
     if given:
         start = (start / given).absolute().parent

@@ -7,12 +7,13 @@ import functools
 import json
 import os
 import posixpath
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from coopery import placeholders
+from coopery import lengths, placeholders
 from coopery.errors import KeyPath, Problem, RecipeError, nearest, problem
 from coopery.model import Input, Instance, Recipe, Task, coordinate, iterate_matrix
 from coopery.steps import FileSource, Gathered, Source, StepSource
@@ -240,6 +241,8 @@ class _Expander:
             if base in ("", ".", "..") or "/" in base:
                 message = f"{base!r} is not a file's name"
                 self.problems.append(problem("wrong-value", message, key=(*key, "name")))
+            elif long := lengths.too_long(base, (*key, "name")):
+                self.problems.append(long)
             found[name] = BoundOutput(
                 base=base,
                 destination=Path(destination) if destination else None,
@@ -263,7 +266,11 @@ class _Expander:
             hint = "paths are relative to the recipe's folder"
             self.problems.append(problem("outside-project", message, key=key, hint=hint))
             return None
-        return self.prefix + normal
+        path = self.prefix + normal
+        if long := lengths.too_long(path, key):
+            self.problems.append(long)
+            return None
+        return path
 
     def _destination(
         self, instance: Instance, name: str, text: str | None, key: KeyPath
@@ -372,6 +379,13 @@ class _Expander:
             (f"{i.folder}/{outputs[i.name][output].base}", StepSource(step=i.name, output=output))
             for i in self.instances[producer]
         )
+        long = next((found for part, _ in parts if (found := lengths.misfit(part))), None)
+        if long is not None:
+            message = f"each instance of {producer!r} is a folder here, and {long}"
+            hint = "give the matrix short values, such as keys of a table that the task reads"
+            where = (*key, "from")
+            self.problems.append(problem("name-too-long", message, key=where, hint=hint))
+            return None
         gathered = Gathered(parts=tuple(sorted(parts)))
         return BoundInput(source=gathered, base=name, mount=channel.mount)
 
@@ -445,13 +459,29 @@ class _Expander:
             self.problems.append(problem("folder-of-outputs", message, key=key, hint=hint))
             return None
         file = Path(path)
-        if not file.exists():
-            message = f"there is no file or folder {channel.path!r}"
-            near = self._near_file(path)
-            self.problems.append(problem("missing-input", message, key=key, hint=near))
+        if unfit := self._unfit(file, channel.path):
+            slug, told, mend = unfit
+            self.problems.append(problem(slug, told, key=key, hint=mend))
             return None
         shown = path.removeprefix(self.prefix)
         return BoundInput(source=FileSource(path=file, shown=shown), base=base, mount=channel.mount)
+
+    def _unfit(self, file: Path, shown: str) -> tuple[str, str, str | None] | None:
+        """Why a path of the project cannot be read as an input: slug, message, hint."""
+        try:
+            mode = file.stat().st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            message = f"there is no file or folder {shown!r}"
+            if file.is_symlink():
+                return "missing-input", f"{shown!r} is a link to nothing", "mend the link"
+            return "missing-input", message, self._near_file(str(file))
+        except OSError as error:
+            hint = "check its permissions and those of the folders above it"
+            return "unreadable", f"{shown!r} cannot be read: {error.strerror}", hint
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            hint = "an input is a file or a folder: copy what it gives into a file"
+            return "special-file", f"{shown!r} is a pipe, a socket or a device", hint
+        return None
 
     def _near_file(self, path: str) -> str | None:
         folder = Path(path).parent

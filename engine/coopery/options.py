@@ -241,7 +241,8 @@ def _pyproject(start: Path) -> tuple[Path | None, Mapping[str, Any]]:
     """The nearest pyproject.toml at or above `start` that has a `[tool.coopery]` table."""
     for folder in (start, *start.parents):
         file = folder / "pyproject.toml"
-        if not file.is_file():
+        # Not Path.is_file, which raises for folders that cannot be entered or be named.
+        if not os.path.isfile(file):  # noqa: PTH113
             continue
         import tomllib
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from coopery import model, shapes
+from coopery import lengths, model, shapes
 from coopery.errors import CooperyError, KeyPath, Place, Problem, RecipeError, nearest, problem
 from coopery.shapes import MISSING, Field
 
@@ -59,10 +60,14 @@ def find(start: Path, given: str | None, names: Sequence[str]) -> Path:
     """
     if given is not None:
         file = (start / given).absolute()
-        if file.is_dir():
+        if long := lengths.too_long(file):
+            raise RecipeError(replace(long, message=f"-f: {long.message}"))
+        if os.path.isdir(file):  # noqa: PTH112 - as below
             return find_in(file, names) or _none(str(file), names)
-        if not file.is_file():
-            raise RecipeError(Problem(slug="no-recipe", message=f"there is no file {given}"))
+        if not os.path.isfile(file):  # noqa: PTH113 - Path.is_file raises where it may not look
+            near = nearest(file.name, _names_in(file.parent))
+            missing = f"there is no file {given}"
+            raise RecipeError(Problem(slug="no-recipe", message=missing, hint=near))
         return file
     for folder in (start, *start.parents):
         found = find_in(folder, names)
@@ -73,7 +78,7 @@ def find(start: Path, given: str | None, names: Sequence[str]) -> Path:
 
 def find_in(folder: Path, names: Sequence[str]) -> Path | None:
     """The one recipe in this folder, if there is any."""
-    found = [folder / name for name in names if (folder / name).is_file()]
+    found = [folder / name for name in names if os.path.isfile(folder / name)]  # noqa: PTH113
     if len(found) > 1:
         both = " and ".join(file.name for file in found)
         raise RecipeError(
@@ -84,6 +89,13 @@ def find_in(folder: Path, names: Sequence[str]) -> Path | None:
             )
         )
     return found[0] if found else None
+
+
+def _names_in(folder: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))  # noqa: PTH208
+    except OSError:
+        return []  # there is nothing to offer
 
 
 def _none(start: str, names: Sequence[str]) -> typing.NoReturn:
@@ -101,6 +113,7 @@ def read(file: Path, plugins: Plugins, overrides: Sequence[str] = ()) -> model.R
 
     Raises RecipeError with all that is wrong in its values at once, each with file and line.
     """
+    _check_readable(file)
     document = plugins.load_recipe(file)
     problems = list(document.problems)
     facets = plugins.declare_facets()
@@ -136,6 +149,21 @@ def read(file: Path, plugins: Plugins, overrides: Sequence[str] = ()) -> model.R
         broken.partial = recipe  # type: ignore[attr-defined]
         raise broken
     return recipe
+
+
+def _check_readable(file: Path) -> None:
+    try:
+        file.open("rb").close()
+    except OSError as error:
+        message = f"the recipe cannot be read: {error.strerror}"
+        raise RecipeError(
+            Problem(
+                slug="unreadable",
+                message=message,
+                place=Place(file=str(file)),
+                hint="check its permissions and those of its folder",
+            )
+        ) from None
 
 
 def located(found: Problem, locate: Callable[[KeyPath], Place]) -> Problem:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 
 from coopery.errors import KeyPath, Problem, RecipeError, nearest, problem
+from coopery.lengths import too_long
 from coopery.model import Image, Project, Recipe
 from coopery_wheels.metadata import Tree, fits, read_static, read_tree, unknown_extras
 from coopery_wheels.nouns import Projects, Wheels
@@ -60,6 +61,9 @@ def _check_project(
         near = nearest(str(project.mode), ("editable", "release"))
         message = f"{project.mode!r} is not one of editable, release"
         yield problem("unknown-value", message, key=(*key, "mode"), hint=near)
+    if long := too_long(root, key):
+        yield long
+        return None
     if not root.exists():
         yield missing(project.path, root, key)
         return None
@@ -106,6 +110,9 @@ def _check_wheel(
     from coopery_wheels.archives import faults, name_and_version
 
     path = resolved(recipe, given)
+    if long := too_long(path, key):
+        yield long
+        return None
     if not path.exists():
         yield missing(given, path, key)
         return None

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from coopery.testing import Project
@@ -26,12 +30,6 @@ CASES = {
         "unknown-key",
         3,
         "'transient'",
-    ),
-    "unknown resource": (
-        "[task.a]\ncommand = ['true']\nresources = { memry = '1Gi' }\n",
-        "unknown-key",
-        3,
-        "'memory'",
     ),
     "unknown default": ("[defaults]\nruntme = 'local'\n" + GOOD, "unknown-key", 2, "'runtime'"),
     "wrong type": ("[task.a]\ncommand = 3\n", "wrong-type", 2, "expected text or a list"),
@@ -177,6 +175,52 @@ CASES = {
         3,
         "absolute",
     ),
+    "long destination": (
+        f"[task.a]\ncommand = ['true']\noutputs.p = '{'x' * 300}'\n",
+        "name-too-long",
+        3,
+        "255",
+    ),
+    "long path": (
+        f"[task.a]\ncommand = ['true']\noutputs.p = '{'x/' * 2100}p'\n",
+        "name-too-long",
+        3,
+        "4095",
+    ),
+    "long destination of two bytes a letter": (
+        f"[task.a]\ncommand = ['true']\noutputs.p = '{'ä' * 128}'\n",
+        "name-too-long",
+        3,
+        "256 bytes",
+    ),
+    "long base name": (
+        f"[task.a]\ncommand = ['true']\noutputs.p = {{ name = '{'x' * 300}' }}\n",
+        "name-too-long",
+        3,
+        "shorten",
+    ),
+    "long input": (
+        f"[task.a]\ncommand = ['true']\ninputs.p = '{'x' * 300}'\n",
+        "name-too-long",
+        3,
+        "shorten",
+    ),
+    "long matrix value, as a folder": (
+        f"[task.a]\ncommand = ['true']\nmatrix.q = ['{'ä' * 50}']\noutputs.o = {{}}\n"
+        "[task.b]\ncommand = ['true']\ninputs.x = { from = 'a.o' }\n",
+        "name-too-long",
+        7,
+        "short values",
+    ),
+    **{
+        f"long name of {key}": (
+            f"[image.i]\n{key} = ['{'x' * 300}']\n[task.a]\nimage = 'i'\ncommand = ['true']\n",
+            "name-too-long",
+            2,
+            "shorten",
+        )
+        for key in ("projects", "wheels", "sources", "requirements")
+    },
     "input and output": (
         "[task.a]\ncommand = ['true']\ninputs.x = 'recipe.toml'\noutputs.x = {}\n",
         "duplicate-name",
@@ -267,3 +311,64 @@ def test_no_recipe(project: Project) -> None:
     answer = project.coopery("run")
     assert answer.exit_code == 2
     assert answer.slugs == ("no-recipe",)
+
+
+@pytest.mark.parametrize("file", ["x" * 300 + ".toml", "x" * 300 + "/recipe.toml"])
+def test_the_name_of_the_recipe_is_too_long(project: Project, file: str) -> None:
+    answer = project.coopery("run", "-f", file)
+    assert answer.exit_code == 2
+    assert answer.slugs == ("name-too-long",)
+    assert "Traceback" not in answer.stderr
+
+
+def test_the_name_of_a_copy_is_too_long(project: Project) -> None:
+    project.write("recipe.toml", "[task.a]\ncommand = 'echo > {outputs.o}'\noutputs.o = {}\n")
+    assert project.coopery("run").exit_code == 0
+    answer = project.coopery("get", "a.o", "x" * 300)
+    assert answer.exit_code == 2
+    assert answer.slugs == ("name-too-long",)
+    assert project.coopery("get", "a.o", "x" * 255).exit_code == 0
+
+
+def test_a_script_that_is_no_name_is_run(project: Project) -> None:
+    script = f"x = '{'x' * 300}'; x.upper"
+    project.write("recipe.toml", f'[task.a]\ncommand = ["python", "-c", "{script}"]\n')
+    answer = project.coopery("run")
+    assert answer.exit_code == 0, answer.stderr
+
+
+def test_the_current_folder_is_gone(project: Project) -> None:
+    gone = project.root / "gone"
+    gone.mkdir()
+    script = 'cd gone && rmdir ../gone && exec "$0" -m coopery list'
+    answer = subprocess.run(
+        ["sh", "-c", script, sys.executable],
+        cwd=project.root, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert answer.returncode == 3
+    assert answer.stderr.startswith("error: the current folder is gone")
+    assert answer.stderr.count("\n") == 2
+
+
+@pytest.mark.parametrize("name", ["recipe.toml", "recipe.py"])
+def test_a_recipe_that_cannot_be_read(project: Project, name: str) -> None:
+    project.write(name, "").chmod(0)
+    # Root reads everything, unless it lays down what makes it root.
+    lesser = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
+    answer = subprocess.run(
+        [*lesser, sys.executable, "-m", "coopery", "run"],
+        cwd=project.root, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert answer.returncode == 2, answer.stderr
+    assert "the recipe cannot be read: Permission denied [unreadable]" in answer.stderr
+    assert "permissions" in answer.stderr
+
+
+def test_a_pipe_is_no_input(project: Project) -> None:
+    project.write("recipe.toml", "[task.a]\ncommand = ['true']\ninputs.x = 'pipe'\n")
+    os.mkfifo(project.root / "pipe")
+    answer = project.coopery("run")
+    assert answer.exit_code == 2
+    assert answer.slugs == ("special-file",)
+    assert "recipe.toml:3 " in answer.stderr
+    assert not project.home.exists()

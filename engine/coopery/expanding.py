@@ -334,7 +334,8 @@ class _Expander:
             key: KeyPath = ("task", instance.task.name, "inputs", name)
             if (channel.path is None) == (channel.origin is None):
                 message = "an input has either a path or `from`"
-                self.problems.append(problem("bad-input", message, key=key))
+                hint = 'write "data/table.csv", or { from = "TASK.OUTPUT" }'
+                self.problems.append(problem("bad-input", message, key=key, hint=hint))
                 continue
             if channel.origin is not None:
                 bound = self._from(instance, name, channel, key, outputs)
@@ -360,9 +361,9 @@ class _Expander:
             message = (
                 f"unknown task {producer!r}" if dot else f"{channel.origin!r} is not TASK.OUTPUT"
             )
-            hint = nearest(channel.origin, known)
+            near = nearest(channel.origin, known) or "no task has outputs"
             slug = "unknown-task" if dot else "bad-input"
-            self.problems.append(problem(slug, message, key=(*key, "from"), hint=hint))
+            self.problems.append(problem(slug, message, key=(*key, "from"), hint=near))
             return None
         if output not in task.outputs:
             message = f"task {producer!r} has no output {output!r}"
@@ -441,7 +442,10 @@ class _Expander:
     ) -> BoundInput | None:
         assert channel.path is not None
         if channel.at is not None:
-            self.problems.append(problem("bad-input", "`at` goes with `from`", key=(*key, "at")))
+            hint = "drop it, or read an output with `from`"
+            self.problems.append(
+                problem("bad-input", "`at` goes with `from`", key=(*key, "at"), hint=hint)
+            )
         path = self._path(instance, channel.path, key)
         if path is None:
             return None

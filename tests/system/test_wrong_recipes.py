@@ -372,3 +372,84 @@ def test_a_pipe_is_no_input(project: Project) -> None:
     assert answer.slugs == ("special-file",)
     assert "recipe.toml:3 " in answer.stderr
     assert not project.home.exists()
+
+
+SETUPTOOLS = '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
+STATIC = '[project]\nname = "pk"\nversion = "1"\n'
+UNBUILDABLE = {
+    "a backend that is not there": (
+        {"pyproject.toml": SETUPTOOLS.replace("setuptools.build_meta", "nope.backend") + STATIC},
+        "metadata-failed",
+        "nope.backend",
+    ),
+    "build requirements that are not there": (
+        {"pyproject.toml": '[build-system]\nrequires = ["./no-such-pkg-zzz"]\n' + STATIC},
+        "build-requires",
+        "check `requires`",
+    ),
+    "a setup.py that raises": (
+        {"setup.py": "raise RuntimeError('boom')\n"},
+        "metadata-failed",
+        "boom",
+    ),
+    "a setup.py that raises, beside static metadata": (
+        {"pyproject.toml": SETUPTOOLS + STATIC, "setup.py": "raise RuntimeError('boom')\n"},
+        "metadata-failed",
+        "boom",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNBUILDABLE)
+def test_a_project_that_cannot_be_built(project: Project, name: str) -> None:
+    files, slug, said = UNBUILDABLE[name]
+    for file, text in files.items():
+        project.write(f"p/{file}", text)
+    recipe = "[image.i]\nprojects = ['p']\n[task.a]\nimage = 'i'\ncommand = ['true']\n"
+    project.write("recipe.toml", recipe)
+    before = sorted(project.root.rglob("*"))
+    for _ in range(2):
+        answer = project.coopery("run")
+        assert answer.exit_code == 2, answer.stderr
+        assert answer.stderr.count("error: ") - answer.stderr.count("    error: ") == 1
+        assert f" [{slug}]" in answer.stderr
+        assert said in answer.stderr
+        assert "recipe.toml:2 (image.i.projects[0])" in answer.stderr
+        assert "hint: " in answer.stderr
+        assert "Traceback" not in answer.stderr
+        assert "site-packages" not in answer.stderr
+        assert sorted(project.root.rglob("*")) == before
+
+
+def test_every_project_that_cannot_be_built_is_told(project: Project) -> None:
+    for name in "pq":
+        project.write(f"{name}/setup.py", f"raise RuntimeError('boom {name}')\n")
+    recipe = "[image.i]\nprojects = ['p', 'q']\n[task.a]\nimage = 'i'\ncommand = ['true']\n"
+    project.write("recipe.toml", recipe)
+    answer = project.coopery("run")
+    assert answer.stderr.count("[metadata-failed]") == 2
+    assert "boom p" in answer.stderr
+    assert "boom q" in answer.stderr
+
+
+def test_a_project_whose_wheel_cannot_be_built(project: Project) -> None:
+    """Its metadata is good, so this is a step's failure; it has a place and a mend all the same."""
+    project.write("p/pyproject.toml", SETUPTOOLS + STATIC)
+    setup = "import sys, setuptools\nassert 'bdist_wheel' not in sys.argv\nsetuptools.setup()\n"
+    project.write("p/setup.py", setup)
+    recipe = "[image.i]\nprojects = ['p']\n[task.a]\nimage = 'i'\ncommand = ['true']\n"
+    project.write("recipe.toml", recipe)
+    answer = project.coopery("run")
+    assert answer.exit_code == 1, answer.stderr
+    assert "recipe.toml:2 (image.i.projects[0])" in answer.stderr
+    assert "mend what the backend complains of" in answer.stderr
+
+
+def test_a_version_that_is_none(project: Project) -> None:
+    text = SETUPTOOLS + STATIC.replace('"1"', '"not a version"')
+    project.write("p/pyproject.toml", text)
+    recipe = "[image.i]\nprojects = ['p']\n[task.a]\nimage = 'i'\ncommand = ['true']\n"
+    project.write("recipe.toml", recipe)
+    answer = project.coopery("validate", "recipe.toml")
+    assert answer.exit_code == 2
+    assert "p/pyproject.toml:6 (project.version): 'not a version' is not a version" in answer.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import functools
 import json
+import math
 import os
 import posixpath
 import stat
@@ -67,6 +68,11 @@ class Node:
 
 
 Nodes = Mapping[str, Node]
+
+MOST_OF_TASK = 100_000
+"""How many instances the matrix of a task may make: more would take minutes only to be listed."""
+MOST = 1_000_000
+"""How many instances a recipe may have."""
 
 
 def text_of(value: Any) -> str:
@@ -131,6 +137,7 @@ class _Expander:
         self.prefix = posixpath.join(self.root, "")
         self.real_root = recipe.root.resolve()
         self.problems: list[Problem] = []
+        self.count = 0
         self.instances = {name: self._instances(task) for name, task in recipe.tasks.items()}
         self.destinations: dict[str, tuple[str, str]] = {}
         # Each folder above a destination, with the first destination below it.
@@ -148,6 +155,7 @@ class _Expander:
             for instance in instances
         }
         self._check_nesting()
+        self._check_defaults()
         nodes = {}
         for name, instances in self.instances.items():
             self._check_task(self.recipe.tasks[name])
@@ -183,6 +191,16 @@ class _Expander:
                 message = f"the matrix axis {axis!r} is not a name"
                 self.problems.append(problem("wrong-value", message, key=(*key, axis)))
                 good = False
+        count = math.prod(len(values) for values in task.matrix.values())
+        self.count += count
+        if good and (count > MOST_OF_TASK or self.count > MOST):
+            much = f"{count:,} instances; a task may have {MOST_OF_TASK:,}"
+            if count <= MOST_OF_TASK:
+                much = f"{count:,} instances, and the recipe {self.count:,}; it may have {MOST:,}"
+            hint = "give the matrix fewer values, and let a task do several of them"
+            message = f"the matrix of {task.name!r} makes {much}"
+            self.problems.append(problem("too-many-instances", message, key=key, hint=hint))
+            good = False
         if not good:
             # One instance stands in, so that the rest of the task is checked in the same go.
             coords = ((axis, values[0] if values else "?") for axis, values in task.matrix.items())
@@ -191,7 +209,8 @@ class _Expander:
 
     def _check_task(self, task: Task) -> None:
         key: KeyPath = ("task", task.name)
-        if task.image is not None and task.image not in self.recipe.images:
+        known = (*self.recipe.images, self.recipe.defaults.image)
+        if task.image is not None and task.image not in known:
             hint = nearest(task.image, self.recipe.images) or "declare it under [image.NAME]"
             message = f"unknown image {task.image!r}"
             self.problems.append(problem("unknown-image", message, key=(*key, "image"), hint=hint))
@@ -215,16 +234,49 @@ class _Expander:
                 or mount == "/"
             ):
                 message = f"mount {mount!r} is not an absolute, plain path"
-                self.problems.append(problem("bad-mount", message, key=(*key, side, name, "mount")))
+                hint = "write a path such as /data/table.csv"
+                where = (*key, side, name, "mount")
+                self.problems.append(problem("bad-mount", message, key=where, hint=hint))
+            elif mount is not None and (
+                long := lengths.too_long(mount, (*key, side, name, "mount"))
+            ):
+                self.problems.append(long)
         for name in task.inputs.keys() & task.outputs.keys():
             message = f"{name!r} is both an input and an output"
             self.problems.append(problem("duplicate-name", message, key=(*key, "outputs", name)))
         groups = {"matrix": task.matrix, "params": task.params}
         for variable, text in task.env.items():
             check_text(text, groups, (*key, "env", variable), self.problems)
-            if not variable.isidentifier() or variable.startswith("COOPERY_"):
-                message = f"{variable!r} is not a variable a task may set"
-                self.problems.append(problem("bad-variable", message, key=(*key, "env", variable)))
+            if variable not in self.recipe.defaults.env:
+                self._check_variable(variable, (*key, "env", variable))
+        for variable in task.pass_env:
+            if variable not in self.recipe.defaults.pass_env:
+                self._check_passed(variable, (*key, "pass_env"))
+
+    def _check_defaults(self) -> None:
+        """What the defaults name is told once, where it stands, and not for each task."""
+        defaults = self.recipe.defaults
+        if defaults.image is not None and defaults.image not in self.recipe.images:
+            hint = nearest(defaults.image, self.recipe.images) or "declare it under [image.NAME]"
+            message = f"unknown image {defaults.image!r}"
+            found = problem("unknown-image", message, key=("defaults", "image"), hint=hint)
+            self.problems.append(found)
+        for variable in defaults.env:
+            self._check_variable(variable, ("defaults", "env", variable))
+        for variable in defaults.pass_env:
+            self._check_passed(variable, ("defaults", "pass_env"))
+
+    def _check_variable(self, name: str, key: KeyPath) -> None:
+        if not name.isidentifier() or name.startswith("COOPERY_"):
+            message = f"{name!r} is not a variable a task may set"
+            hint = "a variable's name has letters, digits and _; COOPERY_ is coopery's own"
+            self.problems.append(problem("bad-variable", message, key=key, hint=hint))
+
+    def _check_passed(self, name: str, key: KeyPath) -> None:
+        if not name or "=" in name or name.startswith("COOPERY_"):
+            message = f"{name!r} is not a variable that can be passed on"
+            hint = "name it alone; a value is given under `env`"
+            self.problems.append(problem("bad-variable", message, key=key, hint=hint))
 
     def _outputs(self, instance: Instance) -> dict[str, BoundOutput]:
         task = instance.task
@@ -241,7 +293,7 @@ class _Expander:
             if base in ("", ".", "..") or "/" in base:
                 message = f"{base!r} is not a file's name"
                 self.problems.append(problem("wrong-value", message, key=(*key, "name")))
-            elif long := lengths.too_long(base, (*key, "name")):
+            elif output.name and (long := lengths.too_long(base, (*key, "name"))):
                 self.problems.append(long)
             found[name] = BoundOutput(
                 base=base,
@@ -289,9 +341,14 @@ class _Expander:
         path = self._path(instance, text, key)
         if path is None:
             return None
-        if path in (self.root, str(self.recipe.file), str(self.recipe.lock_file)):
+        if misplaced := self._misplaced(path, text, instance):
+            message, hint = misplaced
+            self.problems.append(problem("bad-destination", message, key=key, hint=hint))
+            return None
+        if path in (str(self.recipe.file), str(self.recipe.lock_file)):
             message = f"{text!r} is the recipe's own"
-            self.problems.append(problem("duplicate-output", message, key=key))
+            hint = "name another file"
+            self.problems.append(problem("duplicate-output", message, key=key, hint=hint))
             return None
         if not self._leads_inside(posixpath.dirname(path)):
             message = f"{text!r} leads outside the project through a symlink"
@@ -303,6 +360,21 @@ class _Expander:
             self.problems.append(problem("duplicate-output", message, key=key))
             return None
         return path
+
+    def _misplaced(self, path: str, text: str, instance: Instance) -> tuple[str, str] | None:
+        """Why nothing may be written at a path inside the project: the message, and a hint."""
+        inner = posixpath.relpath(path, self.root)
+        if inner == ".":
+            return f"{text!r} is the project's folder itself", "name a file or folder in it"
+        if ".git" in inner.split("/"):
+            return f"{text!r} lies in a .git folder, which is git's own", "name another folder"
+        if "{" in text:
+            rendered = placeholders.render(placeholders.parse(text), values_of(instance))
+            parts = {*rendered.split("/")} - {*text.split("/")}
+            for part in {".", ".."} & parts:
+                hint = "give the matrix or the parameter values that can be a file's name"
+                return f"{text!r} becomes {rendered!r}, where {part!r} is no name", hint
+        return None
 
     def _check_nesting(self) -> None:
         for path, (instance, name) in self.destinations.items():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from coopery import shapes
-from coopery.errors import Place, Problem, RecipeError, nearest
+from coopery.errors import KeyPath, Place, Problem, RecipeError, nearest
 
 if TYPE_CHECKING:
     import argparse
@@ -183,17 +184,14 @@ def read_settings(
                 raw = table.get(name, table.get(item.name))
                 found: list[Problem] = []
                 value = shapes.convert(raw, hints[item.name], ("tool", "coopery", name), found)
-                problems += [
-                    dataclasses.replace(p, place=Place(file=str(file), key=p.place.key))
-                    for p in found
-                ]
+                problems += [dataclasses.replace(p, place=_place(file, p.place.key)) for p in found]
                 sourced = Sourced(value, "pyproject")
             if kind is CoreOptions and item.name == "jobs":
                 problems += _check_jobs(sourced)
             values[kind][item.name] = sourced
     for name in table:
         if name not in known:
-            place = Place(file=str(file), key=("tool", "coopery", name))
+            place = _place(file, ("tool", "coopery", name))
             problems.append(
                 Problem(
                     slug="unknown-key",
@@ -237,6 +235,21 @@ def _from_text(text: str, hint: Any, variable: str, problems: list[Problem]) -> 
         return None
 
 
+def _place(file: Path | None, key: KeyPath) -> Place:
+    """Where an option stands in a pyproject.toml: its line after the header of its table.
+
+    One that is written otherwise, such as in an inline table, has no line.
+    """
+    text = file.read_text("utf-8") if file else ""
+    header = re.search(r"^\s*\[\s*tool\s*\.\s*coopery\s*\]", text, re.MULTILINE)
+    name = re.escape(str(key[2]))
+    names = name.replace("\\-", "[-_]")
+    spot = re.compile(rf"""^\s*["']?{names}["']?\s*[=.]""", re.MULTILINE)
+    found = spot.search(text, header.end()) if header else None
+    line = text.count("\n", 0, found.end()) + 1 if found else None
+    return Place(file=str(file), line=line, key=key)
+
+
 def _pyproject(start: Path) -> tuple[Path | None, Mapping[str, Any]]:
     """The nearest pyproject.toml at or above `start` that has a `[tool.coopery]` table."""
     for folder in (start, *start.parents):
@@ -246,13 +259,19 @@ def _pyproject(start: Path) -> tuple[Path | None, Mapping[str, Any]]:
             continue
         import tomllib
 
+        text = file.read_text("utf-8", "replace")
         try:
             document = tomllib.loads(file.read_text("utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            if "[tool.coopery" not in file.read_text("utf-8", "replace"):
+            # Others read this file too, and refuse it; it matters here if it speaks of coopery.
+            if "coopery" not in text:
                 return None, {}
+            found = re.search(r"at line (\d+)", str(error))
+            line = int(found[1]) if found else text.rstrip().count("\n") + 1
+            place = Place(file=str(file), line=line)
+            hint = "mend the file: it may hold options for coopery under [tool.coopery]"
             raise RecipeError(
-                Problem(slug="invalid-toml", message=str(error), place=Place(file=str(file)))
+                Problem(slug="invalid-toml", message=str(error), place=place, hint=hint)
             ) from None
         table = document.get("tool", {}).get("coopery")
         if isinstance(table, dict):

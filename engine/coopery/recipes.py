@@ -125,12 +125,11 @@ def read(file: Path, plugins: Plugins, overrides: Sequence[str] = ()) -> model.R
             problems.append(
                 problem("unknown-key", f"unknown key {key!r}", key=(key,), hint=nearest(key, known))
             )
-    defaults = shapes.convert(data.get("defaults", {}), model.Defaults, ("defaults",), problems)
+    defaults = _defaults(data.get("defaults", {}), problems)
     images = _nouns(tables["image"], "image", model.Image, facets, problems)
     tasks = _nouns(tables["task"], "task", model.Task, facets, problems)
     own = _facets("recipe", data, facets, (), problems)
     problems += _unique_ids(tables)
-    defaults = model.Defaults() if defaults is MISSING else defaults
     recipe = model.Recipe(
         file=file,
         root=file.parent,
@@ -174,6 +173,15 @@ def located(found: Problem, locate: Callable[[KeyPath], Place]) -> Problem:
         return found
     place = locate(found.place.key)
     return replace(found, place=replace(place, key=found.place.key))
+
+
+def _defaults(table: Any, problems: list[Problem]) -> model.Defaults:
+    """`[defaults]`, less what is wrong in it, so that the rest is checked in the same go."""
+    if not isinstance(table, Mapping):
+        problems.append(problem("wrong-type", "expected a table", key=("defaults",)))
+        return model.Defaults()
+    known = shapes.fields_of(model.Defaults)
+    return model.Defaults(**shapes.convert_table(table, known, ("defaults",), problems))
 
 
 def _nouns(
@@ -275,17 +283,17 @@ def override(
     for text in settings:
         target, equals, raw = text.partition("=")
         name, dot, parameter = target.partition(".")
-        where = f"--set {text}"
+        where = f"--set {lengths.shorten(text, 80)}"
         if not (equals and dot):
             hint = "write --set TASK.PARAM=VALUE"
-            problems.append(problem("bad-set", f"{where}: not understood", file=where, hint=hint))
+            problems.append(problem("bad-set", "not understood", file=where, hint=hint))
             continue
         task = tasks.get(name)
         if task is None:
             problems.append(
                 problem(
                     "unknown-task",
-                    f"{where}: no task {name!r}",
+                    f"there is no task {name!r}",
                     file=where,
                     hint=nearest(name, tasks),
                 )
@@ -294,14 +302,14 @@ def override(
             hint = nearest(parameter, task.params) or f"{name} has no params"
             problems.append(
                 problem(
-                    "unknown-param", f"{where}: no parameter {parameter!r}", file=where, hint=hint
+                    "unknown-param", f"there is no parameter {parameter!r}", file=where, hint=hint
                 )
             )
         else:
             try:
                 value = _typed(raw)
             except ValueError as error:
-                problems.append(problem("wrong-value", f"{where}: {error}", file=where))
+                problems.append(problem("wrong-value", str(error), file=where))
                 continue
             tasks[name] = replace(task, params={**task.params, parameter: value})
     return replace(recipe, tasks=tasks)

@@ -221,6 +221,66 @@ CASES = {
         )
         for key in ("projects", "wheels", "sources", "requirements")
     },
+    **{
+        f"python {given}": (
+            f"[image.i]\npython = {given}\n" + GOOD,
+            slug,
+            2,
+            'such as "3.',
+        )
+        for given, slug in {
+            "'three'": "wrong-value",
+            "''": "wrong-value",
+            "'>=3.11'": "wrong-value",
+            "'python3'": "wrong-value",
+            "'/usr/bin/python3'": "wrong-value",
+            "'3.11.4'": "wrong-value",
+            "3.11": "wrong-type",
+        }.items()
+    },
+    "too many instances": (
+        "[task.a]\ncommand = ['true']\n"
+        + "".join(f"matrix.{axis} = {[*range(220)]}\n" for axis in "abc"),
+        "too-many-instances",
+        3,
+        "10,648,000",
+    ),
+    "a variable with a value": (
+        "[task.a]\ncommand = ['true']\npass_env = ['A=B']\n",
+        "bad-variable",
+        3,
+        "alone",
+    ),
+    "a variable without a name": (
+        "[task.a]\ncommand = ['true']\npass_env = ['']\n",
+        "bad-variable",
+        3,
+        "alone",
+    ),
+    "a destination in .git": (
+        "[task.a]\ncommand = ['true']\noutputs.o = '.git/config'\n",
+        "bad-destination",
+        3,
+        "git's own",
+    ),
+    "a destination that is the project": (
+        "[task.a]\ncommand = ['true']\noutputs.o = '.'\n",
+        "bad-destination",
+        3,
+        "a file or folder in it",
+    ),
+    "a matrix value that leads upwards": (
+        "[task.a]\ncommand = ['true']\nmatrix.q = ['..']\noutputs.o = 'build/{matrix.q}/x'\n",
+        "bad-destination",
+        4,
+        "'build/../x'",
+    ),
+    "unknown image of the defaults": (
+        "[defaults]\nimage = 'nope'\n" + GOOD,
+        "unknown-image",
+        2,
+        "(defaults.image)",
+    ),
     "input and output": (
         "[task.a]\ncommand = ['true']\ninputs.x = 'recipe.toml'\noutputs.x = {}\n",
         "duplicate-name",
@@ -453,3 +513,61 @@ def test_a_version_that_is_none(project: Project) -> None:
     answer = project.coopery("validate", "recipe.toml")
     assert answer.exit_code == 2
     assert "p/pyproject.toml:6 (project.version): 'not a version' is not a version" in answer.stderr
+
+
+def test_what_is_wrong_in_the_defaults_hides_nothing(project: Project) -> None:
+    text = "[defaults]\nimage = 'nope'\nretries = -1\n[task.a]\ncommand = ['true']\n"
+    project.write("recipe.toml", text)
+    assert project.coopery("run").slugs == ("unknown-image", "wrong-value")
+
+
+def test_wrong_calls_are_told_at_once(project: Project) -> None:
+    """Each at the line of its call; none is a TypeError that would hide the others."""
+    project.write(
+        "recipe.py",
+        """
+        from coopery import Image, Input, Output, Project, Retries, command
+        i = Image(projects=[Project(".", moed="editable")])
+        command("a", 3)
+        command("b")
+        command("c", ["true"], inputs={"x": Input(orgin="a.o")})
+        command("d", ["true"], outputs={"x": Output(pth="x")}, retries=Retries(1, dely=3))
+        command("e", ["true"])
+        command("e", ["true"], image="nope")
+        command("f", ["true"], image="nope")
+        """,
+    )
+    answer = project.coopery("run")
+    assert answer.exit_code == 2
+    assert sorted(answer.slugs) == [
+        "duplicate-name",
+        "no-action",
+        "unknown-image",
+        *["unknown-key"] * 4,
+        "wrong-type",
+    ]
+    for line, said in {2: "moed", 3: "a list", 4: "command", 5: "orgin", 6: "dely"}.items():
+        assert any(
+            f"recipe.py:{line} " in told and said in told for told in answer.stderr.split("error: ")
+        ), answer.stderr
+
+
+def test_tasks_of_one_name_hide_nothing(project: Project) -> None:
+    text = "from coopery import command\n" + "command('a', ['true'], image='nope')\n" * 2
+    project.write("recipe.py", text)
+    assert sorted(project.coopery("run").slugs) == ["duplicate-name", "unknown-image"]
+
+
+def test_wrong_options_of_pyproject_have_a_line(project: Project) -> None:
+    project.write("recipe.toml", GOOD)
+    text = "[tool.other]\njobs = 1\n[tool.coopery]\njobs = 'many'\nruntme = 'x'\n"
+    project.write("pyproject.toml", text)
+    answer = project.coopery("run")
+    assert "pyproject.toml:4 (tool.coopery.jobs)" in answer.stderr
+    assert "pyproject.toml:5 (tool.coopery.runtme)" in answer.stderr
+    project.write("pyproject.toml", "[tool]\ncoopery.runtime = 'local'\nx = [1\n")
+    answer = project.coopery("run")
+    assert answer.exit_code == 2
+    assert "pyproject.toml:3: " in answer.stderr
+    project.write("pyproject.toml", "x = [1\n")
+    assert project.coopery("run").exit_code == 0

@@ -144,6 +144,7 @@ class _Expander:
         self.parents: dict[str, str] = {}
         self._points = functools.cache(self._find_points)
         # The file system is asked once about each folder, however many tasks name it.
+        self._obstacle = functools.cache(self._find_obstacle)
         self._leads_inside = functools.cache(
             lambda folder: Path(folder).resolve().is_relative_to(self.real_root)
         )
@@ -350,6 +351,13 @@ class _Expander:
             hint = "name another file"
             self.problems.append(problem("duplicate-output", message, key=key, hint=hint))
             return None
+        if obstacle := self._obstacle(posixpath.dirname(path)):
+            message = (
+                f"{text!r} lies in {posixpath.relpath(obstacle, self.root)!r}, which is a file"
+            )
+            hint = "name another folder"
+            self.problems.append(problem("bad-destination", message, key=key, hint=hint))
+            return None
         if not self._leads_inside(posixpath.dirname(path)):
             message = f"{text!r} leads outside the project through a symlink"
             self.problems.append(problem("outside-project", message, key=key))
@@ -360,6 +368,12 @@ class _Expander:
             self.problems.append(problem("duplicate-output", message, key=key))
             return None
         return path
+
+    def _find_obstacle(self, folder: str) -> str | None:
+        """The file that stands where a folder would have to be; None where there is none."""
+        while len(folder) > len(self.root) and not os.path.lexists(folder):
+            folder = posixpath.dirname(folder)
+        return folder if os.path.isfile(folder) else None  # noqa: PTH113 - it may not raise
 
     def _misplaced(self, path: str, text: str, instance: Instance) -> tuple[str, str] | None:
         """Why nothing may be written at a path inside the project: the message, and a hint."""
@@ -557,6 +571,9 @@ class _Expander:
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             hint = "an input is a file or a folder: copy what it gives into a file"
             return "special-file", f"{shown!r} is a pipe, a socket or a device", hint
+        if file.is_symlink() and not file.resolve().is_relative_to(self.real_root):
+            hint = "copy what it leads to into the project, or make the link lead inside"
+            return "link-outside", f"{shown!r} is a link that leads out of the project", hint
         return None
 
     def _near_file(self, path: str) -> str | None:

@@ -116,15 +116,17 @@ class Settings:
         return self.get(CoreOptions).jobs or len(os.sched_getaffinity(0))
 
 
-def add_flags(parser: argparse.ArgumentParser, kinds: tuple[type, ...]) -> None:
-    """Give `parser` a flag for every option of these dataclasses."""
+def add_flags(
+    parser: argparse.ArgumentParser, kinds: tuple[type, ...], only: tuple[str, ...] | None = None
+) -> None:
+    """Give `parser` a flag for every option of these dataclasses, or `only` for those named."""
     import argparse
 
     for kind in kinds:
         hints = typing.get_type_hints(kind)
         for item in dataclasses.fields(kind):
             meta = item.metadata
-            if not meta.get("flag", True):
+            if not meta.get("flag", True) or (only is not None and item.name not in only):
                 continue
             names = [n for n in (meta.get("short"), f"--{item.name.replace('_', '-')}") if n]
             hint = _bare(hints[item.name])

@@ -281,6 +281,12 @@ CASES = {
         2,
         "(defaults.image)",
     ),
+    "a destination in a file": (
+        "[task.a]\ncommand = ['true']\noutputs.o = 'recipe.toml/x'\n",
+        "bad-destination",
+        3,
+        "which is a file",
+    ),
     "input and output": (
         "[task.a]\ncommand = ['true']\ninputs.x = 'recipe.toml'\noutputs.x = {}\n",
         "duplicate-name",
@@ -571,3 +577,23 @@ def test_wrong_options_of_pyproject_have_a_line(project: Project) -> None:
     assert "pyproject.toml:3: " in answer.stderr
     project.write("pyproject.toml", "x = [1\n")
     assert project.coopery("run").exit_code == 0
+
+
+def test_an_input_that_is_a_link_to_elsewhere(project: Project) -> None:
+    project.write("recipe.toml", "[task.a]\ncommand = ['true']\ninputs.x = 'link'\n")
+    (project.root / "link").symlink_to("/etc/hostname")
+    answer = project.coopery("run")
+    assert answer.exit_code == 2
+    assert answer.slugs == ("link-outside",)
+    assert "recipe.toml:3 " in answer.stderr
+    assert not project.home.exists()
+
+
+@pytest.mark.parametrize(
+    "call", ["list -j 2", "why a -j 2", "plugins -r local", "schema --home x", "init --home x"]
+)
+def test_a_flag_that_would_be_ignored_is_refused(project: Project, call: str) -> None:
+    project.write("recipe.toml", GOOD)
+    answer = project.coopery(*call.split())
+    assert answer.exit_code == 2
+    assert answer.slugs == ("bad-command-line",)

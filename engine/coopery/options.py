@@ -101,6 +101,11 @@ class Settings:
             return kind()
         return kind(**{name: sourced.value for name, sourced in known.items()})
 
+    def from_environment(self, name: str) -> object:
+        """The value of an option that its variable gives, whatever plugin declares it; or None."""
+        named = (table[name] for table in self.values.values() if name in table)
+        return next((found.value for found in named if found.source == "environment"), None)
+
     def source(self, kind: type, name: str) -> str:
         """Where an option's value came from."""
         return self.values[kind][name].source if kind in self.values else "default"

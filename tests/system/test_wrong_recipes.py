@@ -597,3 +597,12 @@ def test_a_flag_that_would_be_ignored_is_refused(project: Project, call: str) ->
     answer = project.coopery(*call.split())
     assert answer.exit_code == 2
     assert answer.slugs == ("bad-command-line",)
+
+
+def test_the_variable_that_forbids_to_change_the_lock_is_heeded(project: Project) -> None:
+    project.write("recipe.toml", GOOD)
+    project.write("recipe.lock", "damaged")
+    answer = project.coopery("lock", env={"COOPERY_LOCKED": "1"})
+    assert answer.exit_code == 2
+    assert answer.slugs == ("lock-outdated",)
+    assert project.read("recipe.lock") == "damaged"

@@ -9,8 +9,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from coopery.authoring import Image, Input, Output, Resources, Retries, command, defaults, task
-    from coopery.model import Project
+    from coopery.authoring import (
+        Image,
+        Input,
+        Output,
+        Project,
+        Resources,
+        Retries,
+        command,
+        defaults,
+        task,
+    )
 
 __version__ = "0.1.0"
 
@@ -34,5 +43,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'coopery' has no attribute {name!r}")
     import importlib
 
-    module = importlib.import_module("coopery.model" if name == "Project" else "coopery.authoring")
-    return getattr(module, name)
+    return getattr(importlib.import_module("coopery.authoring"), name)

@@ -213,9 +213,15 @@ def Input(
     origin: str | None = None,
     at: Mapping[str, Any] | None = None,
     mount: str | None = None,
+    **unknown: Any,
 ) -> Table:
-    """An input channel; `origin` (`from` in TOML) is `TASK.OUTPUT`, `at` picks an instance."""
-    return {**_given(path=path, at=at, mount=mount), **({"from": origin} if origin else {})}
+    """An input channel; `origin` (`from` in TOML) is `TASK.OUTPUT`, `at` picks an instance.
+
+    Here and below, `unknown` keywords reach the reader, which refuses them together with all else
+    that is wrong, with the nearest name; a TypeError would hide the rest.
+    """
+    given = _given(path=path, at=at, mount=mount, **unknown)
+    return {**given, **({"from": origin} if origin else {})}
 
 
 def Output(
@@ -224,9 +230,10 @@ def Output(
     name: str | None = None,
     transient: bool = False,
     mount: str | None = None,
+    **unknown: Any,
 ) -> Table:
     """An output channel; without `path` it stays in the store."""
-    return _given(path=path, name=name, transient=transient or None, mount=mount)
+    return _given(path=path, name=name, transient=transient or None, mount=mount, **unknown)
 
 
 def Resources(
@@ -251,16 +258,28 @@ def Retries(
     factor: float | None = None,
     longest: float | str | None = None,
     on: Iterable[int | str] | None = None,
+    **unknown: Any,
 ) -> Table:
     """How often a task is tried again, after which failures, and how long to wait before."""
-    causes = None if on is None else list(on)
-    return _given(count=count, delay=delay, factor=factor, longest=longest, on=causes)
+    causes = _listed(on)
+    return _given(count=count, delay=delay, factor=factor, longest=longest, on=causes, **unknown)
 
 
-def Project(path: str | PurePath, mode: str = "editable", extras: Iterable[str] = ()) -> Table:
+def Project(
+    path: str | PurePath | None = None,
+    mode: str = "editable",
+    extras: Iterable[str] = (),
+    **unknown: Any,
+) -> Table:
     """A source tree that enters an image as a wheel; see `projects` of `[image.NAME]`."""
-    extras = list(extras)
-    return {"path": path, "mode": mode, **({"extras": extras} if extras else {})}
+    return {**_given(path=path, mode=mode, extras=_listed(extras) or None), **unknown}
+
+
+def _listed(value: Any) -> Any:
+    """What can be listed as a list; the rest as it is, for the reader to refuse."""
+    if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
+        return value
+    return list(value)
 
 
 def defaults(**values: Any) -> None:
@@ -272,7 +291,7 @@ def defaults(**values: Any) -> None:
 
 def command(
     name: str,
-    run: str | Iterable[str | PurePath],
+    run: str | Iterable[str | PurePath] | None = None,
     *,
     image: ImageHandle | str | None = None,
     inputs: Mapping[str, Any] | None = None,
@@ -284,9 +303,8 @@ def command(
     `keys` are the further keys of `[task.NAME]`: `matrix`, `params`, `env`, `retries`, ….
     """
     handle = TaskHandle(name)
-    given = _given(image=image, inputs=inputs, outputs=outputs)
-    items = run if isinstance(run, str) else list(run)
-    _collect("task", handle, {"command": items, **given, **keys})
+    given = _given(command=_listed(run), image=image, inputs=inputs, outputs=outputs)
+    _collect("task", handle, {**given, **keys})
     return handle
 
 

@@ -55,6 +55,7 @@ def _run(arguments: list[str]) -> int:
     from pathlib import Path
 
     from coopery.commands import Context
+    from coopery.errors import MachineError, Problem
     from coopery.options import read_settings
     from coopery.plugins import Plugins
 
@@ -70,7 +71,13 @@ def _run(arguments: list[str]) -> int:
     if command is None:
         parser.print_help()
         return 2
-    start = Path.cwd()
+    try:
+        start = Path.cwd()
+    except FileNotFoundError:
+        message = "the current folder is gone: it was removed or moved away"
+        raise MachineError(
+            Problem(slug="no-folder", message=message, hint="cd to one that is there")
+        ) from None
     given = getattr(namespace, "file", None)
     if given:
         start = (start / given).absolute().parent
@@ -144,7 +151,13 @@ def make_parser(plugins: Plugins, first: str | None) -> argparse.ArgumentParser:
         own = tuple(k for k in command.options if k is not CoreOptions)
         # Options of plugins that tell the run's story go with every command that runs.
         extra = plugins.declare_options()[1:] if CoreOptions in command.options else ()
-        add_flags(child, tuple(dict.fromkeys((CoreOptions, *own, *extra))))
+        core = {"home": command.home, "runtime": command.recipe}
+        if CoreOptions not in command.options:
+            # What a command would take no notice of is refused rather than ignored.
+            add_flags(child, (CoreOptions,), tuple(n for n, takes in core.items() if takes))
+        else:
+            own = (CoreOptions, *own)
+        add_flags(child, tuple(dict.fromkeys((*own, *extra))))
         command.configure(child)
         child.set_defaults(command=command)
     return parser

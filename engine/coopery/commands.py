@@ -41,8 +41,9 @@ class Context:
 class Command:
     """A sub-command. `configure` adds its arguments; `run` returns the exit code.
 
-    With `recipe`, it takes `-f/--file`; with `json`, it takes `--json`. `options` are the option
-    dataclasses whose flags it takes.
+    With `recipe`, it takes `-f/--file`, and `-r` for a runtime; with `home`, it takes `--home`;
+    with `json`, it takes `--json`. `options` are the option dataclasses whose flags it takes; a
+    command that takes CoreOptions takes all of the engine's, such as `-j`.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Command:
     configure: Callable[[argparse.ArgumentParser], None] = lambda parser: None
     json: bool = False
     recipe: bool = True
+    home: bool = True
     options: tuple[type, ...] = ()
     epilog: str = ""
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import fnmatch
 import functools
 import json
+import math
 import os
 import posixpath
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from coopery import placeholders
+from coopery import lengths, placeholders
 from coopery.errors import KeyPath, Problem, RecipeError, nearest, problem
 from coopery.model import Input, Instance, Recipe, Task, coordinate, iterate_matrix
 from coopery.steps import FileSource, Gathered, Source, StepSource
@@ -66,6 +68,11 @@ class Node:
 
 
 Nodes = Mapping[str, Node]
+
+MOST_OF_TASK = 100_000
+"""How many instances the matrix of a task may make: more would take minutes only to be listed."""
+MOST = 1_000_000
+"""How many instances a recipe may have."""
 
 
 def text_of(value: Any) -> str:
@@ -130,12 +137,14 @@ class _Expander:
         self.prefix = posixpath.join(self.root, "")
         self.real_root = recipe.root.resolve()
         self.problems: list[Problem] = []
+        self.count = 0
         self.instances = {name: self._instances(task) for name, task in recipe.tasks.items()}
         self.destinations: dict[str, tuple[str, str]] = {}
         # Each folder above a destination, with the first destination below it.
         self.parents: dict[str, str] = {}
         self._points = functools.cache(self._find_points)
         # The file system is asked once about each folder, however many tasks name it.
+        self._obstacle = functools.cache(self._find_obstacle)
         self._leads_inside = functools.cache(
             lambda folder: Path(folder).resolve().is_relative_to(self.real_root)
         )
@@ -147,6 +156,7 @@ class _Expander:
             for instance in instances
         }
         self._check_nesting()
+        self._check_defaults()
         nodes = {}
         for name, instances in self.instances.items():
             self._check_task(self.recipe.tasks[name])
@@ -182,6 +192,16 @@ class _Expander:
                 message = f"the matrix axis {axis!r} is not a name"
                 self.problems.append(problem("wrong-value", message, key=(*key, axis)))
                 good = False
+        count = math.prod(len(values) for values in task.matrix.values())
+        self.count += count
+        if good and (count > MOST_OF_TASK or self.count > MOST):
+            much = f"{count:,} instances; a task may have {MOST_OF_TASK:,}"
+            if count <= MOST_OF_TASK:
+                much = f"{count:,} instances, and the recipe {self.count:,}; it may have {MOST:,}"
+            hint = "give the matrix fewer values, and let a task do several of them"
+            message = f"the matrix of {task.name!r} makes {much}"
+            self.problems.append(problem("too-many-instances", message, key=key, hint=hint))
+            good = False
         if not good:
             # One instance stands in, so that the rest of the task is checked in the same go.
             coords = ((axis, values[0] if values else "?") for axis, values in task.matrix.items())
@@ -190,7 +210,8 @@ class _Expander:
 
     def _check_task(self, task: Task) -> None:
         key: KeyPath = ("task", task.name)
-        if task.image is not None and task.image not in self.recipe.images:
+        known = (*self.recipe.images, self.recipe.defaults.image)
+        if task.image is not None and task.image not in known:
             hint = nearest(task.image, self.recipe.images) or "declare it under [image.NAME]"
             message = f"unknown image {task.image!r}"
             self.problems.append(problem("unknown-image", message, key=(*key, "image"), hint=hint))
@@ -214,16 +235,49 @@ class _Expander:
                 or mount == "/"
             ):
                 message = f"mount {mount!r} is not an absolute, plain path"
-                self.problems.append(problem("bad-mount", message, key=(*key, side, name, "mount")))
+                hint = "write a path such as /data/table.csv"
+                where = (*key, side, name, "mount")
+                self.problems.append(problem("bad-mount", message, key=where, hint=hint))
+            elif mount is not None and (
+                long := lengths.too_long(mount, (*key, side, name, "mount"))
+            ):
+                self.problems.append(long)
         for name in task.inputs.keys() & task.outputs.keys():
             message = f"{name!r} is both an input and an output"
             self.problems.append(problem("duplicate-name", message, key=(*key, "outputs", name)))
         groups = {"matrix": task.matrix, "params": task.params}
         for variable, text in task.env.items():
             check_text(text, groups, (*key, "env", variable), self.problems)
-            if not variable.isidentifier() or variable.startswith("COOPERY_"):
-                message = f"{variable!r} is not a variable a task may set"
-                self.problems.append(problem("bad-variable", message, key=(*key, "env", variable)))
+            if variable not in self.recipe.defaults.env:
+                self._check_variable(variable, (*key, "env", variable))
+        for variable in task.pass_env:
+            if variable not in self.recipe.defaults.pass_env:
+                self._check_passed(variable, (*key, "pass_env"))
+
+    def _check_defaults(self) -> None:
+        """What the defaults name is told once, where it stands, and not for each task."""
+        defaults = self.recipe.defaults
+        if defaults.image is not None and defaults.image not in self.recipe.images:
+            hint = nearest(defaults.image, self.recipe.images) or "declare it under [image.NAME]"
+            message = f"unknown image {defaults.image!r}"
+            found = problem("unknown-image", message, key=("defaults", "image"), hint=hint)
+            self.problems.append(found)
+        for variable in defaults.env:
+            self._check_variable(variable, ("defaults", "env", variable))
+        for variable in defaults.pass_env:
+            self._check_passed(variable, ("defaults", "pass_env"))
+
+    def _check_variable(self, name: str, key: KeyPath) -> None:
+        if not name.isidentifier() or name.startswith("COOPERY_"):
+            message = f"{name!r} is not a variable a task may set"
+            hint = "a variable's name has letters, digits and _; COOPERY_ is coopery's own"
+            self.problems.append(problem("bad-variable", message, key=key, hint=hint))
+
+    def _check_passed(self, name: str, key: KeyPath) -> None:
+        if not name or "=" in name or name.startswith("COOPERY_"):
+            message = f"{name!r} is not a variable that can be passed on"
+            hint = "name it alone; a value is given under `env`"
+            self.problems.append(problem("bad-variable", message, key=key, hint=hint))
 
     def _outputs(self, instance: Instance) -> dict[str, BoundOutput]:
         task = instance.task
@@ -240,6 +294,8 @@ class _Expander:
             if base in ("", ".", "..") or "/" in base:
                 message = f"{base!r} is not a file's name"
                 self.problems.append(problem("wrong-value", message, key=(*key, "name")))
+            elif output.name and (long := lengths.too_long(base, (*key, "name"))):
+                self.problems.append(long)
             found[name] = BoundOutput(
                 base=base,
                 destination=Path(destination) if destination else None,
@@ -263,7 +319,11 @@ class _Expander:
             hint = "paths are relative to the recipe's folder"
             self.problems.append(problem("outside-project", message, key=key, hint=hint))
             return None
-        return self.prefix + normal
+        path = self.prefix + normal
+        if long := lengths.too_long(path, key):
+            self.problems.append(long)
+            return None
+        return path
 
     def _destination(
         self, instance: Instance, name: str, text: str | None, key: KeyPath
@@ -282,9 +342,21 @@ class _Expander:
         path = self._path(instance, text, key)
         if path is None:
             return None
-        if path in (self.root, str(self.recipe.file), str(self.recipe.lock_file)):
+        if misplaced := self._misplaced(path, text, instance):
+            message, hint = misplaced
+            self.problems.append(problem("bad-destination", message, key=key, hint=hint))
+            return None
+        if path in (str(self.recipe.file), str(self.recipe.lock_file)):
             message = f"{text!r} is the recipe's own"
-            self.problems.append(problem("duplicate-output", message, key=key))
+            hint = "name another file"
+            self.problems.append(problem("duplicate-output", message, key=key, hint=hint))
+            return None
+        if obstacle := self._obstacle(posixpath.dirname(path)):
+            message = (
+                f"{text!r} lies in {posixpath.relpath(obstacle, self.root)!r}, which is a file"
+            )
+            hint = "name another folder"
+            self.problems.append(problem("bad-destination", message, key=key, hint=hint))
             return None
         if not self._leads_inside(posixpath.dirname(path)):
             message = f"{text!r} leads outside the project through a symlink"
@@ -296,6 +368,27 @@ class _Expander:
             self.problems.append(problem("duplicate-output", message, key=key))
             return None
         return path
+
+    def _find_obstacle(self, folder: str) -> str | None:
+        """The file that stands where a folder would have to be; None where there is none."""
+        while len(folder) > len(self.root) and not os.path.lexists(folder):
+            folder = posixpath.dirname(folder)
+        return folder if os.path.isfile(folder) else None  # noqa: PTH113 - it may not raise
+
+    def _misplaced(self, path: str, text: str, instance: Instance) -> tuple[str, str] | None:
+        """Why nothing may be written at a path inside the project: the message, and a hint."""
+        inner = posixpath.relpath(path, self.root)
+        if inner == ".":
+            return f"{text!r} is the project's folder itself", "name a file or folder in it"
+        if ".git" in inner.split("/"):
+            return f"{text!r} lies in a .git folder, which is git's own", "name another folder"
+        if "{" in text:
+            rendered = placeholders.render(placeholders.parse(text), values_of(instance))
+            parts = {*rendered.split("/")} - {*text.split("/")}
+            for part in {".", ".."} & parts:
+                hint = "give the matrix or the parameter values that can be a file's name"
+                return f"{text!r} becomes {rendered!r}, where {part!r} is no name", hint
+        return None
 
     def _check_nesting(self) -> None:
         for path, (instance, name) in self.destinations.items():
@@ -327,7 +420,8 @@ class _Expander:
             key: KeyPath = ("task", instance.task.name, "inputs", name)
             if (channel.path is None) == (channel.origin is None):
                 message = "an input has either a path or `from`"
-                self.problems.append(problem("bad-input", message, key=key))
+                hint = 'write "data/table.csv", or { from = "TASK.OUTPUT" }'
+                self.problems.append(problem("bad-input", message, key=key, hint=hint))
                 continue
             if channel.origin is not None:
                 bound = self._from(instance, name, channel, key, outputs)
@@ -353,9 +447,9 @@ class _Expander:
             message = (
                 f"unknown task {producer!r}" if dot else f"{channel.origin!r} is not TASK.OUTPUT"
             )
-            hint = nearest(channel.origin, known)
+            near = nearest(channel.origin, known) or "no task has outputs"
             slug = "unknown-task" if dot else "bad-input"
-            self.problems.append(problem(slug, message, key=(*key, "from"), hint=hint))
+            self.problems.append(problem(slug, message, key=(*key, "from"), hint=near))
             return None
         if output not in task.outputs:
             message = f"task {producer!r} has no output {output!r}"
@@ -372,6 +466,13 @@ class _Expander:
             (f"{i.folder}/{outputs[i.name][output].base}", StepSource(step=i.name, output=output))
             for i in self.instances[producer]
         )
+        long = next((found for part, _ in parts if (found := lengths.misfit(part))), None)
+        if long is not None:
+            message = f"each instance of {producer!r} is a folder here, and {long}"
+            hint = "give the matrix short values, such as keys of a table that the task reads"
+            where = (*key, "from")
+            self.problems.append(problem("name-too-long", message, key=where, hint=hint))
+            return None
         gathered = Gathered(parts=tuple(sorted(parts)))
         return BoundInput(source=gathered, base=name, mount=channel.mount)
 
@@ -427,7 +528,10 @@ class _Expander:
     ) -> BoundInput | None:
         assert channel.path is not None
         if channel.at is not None:
-            self.problems.append(problem("bad-input", "`at` goes with `from`", key=(*key, "at")))
+            hint = "drop it, or read an output with `from`"
+            self.problems.append(
+                problem("bad-input", "`at` goes with `from`", key=(*key, "at"), hint=hint)
+            )
         path = self._path(instance, channel.path, key)
         if path is None:
             return None
@@ -445,13 +549,32 @@ class _Expander:
             self.problems.append(problem("folder-of-outputs", message, key=key, hint=hint))
             return None
         file = Path(path)
-        if not file.exists():
-            message = f"there is no file or folder {channel.path!r}"
-            near = self._near_file(path)
-            self.problems.append(problem("missing-input", message, key=key, hint=near))
+        if unfit := self._unfit(file, channel.path):
+            slug, told, mend = unfit
+            self.problems.append(problem(slug, told, key=key, hint=mend))
             return None
         shown = path.removeprefix(self.prefix)
         return BoundInput(source=FileSource(path=file, shown=shown), base=base, mount=channel.mount)
+
+    def _unfit(self, file: Path, shown: str) -> tuple[str, str, str | None] | None:
+        """Why a path of the project cannot be read as an input: slug, message, hint."""
+        try:
+            mode = file.stat().st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            message = f"there is no file or folder {shown!r}"
+            if file.is_symlink():
+                return "missing-input", f"{shown!r} is a link to nothing", "mend the link"
+            return "missing-input", message, self._near_file(str(file))
+        except OSError as error:
+            hint = "check its permissions and those of the folders above it"
+            return "unreadable", f"{shown!r} cannot be read: {error.strerror}", hint
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            hint = "an input is a file or a folder: copy what it gives into a file"
+            return "special-file", f"{shown!r} is a pipe, a socket or a device", hint
+        if file.is_symlink() and not file.resolve().is_relative_to(self.real_root):
+            hint = "copy what it leads to into the project, or make the link lead inside"
+            return "link-outside", f"{shown!r} is a link that leads out of the project", hint
+        return None
 
     def _near_file(self, path: str) -> str | None:
         folder = Path(path).parent

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from urllib.parse import quote
 
 from coopery.errors import KeyPath, Place
 from coopery.quantities import Duration, Quantity
-from coopery.shapes import AtLeast, Name, named, rest, shorthand, unkeyed
+from coopery.shapes import AtLeast, Name, Text, named, rest, shorthand, unkeyed
 
 HOST_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 """X.Y of the interpreter that plans; an image's default."""
@@ -28,6 +29,25 @@ Count = Annotated[int, AtLeast(0)]
 """A whole number, not negative."""
 Seconds = Annotated[float, Duration]
 """A duration: a number of seconds, or `90s`, `10m`, `1h30m`."""
+
+
+def check_python(text: str) -> str:
+    """A Python version as images name it. Raises ValueError."""
+    if not re.fullmatch(r"3\.\d{1,3}", text):
+        raise ValueError("expected X.Y")
+    return text
+
+
+PythonVersion = Annotated[
+    str,
+    Text(
+        check_python,
+        pattern=r"^3\.\d{1,3}$",
+        what="a Python version",
+        mend=f'write it as text, such as "{HOST_PYTHON}"; the patch release is the machine\'s',
+    ),
+]
+"""X.Y; which release of it is taken is the machine's business."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,7 +145,7 @@ class Image(Faceted):
     """What tasks run in. `python` is X.Y; None means that of the interpreter that plans."""
 
     name: Name = ""
-    python: str | None = None
+    python: PythonVersion | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     description: Annotated[str | None, unkeyed] = None
 

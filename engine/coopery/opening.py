@@ -93,7 +93,8 @@ def _follows(found: Problem, earlier: Sequence[Problem]) -> bool:
 
     A channel, axis or parameter that could not be read is missed by whatever names it.
     """
-    keys = [p.place.key for p in earlier]
+    # A name that is wrong or given twice leaves nothing out.
+    keys = [p.place.key for p in earlier if len(p.place.key) > 2 or p.slug == "wrong-type"]
     if any(key and found.place.key[: len(key)] == key for key in keys):
         return True
     named = {"inputs", "outputs", "matrix", "params"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from coopery import shapes
-from coopery.errors import Place, Problem, RecipeError, nearest
+from coopery.errors import KeyPath, Place, Problem, RecipeError, nearest
 
 if TYPE_CHECKING:
     import argparse
@@ -100,6 +101,11 @@ class Settings:
             return kind()
         return kind(**{name: sourced.value for name, sourced in known.items()})
 
+    def from_environment(self, name: str) -> object:
+        """The value of an option that its variable gives, whatever plugin declares it; or None."""
+        named = (table[name] for table in self.values.values() if name in table)
+        return next((found.value for found in named if found.source == "environment"), None)
+
     def source(self, kind: type, name: str) -> str:
         """Where an option's value came from."""
         return self.values[kind][name].source if kind in self.values else "default"
@@ -115,15 +121,17 @@ class Settings:
         return self.get(CoreOptions).jobs or len(os.sched_getaffinity(0))
 
 
-def add_flags(parser: argparse.ArgumentParser, kinds: tuple[type, ...]) -> None:
-    """Give `parser` a flag for every option of these dataclasses."""
+def add_flags(
+    parser: argparse.ArgumentParser, kinds: tuple[type, ...], only: tuple[str, ...] | None = None
+) -> None:
+    """Give `parser` a flag for every option of these dataclasses, or `only` for those named."""
     import argparse
 
     for kind in kinds:
         hints = typing.get_type_hints(kind)
         for item in dataclasses.fields(kind):
             meta = item.metadata
-            if not meta.get("flag", True):
+            if not meta.get("flag", True) or (only is not None and item.name not in only):
                 continue
             names = [n for n in (meta.get("short"), f"--{item.name.replace('_', '-')}") if n]
             hint = _bare(hints[item.name])
@@ -183,17 +191,14 @@ def read_settings(
                 raw = table.get(name, table.get(item.name))
                 found: list[Problem] = []
                 value = shapes.convert(raw, hints[item.name], ("tool", "coopery", name), found)
-                problems += [
-                    dataclasses.replace(p, place=Place(file=str(file), key=p.place.key))
-                    for p in found
-                ]
+                problems += [dataclasses.replace(p, place=_place(file, p.place.key)) for p in found]
                 sourced = Sourced(value, "pyproject")
             if kind is CoreOptions and item.name == "jobs":
                 problems += _check_jobs(sourced)
             values[kind][item.name] = sourced
     for name in table:
         if name not in known:
-            place = Place(file=str(file), key=("tool", "coopery", name))
+            place = _place(file, ("tool", "coopery", name))
             problems.append(
                 Problem(
                     slug="unknown-key",
@@ -237,21 +242,43 @@ def _from_text(text: str, hint: Any, variable: str, problems: list[Problem]) -> 
         return None
 
 
+def _place(file: Path | None, key: KeyPath) -> Place:
+    """Where an option stands in a pyproject.toml: its line after the header of its table.
+
+    One that is written otherwise, such as in an inline table, has no line.
+    """
+    text = file.read_text("utf-8") if file else ""
+    header = re.search(r"^\s*\[\s*tool\s*\.\s*coopery\s*\]", text, re.MULTILINE)
+    name = re.escape(str(key[2]))
+    names = name.replace("\\-", "[-_]")
+    spot = re.compile(rf"""^\s*["']?{names}["']?\s*[=.]""", re.MULTILINE)
+    found = spot.search(text, header.end()) if header else None
+    line = text.count("\n", 0, found.end()) + 1 if found else None
+    return Place(file=str(file), line=line, key=key)
+
+
 def _pyproject(start: Path) -> tuple[Path | None, Mapping[str, Any]]:
     """The nearest pyproject.toml at or above `start` that has a `[tool.coopery]` table."""
     for folder in (start, *start.parents):
         file = folder / "pyproject.toml"
-        if not file.is_file():
+        # Not Path.is_file, which raises for folders that cannot be entered or be named.
+        if not os.path.isfile(file):  # noqa: PTH113
             continue
         import tomllib
 
+        text = file.read_text("utf-8", "replace")
         try:
             document = tomllib.loads(file.read_text("utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            if "[tool.coopery" not in file.read_text("utf-8", "replace"):
+            # Others read this file too, and refuse it; it matters here if it speaks of coopery.
+            if "coopery" not in text:
                 return None, {}
+            found = re.search(r"at line (\d+)", str(error))
+            line = int(found[1]) if found else text.rstrip().count("\n") + 1
+            place = Place(file=str(file), line=line)
+            hint = "mend the file: it may hold options for coopery under [tool.coopery]"
             raise RecipeError(
-                Problem(slug="invalid-toml", message=str(error), place=Place(file=str(file)))
+                Problem(slug="invalid-toml", message=str(error), place=place, hint=hint)
             ) from None
         table = document.get("tool", {}).get("coopery")
         if isinstance(table, dict):

@@ -149,7 +149,11 @@ class Plugins(Registry):
         lock: Lock | None = self._first("resolve", **arguments, settings=settings, tell=tell)[1]
         if lock is None:
             raise RecipeError(
-                Problem(slug="no-resolver", message="no plugin resolves the images' requirements")
+                Problem(
+                    slug="no-resolver",
+                    message="no plugin resolves the images' requirements",
+                    hint=_missing("lock"),
+                )
             )
         return lock
 
@@ -197,7 +201,9 @@ class Plugins(Registry):
         """The store. Raises MachineError (`no-store`)."""
         store: Store | None = self._first("open_store", home=home, settings=settings)[1]
         if store is None:
-            raise MachineError(Problem(slug="no-store", message="no plugin keeps results"))
+            raise MachineError(
+                Problem(slug="no-store", message="no plugin keeps results", hint=_missing("store"))
+            )
         return store
 
     def schedule(self, execution: Execution) -> None:
@@ -215,7 +221,11 @@ class Plugins(Registry):
                 continue
             guard.end()
             return
-        raise MachineError(Problem(slug="no-scheduler", message="no plugin schedules steps"))
+        raise MachineError(
+            Problem(
+                slug="no-scheduler", message="no plugin schedules steps", hint=_missing("scheduler")
+            )
+        )
 
     def authorize(self, step: Step) -> list[Problem]:
         """Why a step may not run here; empty when it may."""
@@ -286,6 +296,10 @@ def _within(name: str, told: str, function: Callable[[A], R], argument: A) -> R:
         if known is error:
             raise
         raise known from error
+
+
+def _missing(name: str) -> str:
+    return f"the plugin {name!r} does: drop `--without {name}`, or install coopery anew"
 
 
 def _some(name: str) -> tuple[str, ...]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from coopery import model, shapes
+from coopery import lengths, model, shapes
 from coopery.errors import CooperyError, KeyPath, Place, Problem, RecipeError, nearest, problem
 from coopery.shapes import MISSING, Field
 
@@ -59,10 +60,14 @@ def find(start: Path, given: str | None, names: Sequence[str]) -> Path:
     """
     if given is not None:
         file = (start / given).absolute()
-        if file.is_dir():
+        if long := lengths.too_long(file):
+            raise RecipeError(replace(long, message=f"-f: {long.message}"))
+        if os.path.isdir(file):  # noqa: PTH112 - as below
             return find_in(file, names) or _none(str(file), names)
-        if not file.is_file():
-            raise RecipeError(Problem(slug="no-recipe", message=f"there is no file {given}"))
+        if not os.path.isfile(file):  # noqa: PTH113 - Path.is_file raises where it may not look
+            near = nearest(file.name, _names_in(file.parent))
+            missing = f"there is no file {given}"
+            raise RecipeError(Problem(slug="no-recipe", message=missing, hint=near))
         return file
     for folder in (start, *start.parents):
         found = find_in(folder, names)
@@ -73,7 +78,7 @@ def find(start: Path, given: str | None, names: Sequence[str]) -> Path:
 
 def find_in(folder: Path, names: Sequence[str]) -> Path | None:
     """The one recipe in this folder, if there is any."""
-    found = [folder / name for name in names if (folder / name).is_file()]
+    found = [folder / name for name in names if os.path.isfile(folder / name)]  # noqa: PTH113
     if len(found) > 1:
         both = " and ".join(file.name for file in found)
         raise RecipeError(
@@ -84,6 +89,13 @@ def find_in(folder: Path, names: Sequence[str]) -> Path | None:
             )
         )
     return found[0] if found else None
+
+
+def _names_in(folder: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))  # noqa: PTH208
+    except OSError:
+        return []  # there is nothing to offer
 
 
 def _none(start: str, names: Sequence[str]) -> typing.NoReturn:
@@ -101,6 +113,7 @@ def read(file: Path, plugins: Plugins, overrides: Sequence[str] = ()) -> model.R
 
     Raises RecipeError with all that is wrong in its values at once, each with file and line.
     """
+    _check_readable(file)
     document = plugins.load_recipe(file)
     problems = list(document.problems)
     facets = plugins.declare_facets()
@@ -112,12 +125,11 @@ def read(file: Path, plugins: Plugins, overrides: Sequence[str] = ()) -> model.R
             problems.append(
                 problem("unknown-key", f"unknown key {key!r}", key=(key,), hint=nearest(key, known))
             )
-    defaults = shapes.convert(data.get("defaults", {}), model.Defaults, ("defaults",), problems)
+    defaults = _defaults(data.get("defaults", {}), problems)
     images = _nouns(tables["image"], "image", model.Image, facets, problems)
     tasks = _nouns(tables["task"], "task", model.Task, facets, problems)
     own = _facets("recipe", data, facets, (), problems)
     problems += _unique_ids(tables)
-    defaults = model.Defaults() if defaults is MISSING else defaults
     recipe = model.Recipe(
         file=file,
         root=file.parent,
@@ -138,6 +150,21 @@ def read(file: Path, plugins: Plugins, overrides: Sequence[str] = ()) -> model.R
     return recipe
 
 
+def _check_readable(file: Path) -> None:
+    try:
+        file.open("rb").close()
+    except OSError as error:
+        message = f"the recipe cannot be read: {error.strerror}"
+        raise RecipeError(
+            Problem(
+                slug="unreadable",
+                message=message,
+                place=Place(file=str(file)),
+                hint="check its permissions and those of its folder",
+            )
+        ) from None
+
+
 def located(found: Problem, locate: Callable[[KeyPath], Place]) -> Problem:
     """The problem with file and line added, where only its key is known."""
     if found.place.file is not None or not found.place.key:
@@ -146,6 +173,15 @@ def located(found: Problem, locate: Callable[[KeyPath], Place]) -> Problem:
         return found
     place = locate(found.place.key)
     return replace(found, place=replace(place, key=found.place.key))
+
+
+def _defaults(table: Any, problems: list[Problem]) -> model.Defaults:
+    """`[defaults]`, less what is wrong in it, so that the rest is checked in the same go."""
+    if not isinstance(table, Mapping):
+        problems.append(problem("wrong-type", "expected a table", key=("defaults",)))
+        return model.Defaults()
+    known = shapes.fields_of(model.Defaults)
+    return model.Defaults(**shapes.convert_table(table, known, ("defaults",), problems))
 
 
 def _nouns(
@@ -247,17 +283,17 @@ def override(
     for text in settings:
         target, equals, raw = text.partition("=")
         name, dot, parameter = target.partition(".")
-        where = f"--set {text}"
+        where = f"--set {lengths.shorten(text, 80)}"
         if not (equals and dot):
             hint = "write --set TASK.PARAM=VALUE"
-            problems.append(problem("bad-set", f"{where}: not understood", file=where, hint=hint))
+            problems.append(problem("bad-set", "not understood", file=where, hint=hint))
             continue
         task = tasks.get(name)
         if task is None:
             problems.append(
                 problem(
                     "unknown-task",
-                    f"{where}: no task {name!r}",
+                    f"there is no task {name!r}",
                     file=where,
                     hint=nearest(name, tasks),
                 )
@@ -266,14 +302,14 @@ def override(
             hint = nearest(parameter, task.params) or f"{name} has no params"
             problems.append(
                 problem(
-                    "unknown-param", f"{where}: no parameter {parameter!r}", file=where, hint=hint
+                    "unknown-param", f"there is no parameter {parameter!r}", file=where, hint=hint
                 )
             )
         else:
             try:
                 value = _typed(raw)
             except ValueError as error:
-                problems.append(problem("wrong-value", f"{where}: {error}", file=where))
+                problems.append(problem("wrong-value", str(error), file=where))
                 continue
             tasks[name] = replace(task, params={**task.params, parameter: value})
     return replace(recipe, tasks=tasks)

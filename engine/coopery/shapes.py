@@ -56,6 +56,8 @@ class Text:
     pattern: str
     what: str
     number: bool = False
+    mend: str | None = None
+    """How to write it, as a hint."""
 
 
 class Callables:
@@ -257,15 +259,15 @@ def _read_text(mark: Text, raw: Any, key: KeyPath, problems: list[Problem]) -> A
         problems.append(problem("wrong-value", f"{raw}: expected more than zero", key=key))
         return MISSING
     if not isinstance(raw, str):
-        problems.append(
-            problem("wrong-type", f"expected {mark.what}, found {_type_name(raw)}", key=key)
-        )
+        message = f"expected {mark.what}, found {_type_name(raw)}"
+        problems.append(problem("wrong-type", message, key=key, hint=mark.mend))
         return MISSING
     try:
         return mark.parse(raw)
     except ValueError as error:
         shown = raw if len(raw) <= 60 else raw[:57] + "…"
-        problems.append(problem("wrong-value", f"{shown!r} is not {mark.what}: {error}", key=key))
+        message = f"{shown!r} is not {mark.what}: {error}"
+        problems.append(problem("wrong-value", message, key=key, hint=mark.mend))
         return MISSING
 
 

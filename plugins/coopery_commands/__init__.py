@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -95,7 +96,8 @@ def _undeclared(
     path = PurePosixPath(item)
     if "{" in item or path.is_absolute() or item.startswith("-") or not path.suffix:
         return
-    if ".." in path.parts or not (recipe.root / path).is_file():
+    # Not Path.is_file, which raises for a script that is too long for a name.
+    if ".." in path.parts or not os.path.isfile(recipe.root / path):  # noqa: PTH113
         return
     image = recipe.images.get(task.image or "")
     for facet in image.facets if image else ():

@@ -90,6 +90,7 @@ def add_commands() -> Sequence[Command]:
             run=_run("starting"),
             configure=_init,
             recipe=False,
+            home=False,
         ),
         Command(
             name="plugins",
@@ -97,6 +98,7 @@ def add_commands() -> Sequence[Command]:
             run=_run("listing", "run_plugins"),
             json=True,
             recipe=False,
+            home=False,
         ),
         Command(
             name="schema",
@@ -105,6 +107,7 @@ def add_commands() -> Sequence[Command]:
             configure=_schema,
             json=True,
             recipe=False,
+            home=False,
         ),
     ]
 

@@ -14,6 +14,7 @@ from coopery import expanding
 from coopery.commands import Context
 from coopery.errors import MachineError, Problem, RecipeError, nearest
 from coopery.expanding import Node
+from coopery.lengths import too_long
 from coopery.opening import Opened, Request, open_recipe
 from coopery.options import LockPolicy
 from coopery.session import make_plan, open_store
@@ -108,6 +109,8 @@ def _nodes(opened: Opened, task: str, output: str) -> Sequence[Node]:
 def _target(given: str | None, base: str, *, overwrite: bool) -> Path:
     """Where the copy goes. Raises RecipeError (`path-exists`)."""
     target = Path(os.path.normpath(Path.cwd() / (given or ".")))
+    if long := too_long(target):
+        raise RecipeError(long)
     if target.is_dir() or (given or "").endswith("/"):
         target = target / base
     if os.path.lexists(target) and not overwrite:
@@ -178,7 +181,7 @@ def _place(store: Store, found: Sequence[Found], target: Path) -> None:
     """Copy beside the target, then rename: it is there whole, or not at all."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+        beside = target.with_name(f".coopery-{secrets.token_hex(4)}")
         try:
             for item in found:
                 copy = beside / item.inside if item.inside else beside

@@ -33,10 +33,13 @@ def check(recipe: Recipe, runtime: str) -> Iterable[Problem]:
         yield from _check_shm(task)
         for name, output in task.outputs.items():
             folder = Path(output.mount or "/").parent
-            if output.mount and (folder == Path("/") or folder.exists()):
+            # Not Path.exists, which raises for what is too long for a path.
+            if output.mount and os.path.exists(folder):  # noqa: PTH110
                 # The folder is mounted, so that the task can make the output itself.
-                message = f"the mount {output.mount!r} would hide {folder} from the task"
-                hint = "choose a folder that this machine does not have"
+                message = f"the mount {output.mount!r} would hide all else in {folder}"
+                if folder == Path("/"):
+                    message = f"the mount {output.mount!r} lies in / itself, which cannot be hidden"
+                hint = "choose a folder that this machine does not have, such as /out"
                 key = ("task", task.name, "outputs", name)
                 yield problem("bad-mount", message, key=key, hint=hint)
     yield from _check_mounts(recipe)

@@ -176,6 +176,10 @@ def _run_lock(context: Context) -> int:
     from coopery.session import lock_recipe
 
     policy = LockPolicy.MEND
+    if context.settings.from_environment("locked") and not context.arguments.check:
+        message = "COOPERY_LOCKED forbids to renew the lock"
+        hint = "unset it, or see with `coopery lock --check` whether the lock holds"
+        raise RecipeError(Problem(slug="lock-outdated", message=message, hint=hint))
     if context.arguments.upgrade:
         policy = LockPolicy.UPGRADE
     elif context.arguments.check:

@@ -74,7 +74,8 @@ def _unsolvable(story: str, dependencies: DependencySet) -> RecipeError:
     alone = len(involved) == 1 and not involved[0].constraint
     what = "this cannot be had" if alone else "these requirements contradict each other"
     message = f"image {dependencies.image!r}: {what}:\n{text}{asking}"
-    return RecipeError(Problem(slug="dependency-conflict", message=message, place=place))
+    hint = "ask for a version that there is" if alone else "loosen or drop one of them"
+    return RecipeError(Problem(slug="dependency-conflict", message=message, place=place, hint=hint))
 
 
 def _or(item: Requirement | None, place: Place) -> Place:

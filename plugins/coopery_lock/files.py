@@ -11,6 +11,7 @@ from pathlib import Path
 
 from coopery.dependencies import Contribution, IndexOptions, Requirement
 from coopery.errors import Place, Problem, nearest
+from coopery.lengths import misfit
 from coopery_lock.lines import Refusals, check_credentials, check_hash, read_requirement
 
 _OPTIONS = {
@@ -84,6 +85,9 @@ def read_file(
         refuse("unsupported-option", f"{given!r}: a requirements file from a URL", hint)
         return
     file = Path(os.path.normpath(base / given))
+    if long := misfit(file):
+        refuse("name-too-long", long, "shorten it")
+        return
     if file in above:
         chain = " -> ".join(reading.show(f) for f in (*above[above.index(file) :], file))
         refuse("requirements-cycle", f"requirements files name each other: {chain}", None)
@@ -262,6 +266,9 @@ def _find_links(value: str, file: Path, spot: Refusals) -> str | None:
     if re.match(r"(?:https?|file)://", value):
         return value if check_credentials(value, spot) else None
     folder = Path(os.path.normpath(file.parent / Path(_expand(value, spot)).expanduser()))
+    if long := misfit(folder):
+        spot("name-too-long", f"--find-links: {long}", "shorten it")
+        return None
     if not folder.exists():
         hint = nearest(folder.name, (f.name for f in folder.parent.glob("*")))
         spot("missing-file", f"--find-links: there is no {value!r} (looked for {folder})", hint)

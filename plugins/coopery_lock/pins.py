@@ -44,7 +44,10 @@ def packages_of(
             if not package.hashes:
                 message = f"no file of {name} {package.version} has a hash that is given for it"
                 place = given[name][0].place
-                problems.append(Problem(slug="hash-mismatch", message=message, place=place))
+                hint = "take the hashes of this version from its index, or drop them"
+                problems.append(
+                    Problem(slug="hash-mismatch", message=message, place=place, hint=hint)
+                )
         elif not files:
             problems.append(_no_hashes(package, dependencies))
         found.append(package)

@@ -11,6 +11,7 @@ from pathlib import Path
 from coopery.dependencies import Layer, Stage
 from coopery.errors import KeyPath, Problem, RecipeError, problem
 from coopery.files import LinkOutside, beneath, made_here, project_files
+from coopery.lengths import too_long
 from coopery.model import Image, Recipe
 from coopery.recipes import located
 from coopery.steps import FileSet, FileSource, Need
@@ -80,6 +81,12 @@ def _sources(image: Image) -> Iterator[tuple[Source, KeyPath]]:
 
 def _check(recipe: Recipe, source: Source, key: KeyPath) -> Iterator[Problem]:
     """What is wrong with one source, without looking at its files."""
+    long = too_long(recipe.root.absolute() / source.path, key) or too_long(
+        source.place, (*key, "to")
+    )
+    if long:
+        yield long
+        return
     try:
         path = beneath(recipe.root.absolute(), source.path)
     except ValueError as error:

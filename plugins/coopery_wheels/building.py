@@ -71,6 +71,15 @@ def prepare_metadata(tree: Path, bench: Bench) -> str:
     return (folder / "METADATA").read_text("utf-8", "replace")
 
 
+def check_backend(tree: Path, bench: Bench) -> None:
+    """Install the backend of the project in `tree`, and ask it what it needs.
+
+    Raises as `build_wheel` does.
+    """
+    with _told(bench):
+        _backend(tree, bench)
+
+
 def tail(log: Path) -> str:
     """The last lines of a log."""
     if not log.exists():
@@ -91,7 +100,12 @@ def _told(bench: Bench) -> Iterator[None]:
         message = f"the build backend failed: {reason[0] if reason else type(error).__name__}"
         shown = tail(bench.log)
         raise StepError(
-            problem("build-failed", f"{message}\n{shown}" if shown else message)
+            problem(
+                "build-failed",
+                f"{message}\n{shown}" if shown else message,
+                hint="mend what the backend complains of, in the project's pyproject.toml or "
+                "setup.py; `python -m build --wheel` in its folder does the same",
+            )
         ) from error
 
 
@@ -266,4 +280,5 @@ def _install(bench: Bench, python: str, folder: Path, requires: Sequence[str]) -
     except subprocess.CalledProcessError:
         wanted = redact(", ".join(requires))
         message = f"the build requirements ({wanted}) cannot be installed\n{tail(bench.log)}"
-        raise StepError(problem("build-requires", message)) from None
+        hint = "check `requires` of [build-system], and the indexes of pip or uv"
+        raise StepError(problem("build-requires", message, hint=hint)) from None

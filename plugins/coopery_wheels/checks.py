@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Iterator
 
-from coopery.errors import KeyPath, Problem, RecipeError, nearest, problem
+from coopery.errors import KeyPath, Place, Problem, RecipeError, nearest, problem
+from coopery.lengths import too_long
 from coopery.model import Image, Project, Recipe
 from coopery_wheels.metadata import Tree, fits, read_static, read_tree, unknown_extras
 from coopery_wheels.nouns import Projects, Wheels
@@ -60,6 +62,9 @@ def _check_project(
         near = nearest(str(project.mode), ("editable", "release"))
         message = f"{project.mode!r} is not one of editable, release"
         yield problem("unknown-value", message, key=(*key, "mode"), hint=near)
+    if long := too_long(root, key):
+        yield long
+        return None
     if not root.exists():
         yield missing(project.path, root, key)
         return None
@@ -83,6 +88,7 @@ def _check_project(
 
 
 def _check_static(image: Image, project: Project, tree: Tree, key: KeyPath) -> Iterator[Problem]:
+    yield from _check_version(tree)
     found = read_static(tree, project.extras)
     if found is None:
         return
@@ -94,10 +100,36 @@ def _check_static(image: Image, project: Project, tree: Tree, key: KeyPath) -> I
         yield unfit(found.name, found.requires_python, image, python, key)
 
 
+def _check_version(tree: Tree) -> Iterator[Problem]:
+    """A static version is one (PEP 440), or neither backend nor resolver takes the project."""
+    given = tree.version
+    if given is None or re.fullmatch(r"\d+(\.\d+)*", given):
+        return
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        Version(given)
+    except InvalidVersion:
+        place = Place(file=str(tree.file), line=tree.number(given), key=("project", "version"))
+        message = f"{given!r} is not a version"
+        hint = "write numbers with dots, such as 1.2.0 or 1.2.0rc1"
+        yield Problem(slug="wrong-value", message=message, place=place, hint=hint)
+
+
 def unfit(name: str, wanted: str, image: Image, python: str, key: KeyPath) -> Problem:
     """A distribution does not run on the image's Python."""
     message = f"{name} requires Python {wanted}, image {image.name!r} has {python}"
     return problem("requires-python", message, key=key, hint="change the image's `python`")
+
+
+_MENDS = {
+    "wheel-name": "a wheel is called NAME-VERSION-PYTHON-ABI-PLATFORM.whl, as its index has it",
+    "wheel-damaged": "fetch or build it again",
+    "wheel-record": "fetch or build it again",
+    "wheel-mismatch": "fetch or build it again, and keep the name that it then has",
+    "wheel-tags": "take the wheel that fits, or change the image's `python`",
+    "unsafe-wheel": "do not use it: take one from where you trust it",
+}
 
 
 def _check_wheel(
@@ -106,16 +138,22 @@ def _check_wheel(
     from coopery_wheels.archives import faults, name_and_version
 
     path = resolved(recipe, given)
+    if long := too_long(path, key):
+        yield long
+        return None
     if not path.exists():
         yield missing(given, path, key)
         return None
     if path.suffix != ".whl" or not path.is_file():
-        hint = "a source tree belongs in `projects`" if path.is_dir() else None
+        hint = _MENDS["wheel-name"]
+        if path.is_dir() or path.name.endswith((".tar.gz", ".zip")):
+            hint = "a source tree belongs in `projects`"
         yield problem("wheel-name", f"{given} is not a wheel file", key=key, hint=hint)
         return None
     found = list(faults(path, python_of(image)))
     for fault in found:
-        yield problem(fault.slug, f"{given}: {fault.message}", key=key, hint=fault.hint)
+        mend = fault.hint or _MENDS.get(fault.slug)
+        yield problem(fault.slug, f"{given}: {fault.message}", key=key, hint=mend)
     if any(fault.slug == "wheel-name" for fault in found):
         return None
     return name_and_version(path.name)[0]

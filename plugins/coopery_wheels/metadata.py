@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import os
 import re
-import tempfile
-import threading
-import time
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coopery.digests import digest
-from coopery.errors import Place, Problem, RecipeError, StepError, nearest
+from coopery.errors import Place, Problem, RecipeError, nearest
 
 if TYPE_CHECKING:
     from coopery_wheels.work import Origin
@@ -30,8 +23,6 @@ _VERSIONING = {
     "setuptools-vcs", "vcs-versioning", "pbr", "miniver",
 }  # fmt: skip
 _REQUIRING = frozenset({"dependencies", "optional-dependencies"})
-_RACY = 100_000_000
-"""Nanoseconds within which two changes of a file may leave the same times."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,98 +254,18 @@ def read_dynamic(
 
     `origin` tells where its build requirements come from; by default, from the user's indexes.
 
-    Raises RecipeError (`metadata-failed`) and MachineError (`python-missing`).
+    Raises what `preparing.prepared` does.
     """
     from dataclasses import replace
 
-    found = parse_metadata(_prepared(tree, files, python, home, origin), extras)
+    from coopery_wheels.preparing import prepared
+
+    found = parse_metadata(prepared(tree, files, python, home, origin), extras)
     number = tree.number(str(tree.project["name"])) if tree.name else None
     if tree.name is not None and _plain(tree) and not _REQUIRING & tree.dynamic:
         # Only the version is the backend's: requirements keep their lines.
         found = replace(found, requires=tuple(_static_requires(tree, extras)))
     return replace(found, number=number)
-
-
-def _prepared(
-    tree: Tree, files: tuple[str, ...], python: str, home: Path, origin: Origin | None
-) -> str:
-    from coopery_wheels import trees
-
-    shelf = home / "metadata"
-    state = trees.vcs_state(tree.root) if tree.versioned else None
-    note = shelf / f"{digest([str(tree.root), python])}.seen"
-    stamp, latest = trees.stat_digest(tree.root, files)
-    stamp = digest([stamp, state, python])
-    seen = note.read_text().split() if note.exists() else []
-    if seen and seen[0] == stamp:
-        name = seen[1]
-    else:
-        began = time.time_ns()
-        name = digest([trees.content_digest(tree.root, files), state, python, 1])
-        shelf.mkdir(parents=True, exist_ok=True)
-        if latest < began - _RACY:
-            _write(note, f"{stamp} {name}")
-    kept = shelf / f"{name}.metadata"
-    try:
-        return kept.read_text("utf-8", "replace")
-    except FileNotFoundError:
-        text = _prepare(tree, files, python, home, origin)
-        _write(kept, text)
-        return text
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    Path(file.name).replace(path)
-
-
-def _prepare(
-    tree: Tree, files: tuple[str, ...], python: str, home: Path, origin: Origin | None
-) -> str:
-    from coopery_wheels import building, trees, work
-
-    with _scratch(home) as scratch:
-        base = scratch / "tree"
-        place = trees.place_in(tree.root, base) if tree.versioned else base
-        try:
-            trees.copy_files(tree.root, files, place)
-            if tree.versioned and trees.vcs_state(tree.root):
-                trees.add_repository(tree.root, base)
-            bench = building.Bench(
-                python=python,
-                home=home,
-                log=scratch / "log",
-                scratch=scratch,
-                cancelled=threading.Event(),
-                origin=origin or work.Origin(),
-            )
-            return building.prepare_metadata(place, bench)
-        except StepError as error:
-            told = error.problems[0]
-            raise RecipeError(
-                Problem(
-                    slug="metadata-failed",
-                    message=f"the metadata of {tree.root} cannot be prepared: {told.message}",
-                    place=Place(file=str(tree.file)),
-                )
-            ) from error
-
-
-@contextlib.contextmanager
-def _scratch(home: Path) -> Iterator[Path]:
-    """A folder that is locked while it is in use: what a dead process left can be told by that."""
-    home.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="metadata-", dir=home) as name:
-        descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield Path(name)
-        finally:
-            os.close(descriptor)
 
 
 def unknown_extras(metadata: Metadata, extras: Sequence[str]) -> Iterator[tuple[str, str | None]]:

@@ -26,6 +26,7 @@ from coopery.steps import FileSet, FileSource, Need, Step, StepSource
 from coopery_wheels import metadata
 from coopery_wheels.metadata import Metadata, Tree
 from coopery_wheels.nouns import Projects, Wheels
+from coopery_wheels.preparing import probe
 from coopery_wheels.work import Origin, WheelBuild, WheelFile
 
 # Where setuptools keeps what it built before, deleted modules included.
@@ -74,7 +75,7 @@ def contribution(
     problems: list[Problem] = []
     options = [part.index for part in before if part.index != IndexOptions()]
     index = options[-1] if options else IndexOptions()
-    found = list(_locals(recipe, image, home, index))
+    found = list(_locals(recipe, image, home, index, problems))
     python = python_of(image) or own_python()
     for local in found:
         wanted = local.metadata.requires_python
@@ -129,12 +130,26 @@ def layers(recipe: Recipe, image: Image, lock: Lock, home: Path) -> Iterator[Lay
         yield Layer(name="wheels", stage=Stage.WHEELS, wheels=needs, steps=steps)
 
 
-def _locals(recipe: Recipe, image: Image, home: Path, index: IndexOptions) -> Iterator[_Local]:
+def _locals(
+    recipe: Recipe,
+    image: Image,
+    home: Path,
+    index: IndexOptions,
+    problems: list[Problem] | None = None,
+) -> Iterator[_Local]:
+    """An image's projects and wheel files; those that cannot be had go into `problems`, if given,
+    so that the others are looked at too.
+    """
     projects = image.facet(Projects)
     for number, project in enumerate(projects.items if projects else ()):
         key: KeyPath = ("image", image.name, "projects", number)
         origin = Origin(index=index, recipe=recipe.root)
-        yield _project(recipe, image, project, home, key, origin)
+        try:
+            yield _project(recipe, image, project, home, key, origin, problems is not None)
+        except RecipeError as error:
+            if problems is None:
+                raise
+            problems += error.problems
     wheels = image.facet(Wheels)
     for number, given in enumerate(wheels.items if wheels else ()):
         from coopery_wheels.archives import read_metadata
@@ -146,7 +161,13 @@ def _locals(recipe: Recipe, image: Image, home: Path, index: IndexOptions) -> It
 
 
 def _project(
-    recipe: Recipe, image: Image, project: Project, home: Path, key: KeyPath, origin: Origin
+    recipe: Recipe,
+    image: Image,
+    project: Project,
+    home: Path,
+    key: KeyPath,
+    origin: Origin,
+    before_lock: bool,
 ) -> _Local:
     root = resolved(recipe, project.path)
     python = python_of(image) or own_python()
@@ -160,12 +181,19 @@ def _project(
         hint = "a wheel is built from a copy of the project: ignore the link, or make it relative"
         found = problem("link-outside", str(error), key=key, hint=hint)
         raise RecipeError(located(found, recipe.locate)) from None
+    try:
+        described = metadata.read_static(tree, project.extras)
+        if described is None:
+            described = metadata.read_dynamic(tree, files, python, project.extras, home, origin)
+        elif before_lock:
+            probe(tree, files, python, home, origin)
+    except RecipeError as error:
+        raise error.located(recipe.locate(key)) from error
     return _Local(
         key=key,
         shown=project.path,
         path=root,
-        metadata=metadata.read_static(tree, project.extras)
-        or metadata.read_dynamic(tree, files, python, project.extras, home, origin),
+        metadata=described,
         file=tree.file,
         extras=project.extras,
         tree=tree,
@@ -212,7 +240,18 @@ def _step(recipe: Recipe, image: Image, lock: Lock, local: _Local) -> Step:
         work=work,
         needs=(Need(role="project", source=source),),
         outputs=("wheel",),
+        key_path=_first_key(recipe, local),
     )
+
+
+def _first_key(recipe: Recipe, local: _Local) -> KeyPath:
+    """Where a recipe first names this project: images that have it share one step."""
+    for name, image in recipe.images.items():
+        projects = image.facet(Projects)
+        for number, project in enumerate(projects.items if projects else ()):
+            if resolved(recipe, project.path) == local.path:
+                return ("image", name, "projects", number)
+    return local.key
 
 
 def _index(recipe: Recipe, lock: Lock, local: _Local) -> IndexOptions:

@@ -110,7 +110,7 @@ def test_preparing_metadata_uses_the_images_indexes(bench: Bench) -> None:
     recipe = bench.recipe("lib")
     with pytest.raises(RecipeError) as caught:
         collect(bench, recipe)
-    assert caught.value.problems[0].slug == "metadata-failed"
+    assert caught.value.problems[0].slug == "build-requires"
     index = IndexOptions(find_links=(str(shelf),), no_index=True)
     (local,) = collect(bench, recipe, (Contribution(index=index), Contribution()))
     assert (local.name, local.version) == ("made", "7")

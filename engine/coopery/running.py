@@ -21,11 +21,12 @@ from coopery.errors import (
     problem,
 )
 from coopery.forecasting import forecast
-from coopery.keys import Identities, Vanished, explain, parts_of
+from coopery.keys import Identities, Vanished, parts_of
 from coopery.memory import Memory
 from coopery.performing import Performer, in_place, os_error, retryable, trace
 from coopery.planning import Plan
 from coopery.quantities import show_seconds
+from coopery.reasons import explain
 from coopery.recipes import located
 from coopery.steps import (
     Claim,

@@ -14,7 +14,6 @@ _TEXT: Schema = {"type": "string"}
 _TEXTS: Schema = {"type": "array", "items": _TEXT}
 _TIME: Schema = {"type": "string", "format": "date-time"}
 _MAYBE_TEXT: Schema = {"type": ["string", "null"]}
-_MAYBE_NUMBER: Schema = {"type": ["number", "null"]}
 _ENDED = ("ended", "interrupted")
 
 
@@ -63,7 +62,22 @@ def _run() -> dict[str, Schema]:
         "ended": _said("in UTC", _TIME),
         "source": _said("the project's commit, and whether files differ from it", _maybe(commit)),
         "steps": _said("in the order of the plan", {"type": "array", "items": _step()}),
+        "supplied": _said(
+            "what was taken as it is of tasks that were not selected",
+            {"type": "array", "items": _supplied()},
+        ),
     }
+
+
+def _supplied() -> Schema:
+    return _object(
+        {
+            "step": _TEXT,
+            "key": _TEXT,
+            "made_by": _said("the run that made the result", _TEXT),
+            "stale": _said("a run of the task would now make another", {"type": "boolean"}),
+        }
+    )
 
 
 def _step() -> Schema:
@@ -99,8 +113,8 @@ def _step() -> Schema:
         "params": _said("of a task", _mapping()),
         "coords": _said("of a task: its place in the matrix", _mapping()),
         "resources": _said(
-            "what a task asks for: cpu in cores, memory and shm in bytes",
-            _object(dict.fromkeys(("cpu", "memory", "gpu", "shm"), _MAYBE_NUMBER)),
+            "what a task asks for, by name: cpu in cores, memory and shm in bytes",
+            _mapping({"type": "number"}),
         ),
     }
     return _object({**always, **of_a_task}, optional=tuple(of_a_task))

@@ -25,6 +25,11 @@ AT_A_TIME = 4
 
 Tell = Callable[[str], None]
 
+_TELLING = dict.fromkeys(LockPolicy, ("lock", "locked")) | {
+    LockPolicy.PREVIEW: ("resolve", "resolved")
+}
+"""What a resolution is told as: nothing is locked where nothing is written."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Wanted:
@@ -140,7 +145,7 @@ def _resolve(
         try:
             futures = {}
             for item in missing:
-                tell(f"lock     {item.shown}")
+                tell(f"{_TELLING[policy][0]:<8} {item.shown}")
                 preferred = () if policy is LockPolicy.UPGRADE else _preferred(item, old)
                 futures[pool.submit(_solve, item, preferred, root, limit, processes)] = item
             for future in as_completed(futures):
@@ -155,7 +160,7 @@ def _resolve(
                     for warning in warnings:
                         tell(f"warning: image {item.images[0]!r}: {warning}")
                     took = f" in {time.monotonic() - began:.1f} s"
-                    tell(_story(item, old, fresh[item], took))
+                    tell(_story(item, old, fresh[item], took, _TELLING[policy][1]))
         finally:
             processes.stop()
             pool.shutdown(cancel_futures=True)
@@ -286,7 +291,9 @@ def _difference(item: _Wanted, former: Entry) -> str:
     return f"others depend on a version that changed: it was resolved for {', '.join(former.held)}"
 
 
-def _story(item: _Wanted, old: Sequence[Entry], entry: Entry, took: str = "") -> str:
+def _story(
+    item: _Wanted, old: Sequence[Entry], entry: Entry, took: str = "", done: str = "locked"
+) -> str:
     """What a resolution changed, in a line."""
     former = {p.name: p.version for p in _preferred(item, old)}
     now = {p.name: p.version for p in entry.packages}
@@ -297,7 +304,7 @@ def _story(item: _Wanted, old: Sequence[Entry], entry: Entry, took: str = "") ->
         if former.get(name) != now.get(name)
     ]  # fmt: skip
     shown = ", ".join(moved[:8]) + (f" and {len(moved) - 8} more" if len(moved) > 8 else "")
-    counted = f"locked   {', '.join(item.images)}: {_count(len(now), 'package')}{took}"
+    counted = f"{done:<8} {', '.join(item.images)}: {_count(len(now), 'package')}{took}"
     return counted + (f" ({shown})" if shown else "")
 
 

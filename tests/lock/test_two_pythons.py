@@ -84,15 +84,25 @@ def test_a_lock_that_must_not_change_says_how_to_have_one_python(bench: Any) -> 
     assert found.hint is not None and 'python = "3.11"' in found.hint
 
 
+def test_nothing_is_said_to_be_locked_where_nothing_is_written(bench: Any) -> None:
+    bench.image("alpha")
+    bench.lock(LockPolicy.PREVIEW)
+    assert [line.split()[0] for line in bench.told] == ["resolve", "resolved"]
+    bench.lock()
+    assert [line.split()[0] for line in bench.told] == ["lock", "locked"]
+
+
 @pytest.fixture
 def other_python() -> str:
     """An interpreter of another version, that could run coopery."""
     home = Path(pwd.getpwuid(os.getuid()).pw_dir)  # HOME is another in these tests
     pyenv = Path(os.environ.get("PYENV_ROOT", home / ".pyenv"))
-    found = [*pyenv.glob(f"versions/{OTHER}.*/bin/python"), shutil.which(f"python{OTHER}")]
-    for python in filter(None, found):
+    found = [str(path) for path in pyenv.glob(f"versions/{OTHER}.*/bin/python")]
+    for python in (*found, shutil.which(f"python{OTHER}")):
+        if python is None:
+            continue
         if subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode == 0:
-            return str(python)
+            return python
     pytest.skip(f"no Python {OTHER} is on this machine")
 
 

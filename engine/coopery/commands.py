@@ -32,6 +32,11 @@ class Context:
             print(text)
 
     @staticmethod
+    def print(text: str) -> None:
+        """Print an answer that has one form only, such as a document, on stdout."""
+        print(text)
+
+    @staticmethod
     def tell(text: str) -> None:
         """Print a part of the story on stderr."""
         print(text, file=sys.stderr)

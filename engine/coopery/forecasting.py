@@ -6,9 +6,10 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from coopery.errors import CooperyError, RecipeError
-from coopery.keys import Identities, Vanished, explain
+from coopery.keys import Identities, Vanished
 from coopery.memory import Memory
 from coopery.planning import Plan
+from coopery.reasons import explain
 from coopery.steps import Identity, Step, Store
 from coopery.supplying import Supplied, Supply, not_made
 

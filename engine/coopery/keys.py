@@ -1,10 +1,10 @@
-"""Keys: of all that goes into a step, and the parts of one, so that a difference has a name."""
+"""Keys: of all that goes into a step, and the parts of one, which `reasons` compares."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,17 @@ from coopery.steps import (
     Identity,
     Need,
     Part,
-    Record,
     Source,
     Step,
     StepSource,
     Store,
 )
+
+LISTING = "listing of "
+"""What the name of a part begins with that says what another part, a gathered need, is made of."""
+
+LISTED = 64
+"""As many outputs of a gathered need are listed: thousands would swell every reader's record."""
 
 FORMAT = 1
 """Raised when keys are made differently, so that no old result is taken for a new one."""
@@ -108,8 +113,9 @@ def parts_of(step: Step, identities: Identities) -> tuple[Part, ...]:
                 item.attribute, item.attribute
             )
             secret = item.attribute == "pass_env"
+            show = _told_apart if item.attribute == "params" else _shown
             found += [
-                Part(name=f"{label} {name}", value=digest(v) if secret else _shown(v))
+                Part(name=f"{label} {name}", value=digest(v) if secret else show(v))
                 for name, v in value.items()
             ]
         elif isinstance(value, tuple) and value and all(_labelled(v) for v in value):
@@ -117,7 +123,7 @@ def parts_of(step: Step, identities: Identities) -> tuple[Part, ...]:
         else:
             found.append(Part(name=item.attribute, value=_shown(value)))
     for need in step.needs:
-        found.append(_part_of_need(need, identities))
+        found += _parts_of_need(need, identities)
     found.append(Part(name="outputs", value=_shown(list(step.outputs))))
     return tuple(found)
 
@@ -132,67 +138,33 @@ def _shown(value: Any) -> str:
     return json.dumps(plain(value), sort_keys=True, ensure_ascii=False)
 
 
-def _part_of_need(need: Need, identities: Identities) -> Part:
+def _told_apart(value: Any) -> str:
+    """As `_shown`, but the text "3" is not shown as the number 3 is: the key tells them apart."""
+    if isinstance(value, str):
+        try:
+            json.loads(value)
+        except ValueError:
+            return value
+        return json.dumps(value)
+    return _shown(value)
+
+
+def _parts_of_need(need: Need, identities: Identities) -> Iterator[Part]:
     value = identities.digest_of(need.source)
     match need.source:
         case FileSource(shown=shown) | FileSet(shown=shown):
-            return Part(name=f"{need.role} ({shown})", value=value)
+            yield Part(name=f"{need.role} ({shown})", value=value)
         case StepSource(step=step):
-            return Part(name=need.role, value=value, step=step)
-        case Gathered():
-            return Part(name=need.role, value=value, step=need.steps[0] if need.steps else None)
+            yield Part(name=need.role, value=value, step=step)
+        case Gathered(parts=parts):
+            yield Part(name=need.role, value=value, step=need.steps[0] if need.steps else None)
+            if len(parts) <= LISTED:
+                listing = {path: identities.digest_of(source) for path, source in parts}
+                yield Part(name=f"{LISTING}{need.role}", value=_encoded(listing))
 
 
-def differences(
-    old: Sequence[Part], new: Sequence[Part], store: Store | None = None
-) -> tuple[str, ...]:
-    """What differs between the parts of two keys, in words."""
-    before = {part.name: part for part in old}
-    after = {part.name: part for part in new}
-    words = []
-    for name, part in after.items():
-        other = before.get(name)
-        if other is None:
-            words.append(f"{name} is new")
-        elif other.value != part.value:
-            words.append(_changed(other, part, store))
-    words += [f"{name} is gone" for name in before if name not in after]
-    return tuple(words)
+def _encoded(listing: Mapping[str, str]) -> str:
+    return json.dumps(listing, ensure_ascii=False, separators=(",", ":"))
 
 
-def _changed(old: Part, new: Part, store: Store | None) -> str:
-    inside = _inside(old.value, new.value, store)
-    if inside:
-        return f"{new.name} changed: {inside}"
-    if all(len(v) == 64 and not v.strip("0123456789abcdef") for v in (old.value, new.value)):
-        return f"{new.name} changed"
-    return f"{new.name} changed: {_short(old.value)} -> {_short(new.value)}"
-
-
-def _inside(old: str, new: str, store: Store | None) -> str:
-    """Which files of a folder differ, when both states of it are known."""
-    if store is None or len(old) != 64 or len(new) != 64:
-        return ""
-    listings = [store.listing(Identity(digest=value, kind="folder")) for value in (old, new)]
-    before, after = listings
-    if before is None or after is None:
-        return ""
-    words = [f"{path} is new" for path in after if path not in before]
-    words += [f"{path} is gone" for path in before if path not in after]
-    words += [path for path in after if path in before and before[path] != after[path]]
-    return ", ".join(sorted(words)[:5]) + (", …" if len(words) > 5 else "")
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 80 else f"{text[:77]}…"
-
-
-def explain(record: Record | None, step: Step, identities: Identities) -> tuple[str, str]:
-    """Why a step has no result under its key: a code (`new`, `changed`) and words."""
-    if record is None:
-        return "new", "nothing like it was made before"
-    words = differences(record.parts, parts_of(step, identities), identities.store)
-    return "changed", "; ".join(words) or "a part that is not recorded changed"
-
-
-__all__ = ["Identities", "Vanished", "differences", "explain", "parts_of"]
+__all__ = ["LISTING", "Identities", "Vanished", "parts_of"]

@@ -75,8 +75,8 @@ class CoreOptions:
     runtime: str | None = option(
         None, short="-r", help="where tasks run (default: local)", metavar="NAME"
     )
-    jobs: int = option(
-        0, short="-j", help="steps at a time (default: the number of cores)", metavar="N"
+    jobs: int | None = option(
+        None, short="-j", help="steps at a time (default: the number of cores)", metavar="N"
     )
 
 
@@ -213,8 +213,7 @@ def read_settings(
 
 
 def _check_jobs(sourced: Sourced) -> list[Problem]:
-    """0 stands for the number of cores, and only the default may say it."""
-    if sourced.source == "default" or not isinstance(sourced.value, int) or sourced.value > 0:
+    if not isinstance(sourced.value, int) or sourced.value > 0:
         return []
     message = f"--jobs: expected at least 1, found {sourced.value}"
     return [Problem(slug="bad-option", message=message)]

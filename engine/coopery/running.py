@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coopery import resources
+from coopery.destinations import refused
 from coopery.errors import (
     CooperyError,
     MachineError,
@@ -21,11 +22,12 @@ from coopery.errors import (
     problem,
 )
 from coopery.forecasting import forecast
-from coopery.keys import Identities, Vanished, explain, parts_of
+from coopery.keys import Identities, Vanished, parts_of
 from coopery.memory import Memory
 from coopery.performing import Performer, in_place, os_error, retryable, trace
 from coopery.planning import Plan
 from coopery.quantities import show_seconds
+from coopery.reasons import explain
 from coopery.recipes import located
 from coopery.steps import (
     Claim,
@@ -137,12 +139,16 @@ class Run:
     def check(self) -> None:
         """Refuse, before anything runs, what can be known to be impossible.
 
-        Raises RecipeError (`not-made`; `unknown-resource`), and MachineError (`never-fits`), for
-        tasks that may have to run: what is remembered needs no resources.
+        Raises RecipeError (`not-made`, `output-edited`, `unknown-resource`), and MachineError
+        (`never-fits`) for tasks that may have to run: what is remembered needs no resources.
         """
         missing = self._supply.missing()
         if missing:
             raise RecipeError(*not_made(self.plan, missing))
+        if not self.policy.overwrite:
+            edited = refused(self.plan, self.store, self.policy.forced, self._delivered)
+            if edited:
+                raise RecipeError(*edited)
         found = resources.check(self._asking(self.plan.steps), self.policy.capacity)
         if found:
             foretold = forecast(self.plan, self.store, self.policy.forced)
@@ -604,20 +610,10 @@ class Run:
         self._memory.flush()
 
 
-def run(
-    plan: Plan,
-    plugins: Plugins,
-    store: Store,
-    policy: Policy,
-    run_id: str,
-    home: Path,
-    emit: Callable[[Event], None],
-    stop: Stop,
-) -> Report:
-    """Drive a plan to its end and report; a run that is stopped is reported too."""
+def run(under_way: Run) -> Report:
+    """Drive a checked run to its end and report; a run that is stopped is reported too."""
     started = time.time()
-    under_way = Run(plan, plugins, store, policy, run_id, home, emit, stop)
-    under_way.check()
+    plan, emit, stop = under_way.plan, under_way.emit, under_way.stop
 
     def tell_stop(forced: bool) -> None:
         emit(Event(kind="killing" if forced else "stopping", time=time.time()))
@@ -626,7 +622,7 @@ def run(
     problems: tuple[Problem, ...] = ()
     try:
         with stop.told(tell_stop), signals(stop):
-            plugins.schedule(under_way)
+            under_way.plugins.schedule(under_way)
     except KeyboardInterrupt:
         under_way.stop.ask(force=True)
     except CooperyError as error:
@@ -635,7 +631,7 @@ def run(
     under_way.finish()
     ended = time.time()
     report = Report(
-        run=run_id,
+        run=under_way.id,
         outcomes={n: under_way.outcomes[n] for n in plan.steps if n in under_way.outcomes},
         started=started,
         ended=ended,

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from coopery import expanding, planning, resources, running
 from coopery.dependencies import Lock
-from coopery.errors import CooperyError
+from coopery.destinations import refused
+from coopery.errors import CooperyError, RecipeError
 from coopery.forecasting import Forecast, forecast
 from coopery.opening import Opened, Request, again, first_line, open_recipe
 from coopery.options import LockPolicy, Selection, Settings
 from coopery.planning import Plan
 from coopery.records import Recorder
-from coopery.running import Policy, Report
+from coopery.running import Policy, Report, Run
 from coopery.steps import Event, State, Step, Store
 from coopery.stopping import Stop
 
@@ -131,7 +132,6 @@ def run_plan(
     run_id = new_run_id()
     _clear_away(plugins, settings, tell)
     stop = Stop()
-    recorder = Recorder(plan, store, run_id, lambda force: stop.ask(force=force))
 
     def emit(event: Event) -> None:
         recorder.observe(event)
@@ -139,11 +139,19 @@ def run_plan(
             event = replace(event, again=anew(plan.steps[event.step]))
         tell([event])
 
+    over = Event(kind="run-ended", time=time.time(), total=len(plan.steps))
     try:
-        report = running.run(plan, plugins, store, policy, run_id, settings.home, emit, stop)
+        under_way = Run(plan, plugins, store, policy, run_id, settings.home, emit, stop)
+        under_way.check()
     except BaseException:
-        # Whoever shows the run must know that it is over.
-        tell([Event(kind="run-ended", time=time.time(), total=len(plan.steps))])
+        # It was refused: nothing has run, so there is no record. But whoever shows runs must know.
+        tell([replace(over, time=time.time())])
+        raise
+    recorder = Recorder(plan, store, run_id, lambda force: stop.ask(force=force))
+    try:
+        report = running.run(under_way)
+    except BaseException:
+        tell([replace(over, time=time.time())])
         recorder.abandon()
         raise
     record = recorder.finish(report)
@@ -177,7 +185,10 @@ def _tidy(store: Store, tell: Callable[[Sequence[Event]], None]) -> None:
 def preview(
     request: Request, plugins: Plugins, settings: Settings
 ) -> tuple[Plan, tuple[Forecast, ...]]:
-    """What `run` would do, without doing it or writing the lock."""
+    """What `run` would do, without doing it or writing the lock.
+
+    Raises what `run` would raise before anything runs: RecipeError (`not-made`, `output-edited`).
+    """
     policy = LockPolicy.LOCKED if request.lock is LockPolicy.LOCKED else LockPolicy.PREVIEW
     request = replace(request, lock=policy)
     plugins.observe([Event(kind="preview", time=time.time())], settings)
@@ -187,7 +198,12 @@ def preview(
     plugins.observe(warnings, settings)
     plan = make_plan(opened, request, plugins, settings)
     with open_store(plugins, settings) as store:
-        return plan, forecast(plan, store, policy_of(request, plan, settings).forced)
+        forced = policy_of(request, plan, settings).forced
+        found = forecast(plan, store, forced)
+        edited = [] if request.overwrite else refused(plan, store, forced)
+        if edited:
+            raise RecipeError(*edited)
+        return plan, found
 
 
 def lock_recipe(context: Context, policy: LockPolicy) -> Lock:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from coopery.keys import Identities, parts_of
+from coopery.keys import LISTING, Identities, parts_of
 from coopery.planning import Plan
+from coopery.reasons import UNRECORDED, Change, changes, places_of, words
 from coopery.steps import Identity, Part, Record, Step
-from coopery_inspect.changes import Change, changes, words
 from coopery_inspect.history import History
 
 SHOWN = 4
@@ -59,6 +59,7 @@ class Search:
         known = self.identities.outputs
         needs = tuple(need for need in step.needs if all(name in known for name in need.steps))
         unknown = {need.role for need in step.needs} - {need.role for need in needs}
+        unknown |= {f"{LISTING}{role}" for role in unknown}
         step = replace(step, needs=needs)
         old = replace(old, parts=tuple(part for part in old.parts if part.name not in unknown))
         same = not changes(old.parts, parts_of(step, self.identities))
@@ -98,7 +99,7 @@ class Search:
             code="changed",
             step=step.name,
             part=change.name,
-            text=words(change, self.identities.store),
+            text=words(change, self.identities.store, places_of(step)),
             through=_names(way),
         )
 
@@ -108,7 +109,7 @@ class Search:
             return []
         found = []
         for need in step.needs:
-            if need.role != change.name:
+            if need.role != change.role:
                 continue
             for name, output in ((s.step, s.output) for s in need.outputs):
                 now = self.identities.outputs.get(name)
@@ -133,7 +134,7 @@ class Search:
 
 def _unexplained(step: Step, way: _Way | None) -> Cause:
     """The same key, and another result."""
-    text = "made again, it came out different" if way else "nothing that is recorded changed"
+    text = "made again, it came out different" if way else UNRECORDED
     return Cause(code="changed", step=step.name, part="", text=text, through=_names(way))
 
 

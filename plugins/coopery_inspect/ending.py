@@ -26,7 +26,7 @@ def run(context: Context) -> int:
     arguments = context.arguments
     with open_store(context.plugins, context.settings) as store:
         if arguments.living_run is not None:
-            found = find_run(store, arguments.living_run)
+            found = find_run(store, arguments.living_run, recipe_if_any(context))
         else:
             found = _only(History(store, recipe_if_any(context)))
         if not store.stop_run(found, force=arguments.now):

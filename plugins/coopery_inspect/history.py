@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Mapping
 from itertools import groupby, islice, takewhile
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from coopery import recipes
 from coopery.commands import Context
-from coopery.errors import CooperyError, Problem, RecipeError, nearest
+from coopery.errors import CooperyError, Problem, RecipeError
 from coopery.memory import Memory
 from coopery.records import read_run
 from coopery.steps import Record, Store
@@ -113,8 +114,11 @@ class History:
         )
 
 
-def find_run(store: Store, given: str) -> str:
-    """The run of this id, or whose id alone begins so. Raises RecipeError (`unknown-run`)."""
+def find_run(store: Store, given: str, file: Path | None = None) -> str:
+    """The run of this id, or whose id alone begins so. Raises RecipeError (`unknown-run`).
+
+    The hint names a run of the recipe `file`, or of any when there is none.
+    """
     runs = store.runs()
     if given in runs:
         return given
@@ -126,7 +130,11 @@ def find_run(store: Store, given: str) -> str:
         hint = f"the latest of them is {found[0]}"
     else:
         message = f"there is no run {given!r}"
-        hint = nearest(given, runs[:100]) or "nothing was run yet: coopery run"
+        own = tuple(islice(History(store, file).runs(), 100))
+        close = difflib.get_close_matches(given, own, n=1)
+        latest = f"the latest is {own[0]}; coopery runs lists them" if own else None
+        near = f"did you mean {close[0]!r}?" if close else latest
+        hint = near or "nothing was run yet: coopery run"
     raise RecipeError(Problem(slug="unknown-run", message=message, hint=hint))
 
 

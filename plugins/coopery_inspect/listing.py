@@ -134,5 +134,6 @@ def run_schema(context: Context) -> int:
         document = record_schema.schema()
     else:
         document = recipes.schema(context.plugins.declare_facets())
-    context.answer(document, json.dumps(document, indent=2))
+    # Byte for byte what the reference publishes, with --json or without.
+    context.print(json.dumps(document, indent=2, ensure_ascii=False))
     return 0

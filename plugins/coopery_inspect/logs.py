@@ -69,7 +69,7 @@ def _check(context: Context) -> None:
 def _under_way(context: Context, store: Store) -> str | None:
     """The run to follow: the one that is named, else the recipe's latest under way, if any."""
     if context.arguments.run is not None:
-        found = find_run(store, context.arguments.run)
+        found = find_run(store, context.arguments.run, recipe_if_any(context))
         return found if found in store.living() else None
     living = History(store, recipe_file(context)).living()
     return next((str(document["run"]) for document in living), None)
@@ -80,7 +80,7 @@ def _named(context: Context, store: Store) -> list[Log]:
     arguments = context.arguments
     if arguments.run is not None:
         history = History(store, None)
-        runs: Sequence[str] = (find_run(store, arguments.run),)
+        runs: Sequence[str] = (find_run(store, arguments.run, recipe_if_any(context)),)
     else:
         history = History(store, recipe_file(context))
         runs = tuple(history.runs())
@@ -103,7 +103,7 @@ def _failed(context: Context, store: Store) -> list[Log]:
     arguments = context.arguments
     history = History(store, recipe_if_any(context))
     if arguments.run is not None:
-        run = find_run(store, arguments.run)
+        run = find_run(store, arguments.run, recipe_if_any(context))
     else:
         latest = next(history.runs(), None)
         if latest is None:

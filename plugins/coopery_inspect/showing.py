@@ -21,7 +21,11 @@ def run(context: Context) -> int:
     """Show the run that is named, else the recipe's latest, else the latest of all."""
     with open_store(context.plugins, context.settings) as store:
         given = context.arguments.run
-        found = find_run(store, given) if given is not None else _latest(context, store)
+        found = (
+            find_run(store, given, recipe_if_any(context))
+            if given is not None
+            else _latest(context, store)
+        )
         document = read_run(store, found)
     context.answer(document, _text(document))
     return 0

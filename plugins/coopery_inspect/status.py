@@ -21,7 +21,7 @@ def run(context: Context) -> int:
         history = History(store, recipe_if_any(context))
         given = context.arguments.run
         if given is not None:
-            found = history.read_or_raise(find_run(store, given))
+            found = history.read_or_raise(find_run(store, given, history.file))
             living = [found] if summaries.lives(found) else []
             latest = None if living else found
         else:

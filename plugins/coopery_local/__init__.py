@@ -34,7 +34,7 @@ def check(recipe: Recipe, runtime: str) -> Iterable[Problem]:
         for name, output in task.outputs.items():
             folder = Path(output.mount or "/").parent
             # Not Path.exists, which raises for what is too long for a path.
-            if output.mount and os.path.exists(folder):  # noqa: PTH110
+            if output.mount and os.path.exists(folder):
                 # The folder is mounted, so that the task can make the output itself.
                 message = f"the mount {output.mount!r} would hide all else in {folder}"
                 if folder == Path("/"):

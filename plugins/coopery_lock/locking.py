@@ -25,6 +25,11 @@ AT_A_TIME = 4
 
 Tell = Callable[[str], None]
 
+_TELLING = dict.fromkeys(LockPolicy, ("lock", "locked")) | {
+    LockPolicy.PREVIEW: ("resolve", "resolved")
+}
+"""What a resolution is told as: nothing is locked where nothing is written."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Wanted:
@@ -49,12 +54,12 @@ class _Wanted:
 
     def asks_what(self, entry: Entry) -> bool:
         """Whether an entry answers this question, on whatever platform."""
+        return entry.python == self.dependencies.python and self.asks_lines(entry)
+
+    def asks_lines(self, entry: Entry) -> bool:
+        """Whether an entry answers this question, on whatever platform and Python."""
         locals_ = {f"{local.name} {local.version}" for local in self.dependencies.locals}
-        return (
-            entry.asked == self.asked
-            and entry.python == self.dependencies.python
-            and {*entry.held} <= locals_
-        )
+        return entry.asked == self.asked and {*entry.held} <= locals_
 
 
 def lock_sets(
@@ -78,7 +83,7 @@ def lock_sets(
     fresh = _resolve(missing, old.all, policy, recipe.root, limit, tell) if missing else {}
     found = {item: entry or fresh[item] for item, entry in current.items()}
     if policy not in (LockPolicy.LOCKED, LockPolicy.PREVIEW):
-        kept = _kept(old.entries, wanted, sets, recipe)
+        kept = _kept(old.entries, wanted, sets, recipe, policy)
         ours = [replace(entry, images=item.images) for item, entry in found.items()]
         if policy is not LockPolicy.UPGRADE:
             ours = [_beside(entry, kept) for entry in ours]
@@ -140,7 +145,7 @@ def _resolve(
         try:
             futures = {}
             for item in missing:
-                tell(f"lock     {item.shown}")
+                tell(f"{_TELLING[policy][0]:<8} {item.shown}")
                 preferred = () if policy is LockPolicy.UPGRADE else _preferred(item, old)
                 futures[pool.submit(_solve, item, preferred, root, limit, processes)] = item
             for future in as_completed(futures):
@@ -155,7 +160,7 @@ def _resolve(
                     for warning in warnings:
                         tell(f"warning: image {item.images[0]!r}: {warning}")
                     took = f" in {time.monotonic() - began:.1f} s"
-                    tell(_story(item, old, fresh[item], took))
+                    tell(_story(item, old, fresh[item], took, _TELLING[policy][1]))
         finally:
             processes.stop()
             pool.shutdown(cancel_futures=True)
@@ -195,27 +200,44 @@ def _preferred(item: _Wanted, old: Sequence[Entry]) -> tuple[Package, ...]:
 
 
 def _former(item: _Wanted, old: Sequence[Entry]) -> Entry | None:
-    """The entry that these images have now: this platform's, else that of another."""
+    """The entry that these images have now: that of this Python and platform, else another's."""
     found = [entry for entry in old if {*entry.images} & {*item.images}]
-    here = [entry for entry in found if own_platform() in entry.platforms]
-    return next(iter((*here, *found)), None)
+    found.sort(key=lambda entry: own_platform() not in entry.platforms)
+    found.sort(key=lambda entry: entry.python != item.dependencies.python)
+    return found[0] if found else None
 
 
 def _kept(
-    old: Sequence[Entry], wanted: Sequence[_Wanted], sets: Sequence[DependencySet], recipe: Recipe
+    old: Sequence[Entry],
+    wanted: Sequence[_Wanted],
+    sets: Sequence[DependencySet],
+    recipe: Recipe,
+    policy: LockPolicy,
 ) -> tuple[Entry, ...]:
-    """What stays as it is: entries of the recipe's images that were not asked for now, and those
-    of other platforms that still hold there.
+    """What stays as it is: entries of the recipe's images that were not asked for now, those of
+    other platforms that still hold there, and those of other Pythons for images that name none.
+
+    An upgrade leaves no other Python its older versions: whoever runs on it takes the new ones.
     """
     names = {s.image for s in sets}
     asking = {name: item for item in wanted for name in item.images}
+
+    def stays(entry: Entry, name: str) -> bool:
+        if name not in recipe.images or name not in names:
+            return name in recipe.images
+        item = asking.get(name)
+        if item is None:
+            return False
+        if entry.python != item.dependencies.python:
+            free = recipe.images[name].python is None and policy is not LockPolicy.UPGRADE
+            return free and item.asks_lines(entry)
+        return own_platform() not in entry.platforms and item.asks_what(entry)
+
     kept = []
     for entry in old:
-        images = [name for name in entry.images if name in recipe.images and name not in names]
-        if own_platform() not in entry.platforms:
-            images += [n for n in entry.images if n in asking and asking[n].asks_what(entry)]
+        images = tuple(name for name in entry.images if stays(entry, name))
         if images:
-            kept.append(replace(entry, images=tuple(images)))
+            kept.append(replace(entry, images=images))
     return tuple(kept)
 
 
@@ -243,12 +265,16 @@ def _merge(entries: Sequence[Entry]) -> tuple[Entry, ...]:
 
 def _outdated(item: _Wanted, old: Sequence[Entry], recipe: Recipe) -> Problem:
     former = _former(item, old)
+    hint = "run `coopery lock` and keep the file in version control"
+    image = recipe.images[item.images[0]]
+    if former and former.python != item.dependencies.python and image.python is None:
+        hint += f', or give the image `python = "{former.python}"`'
     return Problem(
         slug="lock-outdated",
         message=f"{recipe.lock_file.name} does not hold for {', '.join(item.images)}: "
         + (_difference(item, former) if former else "it has no entry"),
         place=recipe.locate(("image", item.images[0])) or Place(),
-        hint="run `coopery lock` and keep the file in version control",
+        hint=hint,
     )
 
 
@@ -265,7 +291,9 @@ def _difference(item: _Wanted, former: Entry) -> str:
     return f"others depend on a version that changed: it was resolved for {', '.join(former.held)}"
 
 
-def _story(item: _Wanted, old: Sequence[Entry], entry: Entry, took: str = "") -> str:
+def _story(
+    item: _Wanted, old: Sequence[Entry], entry: Entry, took: str = "", done: str = "locked"
+) -> str:
     """What a resolution changed, in a line."""
     former = {p.name: p.version for p in _preferred(item, old)}
     now = {p.name: p.version for p in entry.packages}
@@ -276,7 +304,7 @@ def _story(item: _Wanted, old: Sequence[Entry], entry: Entry, took: str = "") ->
         if former.get(name) != now.get(name)
     ]  # fmt: skip
     shown = ", ".join(moved[:8]) + (f" and {len(moved) - 8} more" if len(moved) > 8 else "")
-    counted = f"locked   {', '.join(item.images)}: {_count(len(now), 'package')}{took}"
+    counted = f"{done:<8} {', '.join(item.images)}: {_count(len(now), 'package')}{took}"
     return counted + (f" ({shown})" if shown else "")
 
 

@@ -54,7 +54,9 @@ def _build(work: WheelBuild, workspace: Workspace) -> tuple[Path, Mapping[str, A
         origin=work.origin,
     )
     commit, dirty = trees.commit(work.root)
-    return building.build_wheel(place, bench), {"commit": commit, "dirty": dirty}
+    # A remembered wheel keeps its facts: these are of when it was built, not of the run at hand.
+    built_at = {"commit": commit, "dirty": dirty} if commit else None
+    return building.build_wheel(place, bench), {"built_at": built_at}
 
 
 def _verify(work: WheelBuild | WheelFile, filename: str, name: str, version: str) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from coopery.reasons import changes
 from coopery.steps import Part
-from coopery_inspect.changes import changes
 
 from .conftest import Project
 
@@ -162,4 +162,4 @@ def test_hashes_go_with_their_package() -> None:
     old = [Part(name="package np", value="1"), Part(name="hashes np", value="x")]
     new = [Part(name="package np", value="2"), Part(name="hashes np", value="y")]
     assert [change.name for change in changes(old, new)] == ["package np"]
-    assert [c.name for c in changes(old, [old[0], new[1]])] == ["hashes np"]
+    assert [c.name for c in changes(old, [old[0], new[1]])] == ["files of package np"]

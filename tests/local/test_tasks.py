@@ -180,7 +180,7 @@ def test_nothing_a_user_can_write_shares_an_inode_with_the_store(project: Projec
     assert (project.root / "o").stat().st_ino not in inodes
     (project.root / "o").write_text("edited")
     answer = project.coopery("run")
-    assert answer.exit_code == 1
+    assert answer.exit_code == 2
     assert "[output-edited]" in answer.stderr
     assert project.read("o") == "edited"
     project.run("--overwrite")
@@ -201,7 +201,7 @@ def test_a_file_that_is_not_ours_is_not_overwritten(project: Project) -> None:
         "recipe.toml", '[task.a]\ncommand = "echo x > {outputs.o}"\noutputs.o = "precious"\n'
     )
     answer = project.coopery("run")
-    assert answer.exit_code == 1
+    assert answer.exit_code == 2
     assert "[output-edited]" in answer.stderr
     assert project.read("precious") == "mine"
 
@@ -259,8 +259,7 @@ def test_params_and_set(project: Project) -> None:
     project.run()
     assert project.read("o") == "3\n"
     steps = project.run("--set", "a.depth=4")
-    assert steps["a"]["reason"]["text"].startswith("command changed")
-    assert "parameter depth changed: 3 -> 4" in steps["a"]["reason"]["text"]
+    assert steps["a"]["reason"]["text"] == "parameter depth changed: 3 -> 4"
     assert project.read("o") == "4\n"
     assert performed(project.run()) == []
     answer = project.coopery("run", "--set", "a.dept=4")

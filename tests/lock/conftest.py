@@ -83,6 +83,8 @@ class Bench:
     images: dict[str, Image] = field(default_factory=dict)
     locals: tuple[LocalDistribution, ...] = ()
     told: list[str] = field(default_factory=list)
+    host: str = "3.11"
+    """The Python that runs coopery, for images that name none."""
 
     @property
     def recipe(self) -> Recipe:
@@ -96,7 +98,11 @@ class Bench:
         return Recipe(file=file, root=self.root, images=self.images, tasks={}, locate=locate)
 
     def image(
-        self, *packages: str, name: str = "a", requirements: str | None = None, python: str = "3.11"
+        self,
+        *packages: str,
+        name: str = "a",
+        requirements: str | None = None,
+        python: str | None = "3.11",
     ) -> Image:
         facets: list[object] = [coopery_lock.Packages(lines=packages)] if packages else []
         if requirements is not None:
@@ -119,7 +125,7 @@ class Bench:
             sets.append(
                 DependencySet(
                     image=name,
-                    python=image.python or "3.11",
+                    python=image.python or self.host,
                     requirements=found.requirements,
                     locals=self.locals,
                     index=found.index,

@@ -35,7 +35,7 @@ def test_build_gives_one_canonical_wheel(bench: Bench) -> None:
     made, wheel = bench.perform(step)
     assert wheel.name == "iris_kit-1.2-py3-none-any.whl"
     assert made.facts["version"] == "1.2"
-    assert made.facts["commit"] is None
+    assert made.facts["built_at"] is None
     time.sleep(0.01)
     os.utime(bench.root / "iris_kit/__init__.py", (1, 1))
     _, again = bench.perform(step)
@@ -248,12 +248,12 @@ def test_version_from_git(bench: Bench, below: str) -> None:
     (step,) = bench.steps(recipe)
     made, _ = bench.perform(step)
     assert made.facts["version"] == "2.5"
-    assert made.facts["dirty"] is False
+    assert made.facts["built_at"]["dirty"] is False
     before = (bench.root / ".git/index").read_bytes()
     (bench.root / below / "versioned.py").write_text("y = 1\n")
     made, _ = bench.perform(bench.steps(recipe)[0])
     assert made.facts["version"].startswith("2.6.dev0")
-    assert made.facts["dirty"] is True
+    assert made.facts["built_at"]["dirty"] is True
     assert (bench.root / ".git/index").read_bytes() == before
     git(bench.root, "commit", "--quiet", "-am", "second")
     git(bench.root, "tag", "v3.0")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,7 +35,7 @@ def check(recipe: Recipe, runtime: str) -> Iterable[Problem]:
         for name, output in task.outputs.items():
             folder = Path(output.mount or "/").parent
             # Not Path.exists, which raises for what is too long for a path.
-            if output.mount and os.path.exists(folder):
+            if output.mount and os.path.lexists(folder):
                 # The folder is mounted, so that the task can make the output itself.
                 message = f"the mount {output.mount!r} would hide all else in {folder}"
                 if folder == Path("/"):

@@ -38,6 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"error: {problem}", file=sys.stderr)
         if len(error.problems) > 1:
             print(f"{len(error.problems)} errors", file=sys.stderr)
+        left_out, _ = _without(arguments)
+        if left_out:
+            names = ", ".join(left_out)
+            print(f"note: left out by --without: {names}; it may be missed here", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         if debug:

@@ -99,6 +99,14 @@ def test_without_a_builtin(project: Project, name: str) -> None:
         assert project.read("o") == "x\n"
 
 
+def test_an_error_says_that_a_plugin_was_left_out(project: Project) -> None:
+    project.write("recipe.toml", "[image.i]\npackages = ['humanize']\n")
+    answer = project.coopery("--without", "lock", "list")
+    assert answer.slugs == ("unknown-key",)
+    assert "note: left out by --without: lock; it may be missed here" in answer.stderr
+    assert "note:" not in project.coopery("list", "-f", "no.toml").stderr
+
+
 def test_without_an_unknown_plugin(project: Project) -> None:
     answer = project.coopery("--without", "stroe", "list")
     assert (answer.exit_code, answer.slugs) == (2, ("unknown-plugin",))

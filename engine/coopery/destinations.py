@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from coopery.errors import Problem, StepError, problem
@@ -25,8 +26,9 @@ def refused(
     """A problem (`output-edited`) for each destination at which a run would have to stop.
 
     `states` are what the store said of the destinations. What holds the very bytes that would be
-    put there, or those of the step's latest success, is none. A task that has yet to run might
-    make what stands at its destination: nobody knows, so that is refused before it is worked for.
+    put there, or those of the step's latest success, is none. A task that never succeeded in this
+    recipe might yet make what stands at its destination, as after the home folder was removed:
+    of that a warning is given, and its result is remembered whatever becomes of it.
     """
     wanted = {d.destination: (name, d) for name in plan.order for d in plan.steps[name].deliveries}
     if states is None:
@@ -41,7 +43,9 @@ def refused(
     for path, (name, delivery) in edited.items():
         record = records.get(keys.get(name, "")) or memory.latest(name)
         made = record.outputs.get(delivery.output) if record else None
-        if made is None or made.digest != _content(path, store):
+        if made is None:
+            found.append(located(_foreign(delivery), plan.recipe.locate))
+        elif made.digest != _content(path, store):
             found.append(located(_edited(delivery), plan.recipe.locate))
     return found
 
@@ -54,6 +58,13 @@ def _content(path: Path, store: Store) -> str | None:
     except StepError:
         return None
     return found[path].digest if path in found else None
+
+
+def _foreign(delivery: Delivery) -> Problem:
+    message = f"{delivery.destination} was not written by coopery: only the same is put there"
+    hint = "move it away, or let it be replaced with --overwrite"
+    found = problem("output-edited", message, key=delivery.key, hint=hint)
+    return replace(found, warning=True)
 
 
 def _edited(delivery: Delivery) -> Problem:

@@ -136,19 +136,21 @@ class Run:
         destinations = [d.destination for n in self.needs for d in self.plan.steps[n].deliveries]
         self._delivered = dict(self.store.deliverable(destinations))
 
-    def check(self) -> None:
-        """Refuse, before anything runs, what can be known to be impossible.
+    def check(self) -> list[Problem]:
+        """Refuse, before anything runs, what can be known to be impossible; returns warnings.
 
         Raises RecipeError (`not-made`, `output-edited`, `unknown-resource`), and MachineError
         (`never-fits`) for tasks that may have to run: what is remembered needs no resources.
         """
+        warnings: list[Problem] = []
         missing = self._supply.missing()
         if missing:
             raise RecipeError(*not_made(self.plan, missing))
         if not self.policy.overwrite:
-            edited = refused(self.plan, self.store, self.policy.forced, self._delivered)
-            if edited:
+            told = refused(self.plan, self.store, self.policy.forced, self._delivered)
+            if edited := [p for p in told if not p.warning]:
                 raise RecipeError(*edited)
+            warnings = told
         found = resources.check(self._asking(self.plan.steps), self.policy.capacity)
         if found:
             foretold = forecast(self.plan, self.store, self.policy.forced)
@@ -158,6 +160,7 @@ class Run:
             unknown = any(p.slug == "unknown-resource" for p in found)
             kind = RecipeError if unknown else MachineError
             raise kind(*(located(p, self.plan.recipe.locate) for p in found))
+        return warnings
 
     def _asking(self, names: Iterable[str]) -> list[Step]:
         return [self.plan.steps[name] for name in names if name in self.plan.selected]

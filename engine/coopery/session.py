@@ -142,7 +142,8 @@ def run_plan(
     over = Event(kind="run-ended", time=time.time(), total=len(plan.steps))
     try:
         under_way = Run(plan, plugins, store, policy, run_id, settings.home, emit, stop)
-        under_way.check()
+        for warning in under_way.check():
+            tell([Event(kind="warning", time=time.time(), message=str(warning))])
     except BaseException:
         # It was refused: nothing has run, so there is no record. But whoever shows runs must know.
         tell([replace(over, time=time.time())])
@@ -200,9 +201,11 @@ def preview(
     with open_store(plugins, settings) as store:
         forced = policy_of(request, plan, settings).forced
         found = forecast(plan, store, forced)
-        edited = [] if request.overwrite else refused(plan, store, forced)
-        if edited:
+        told = [] if request.overwrite else refused(plan, store, forced)
+        if edited := [p for p in told if not p.warning]:
             raise RecipeError(*edited)
+        now = time.time()
+        plugins.observe([Event(kind="warning", time=now, message=str(p)) for p in told], settings)
         return plan, found
 
 

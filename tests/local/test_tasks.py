@@ -201,9 +201,11 @@ def test_a_file_that_is_not_ours_is_not_overwritten(project: Project) -> None:
         "recipe.toml", '[task.a]\ncommand = "echo x > {outputs.o}"\noutputs.o = "precious"\n'
     )
     answer = project.coopery("run")
-    assert answer.exit_code == 2
+    assert answer.exit_code == 1
     assert "[output-edited]" in answer.stderr
     assert project.read("precious") == "mine"
+    assert performed(project.run("--overwrite")) == []
+    assert project.read("precious") == "x\n"
 
 
 def test_matrix_instances_are_gathered_as_folders(project: Project) -> None:

@@ -33,19 +33,36 @@ def ran(project: Project) -> str:
 
 def test_all_that_stand_in_the_way_are_told_before_anything_runs(project: Project) -> None:
     write(project)
+    project.run()
+    first = ran(project)
     project.write("a.txt", "mine")
     project.write("c.txt", "mine too")
-    for call in (["run"], ["run", "--dry-run"], ["run", "--keep-going"]):
+    for call in (["run"], ["run", "--dry-run"], ["run", "--keep-going"], ["run", "--force"]):
         answer = project.coopery(*call)
         assert (answer.exit_code, answer.slugs) == (2, ("output-edited", "output-edited"))
         assert "recipe.toml:3 (task.a.outputs.o)" in answer.stderr and "c.txt" in answer.stderr
         assert "--overwrite" in answer.told("output-edited")
-        assert (ran(project), answer.stdout) == ("", "")
-    assert not (project.root / "b.txt").exists()
-    assert project.coopery("runs", "--json").json == []  # nothing was begun
-    assert project.forecast("--overwrite")["a"] == "run"
+        assert (ran(project), answer.stdout) == (first, "")
+    assert len(project.coopery("runs", "--json").json) == 1  # nothing was begun
+    assert project.forecast("--overwrite")["a"] == "cached"
     project.run("--overwrite")
-    assert (ran(project), project.read("a.txt")) == ("abc", "a\n")
+    assert (ran(project), project.read("a.txt")) == (first, "a\n")
+
+
+def test_what_nobody_knows_yet_is_warned_of_and_its_result_is_not_lost(project: Project) -> None:
+    write(project)
+    project.write("a.txt", "mine")
+    project.write("b.txt", "b\n")  # as checked in, beside a fresh home
+    told = project.coopery("run", "--dry-run")
+    assert told.exit_code == 0
+    assert "warning: " in told.stderr and "a.txt was not written by coopery" in told.stderr
+    answer = project.coopery("run", "--json")
+    assert answer.exit_code == 1 and "a.txt was not written by coopery" in answer.stderr
+    states = {step["step"]: step["state"] for step in answer.json["steps"]}
+    assert states == {"a": "failed", "b": "succeeded", "c": "skipped"}
+    assert project.read("a.txt") == "mine"
+    assert project.run("--overwrite")["a"]["cached"]
+    assert ran(project) == "abc"
 
 
 def test_a_task_that_is_not_selected_keeps_nobody_waiting(project: Project) -> None:

@@ -16,6 +16,8 @@ from pathlib import Path
 MARKS = (b"HOME=", b"TMPDIR=")
 """What every task has in its environment, pointing into its scratch folder; children inherit it."""
 
+_STARTING = 0.02
+"""Seconds in which a process that starts a program shows its environment again."""
 _PATIENCE = 5.0
 """Seconds that killed processes have for disappearing."""
 
@@ -72,10 +74,16 @@ def end_marked(folder: Path) -> tuple[Stray, ...]:
 def _end(find: Callable[[], tuple[Stray, ...]]) -> tuple[Stray, ...]:
     ended: dict[int, Stray] = {}
     deadline = time.monotonic() + _PATIENCE
-    while (found := find()) and time.monotonic() < deadline:
+    # Twice nothing, for one that is just starting its program has no environment to be seen.
+    clear = 0
+    while clear < 2 and time.monotonic() < deadline:
+        found = find()
+        clear = 0 if found else clear + 1
         for stray in found:
             ended.setdefault(stray.pid, stray)
             _kill(stray)
+        if not found and clear < 2:
+            time.sleep(_STARTING)
     return tuple(ended.values())
 
 

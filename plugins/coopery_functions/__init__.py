@@ -60,6 +60,10 @@ def _check(recipe: Recipe, task: Task, target: Callable[..., Any] | str) -> Iter
     problems = list(checks.check_target(target, key))
     problems += checks.check_names(task)
     problems += checks.check_params(task)
+    if isinstance(target, str) and not problems:
+        from coopery_functions.named import check_named
+
+        problems += check_named(target, task, _reach(recipe, task))
     if isinstance(target, types.FunctionType):
         problems += checks.check_signature(target, task)
         reach = _reach(recipe, task)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from inspect import Parameter
 from typing import Any
 
@@ -44,12 +44,17 @@ def check_target(target: Callable[..., Any] | str, key: KeyPath) -> Iterator[Pro
 
 
 def check_signature(function: types.FunctionType, task: Task) -> Iterator[Problem]:
+    """As `check_parameters`, of a function that is there."""
+    yield from check_parameters(function.__qualname__, inspect.signature(function).parameters, task)
+
+
+def check_parameters(
+    shown: str, accepted: Mapping[str, Parameter], task: Task
+) -> Iterator[Problem]:
     """Every channel and parameter has an argument, and every argument gets a value."""
     key: KeyPath = ("task", task.name)
-    accepted = inspect.signature(function).parameters
     open_ended = any(p.kind is Parameter.VAR_KEYWORD for p in accepted.values())
     by_name = [n for n, p in accepted.items() if p.kind in _BY_NAME]
-    shown = function.__qualname__
     given = {"inputs": task.inputs, "outputs": task.outputs, "params": task.params}
     for table, names in given.items():
         for name in names:

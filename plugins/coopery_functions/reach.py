@@ -7,13 +7,13 @@ import site
 import sys
 import sysconfig
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from coopery.model import Image, Recipe
+from coopery.model import Image, Project, Recipe
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,11 @@ def reach_of(recipe: Recipe, image: Image | None) -> Reach:
     )
 
 
-def _projects(facet: object) -> tuple[Any, ...]:
-    """The projects in a facet of any plugin: what has a `path` in its attribute `projects`."""
-    return tuple(p for p in getattr(facet, "projects", ()) if hasattr(p, "path"))
+def _projects(facet: object) -> tuple[Project, ...]:
+    """The projects in a facet of any plugin."""
+    values = [getattr(facet, item.name) for item in fields(facet)] if is_dataclass(facet) else []
+    several = [value for value in values if isinstance(value, tuple)]
+    return tuple(p for value in several for p in value if isinstance(p, Project))
 
 
 def distributes(project: str, module: ModuleType) -> bool:

@@ -17,19 +17,14 @@ import coopery_python
 from coopery.dependencies import Invocation
 from coopery.errors import Problem, show_key
 from coopery.hooks import hookimpl
-from coopery.model import Instance, Recipe, iterate_matrix
+from coopery.model import Instance, Project, Recipe, iterate_matrix
 from coopery.plugins import Plugins
 from coopery.recipes import Facet, read
 
 
 @dataclass(frozen=True)
-class Tree:
-    path: str
-
-
-@dataclass(frozen=True)
 class Trees:
-    projects: tuple[Tree, ...]
+    several: tuple[Project, ...]
 
 
 class TreesPlugin:
@@ -37,7 +32,7 @@ class TreesPlugin:
 
     @hookimpl
     def declare_facets(self) -> list[Facet]:
-        return [Facet(noun="image", key="projects", type=tuple[Tree, ...], wrap=Trees)]
+        return [Facet(noun="image", key="projects", type=tuple[Project, ...], wrap=Trees)]
 
 
 def write(folder: Path, text: str) -> Path:

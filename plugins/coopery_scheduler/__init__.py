@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from coopery.steps import Execution, Turn
 
+_PULSE = 0.5
+"""Seconds that a wait lasts at most."""
 _MOMENT = 0.2
 """Seconds after which resources that other runs may have given back are asked for again."""
 
@@ -105,17 +107,21 @@ class _Drive:
         return bool(blocked)
 
     def _wait(self, blocked: bool) -> None:
-        """Until something ends, comes due, or may have got resources."""
+        """Until something ends, comes due, or may have got resources.
+
+        Never for long: a signal that comes just before a wait does not end it, and Python tells of
+        it only afterwards.
+        """
         from concurrent.futures import FIRST_COMPLETED, wait
 
-        limits = [_MOMENT] if blocked else []
+        limits = [_MOMENT if blocked else _PULSE]
         if self.delayed:
             limits.append(max(0.0, self.delayed[0][0] - time.monotonic()))
         if not self.running:
             # In naps, so that it is soon seen when the run is to stop.
             time.sleep(min([*limits, _MOMENT]))
             return
-        finished, _ = wait(self.running, min(limits, default=None), return_when=FIRST_COMPLETED)
+        finished, _ = wait(self.running, min(limits), return_when=FIRST_COMPLETED)
         for name, turn in self._results(list(finished)):
             match turn:
                 case "succeeded":

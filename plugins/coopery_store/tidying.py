@@ -42,7 +42,11 @@ class Leftover:
 def find_leftovers(home: Path) -> Iterator[Leftover]:
     """What there is to tidy up. Changes nothing."""
     for path in _listed(home / "locks"):
-        if not stat.S_ISREG(path.lstat().st_mode):
+        try:
+            mode = path.lstat().st_mode
+        except FileNotFoundError:
+            continue  # let go of just now
+        if not stat.S_ISREG(mode):
             yield Leftover(kind="strange", path=path)
         elif path.name not in KEPT_LOCKS and not is_held(path):
             yield Leftover(kind="lock", path=path)

@@ -198,7 +198,10 @@ def test_a_log_is_followed_from_before_its_step_starts_to_its_end(live: Live) ->
         "slow@n=1: succeeded",
         "slow@n=2: succeeded",
     }
-    assert one.communicate(timeout=DEADLINE) == ("last\ngate\n", "last: succeeded\n")
+    printed, story = one.communicate(timeout=DEADLINE)
+    # On a busy machine the run may have ended before it was followed.
+    assert printed == "last\ngate\n"
+    assert story == "last: succeeded\n" or story.startswith("last, run ")
     assert process.wait(DEADLINE) == 0
     # Nothing runs any more: then it is what was printed.
     assert live.project("logs", "-f", "last").stdout == "last\ngate\n"

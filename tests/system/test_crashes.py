@@ -83,11 +83,12 @@ def strays(project: Project) -> list[str]:
         if not entry.name.isdigit():
             continue
         try:
-            words = (entry / "environ").read_bytes() + (entry / "cmdline").read_bytes()
+            command = (entry / "cmdline").read_bytes()
+            words = (entry / "environ").read_bytes() + command
         except OSError:
             continue
         if os.fsencode(project.home) in words:
-            found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+            found.append(command.replace(b"\0", b" ").decode())
     return found
 
 

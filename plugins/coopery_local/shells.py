@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import marshal
 import os
+import select
 import shlex
 import shutil
 import signal
@@ -22,6 +23,10 @@ from coopery_local.tasks import Layout, copy_inputs, environment_of, lay_out
 
 _TERMINAL = ("TERM", "COLORTERM")
 """Variables about the terminal, which a task has none of."""
+_AGAIN = 0.5
+"""Seconds after which a shell that must end is told again."""
+_TIMES = 10
+"""How often it is told before it is killed."""
 
 
 @dataclass
@@ -29,6 +34,8 @@ class _Shell:
     """The shell once it runs, for those who must tell it something."""
 
     process: subprocess.Popen[bytes] | None = None
+    ended: bool = False
+    """This process was told to end, and with it the shell."""
 
 
 def run_shell(work: TaskWork, workspace: Workspace) -> int:
@@ -60,11 +67,32 @@ def _see_through(work: TaskWork, workspace: Workspace, layout: Layout, shell: _S
         program = [*light_program("mounting", "become"), str(file.fileno())]
         shell.process = subprocess.Popen(program, pass_fds=[file.fileno()])
     try:
-        code = shell.process.wait()
+        code = _wait(shell, shell.process)
     finally:
         shell.process = None
         end_marked(layout.folder)
     return code if code >= 0 else 128 - code
+
+
+def _wait(shell: _Shell, process: subprocess.Popen[bytes]) -> int:
+    """Wait for the shell; where it must end, until it has.
+
+    A shell that is told to hang up while it prepares to read its next line may go on to read, so
+    it is told again. One that does not listen at all is killed.
+    """
+    told = 0
+    end = os.pidfd_open(process.pid)
+    poller = select.poll()
+    poller.register(end, select.POLLIN)
+    try:
+        # A signal that comes just before the wait is seen after it, so the wait is short.
+        while not poller.poll(_AGAIN * 1000):
+            if shell.ended:
+                told += 1
+                process.send_signal(signal.SIGHUP if told < _TIMES else signal.SIGKILL)
+    finally:
+        os.close(end)
+    return process.wait()
 
 
 def _greeting(work: TaskWork, workspace: Workspace, layout: Layout) -> str:
@@ -87,8 +115,10 @@ def _signals(shell: _Shell) -> Iterator[None]:
     """
 
     def told(number: int, frame: object) -> None:
-        if shell.process is not None and number in (signal.SIGTERM, signal.SIGHUP):
-            shell.process.send_signal(signal.SIGHUP)
+        if number in (signal.SIGTERM, signal.SIGHUP):
+            shell.ended = True
+            if shell.process is not None:
+                shell.process.send_signal(signal.SIGHUP)
 
     numbers = (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, told) for number in numbers}

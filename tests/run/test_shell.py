@@ -194,3 +194,11 @@ def test_the_environment_of_an_image_comes_first(project: Project, start: Start)
     assert shell.ask("python -c 'import sys; print(sys.prefix)'").startswith(str(project.home))
     assert shell.end("exit\r") == 0
     assert project.forecast()["look"] == "run"
+
+
+def test_a_shell_that_does_not_listen_is_ended_all_the_same(start: Start) -> None:
+    shell = start("broken")
+    shell.type("", "(broken) $ ")
+    shell.ask("trap '' HUP")
+    shell.process.send_signal(signal.SIGTERM)
+    assert shell.end() == 128 + signal.SIGKILL

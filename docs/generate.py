@@ -17,11 +17,12 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from coopery import hooks, recipes, record_schema
+from coopery import hooks, record_schema
 from coopery.commands import Command
 from coopery.hooks import PROJECT
 from coopery.options import CoreOptions, add_flags
 from coopery.plugins import Plugins
+from coopery.schemas import recipe_schema
 
 FOLDER = Path(__file__).parent / "reference"
 COMMANDS = """
@@ -62,7 +63,7 @@ def builtin_plugins() -> Plugins:
 
 def schema_text(plugins: Plugins) -> str:
     """`recipe.schema.json`."""
-    return json.dumps(recipes.schema(plugins.declare_facets()), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(recipe_schema(plugins.declare_facets()), indent=2, ensure_ascii=False) + "\n"
 
 
 def record_schema_text(plugins: Plugins) -> str:

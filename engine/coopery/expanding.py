@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import fnmatch
 import functools
 import json
 import math
 import os
 import posixpath
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from coopery import lengths, placeholders
-from coopery.errors import KeyPath, Problem, RecipeError, nearest, problem
+from coopery.cycles import cycles
+from coopery.errors import KeyPath, Problem, nearest, problem
 from coopery.model import Input, Instance, Recipe, Task, coordinate, iterate_matrix
 from coopery.steps import FileSource, Gathered, Source, StepSource
 
@@ -587,137 +587,3 @@ def expand(recipe: Recipe) -> tuple[Nodes, list[Problem]]:
     """Every task instance with its channels bound, and every problem found on the way."""
     expander = _Expander(recipe)
     return expander.expand(), expander.problems
-
-
-def cycles(nodes: Nodes, most: int = 20) -> list[Problem]:
-    """A problem for each cycle (`a -> b -> a`), each named once, at most `most`."""
-    import graphlib
-
-    graph = {name: [p for p in node.parents if p in nodes] for name, node in nodes.items()}
-    try:
-        graphlib.TopologicalSorter(graph).prepare()
-    except graphlib.CycleError:
-        pass
-    else:
-        return []
-    problems = []
-    seen: set[tuple[str, ...]] = set()
-    for cycle in _elementary_cycles(graph):
-        tasks = [nodes[name].instance.task.name for name in cycle]
-        # A cycle through several instances of a task is one mistake, said once.
-        short = tuple(dict.fromkeys(tasks))
-        start = short.index(min(short))
-        shown = (*short[start:], *short[:start], short[start])
-        if shown not in seen:
-            seen.add(shown)
-            message = f"cycle: {' -> '.join(shown)}"
-            problems.append(problem("cycle", message, key=("task", shown[0])))
-        if len(problems) >= most:
-            break
-    return problems
-
-
-def _elementary_cycles(graph: Mapping[str, Sequence[str]]) -> Iterator[list[str]]:
-    """Cycles in the direction of the data flow, each from its smallest name; bounded search."""
-    forward: dict[str, list[str]] = {name: [] for name in graph}
-    for name, parents in graph.items():
-        for parent in parents:
-            forward[parent].append(name)
-    budget = 100_000
-    for root in sorted(graph):
-        stack: list[tuple[str, Iterator[str]]] = [(root, iter(sorted(forward[root])))]
-        path = [root]
-        on_path = {root}
-        while stack:
-            budget -= 1
-            if budget < 0:
-                return
-            following = next(stack[-1][1], None)
-            if following is None:
-                stack.pop()
-                on_path.discard(path.pop())
-            elif following == root:
-                yield list(path)
-            elif following > root and following not in on_path:
-                stack.append((following, iter(sorted(forward[following]))))
-                path.append(following)
-                on_path.add(following)
-
-
-def select(recipe: Recipe, nodes: Nodes, targets: Sequence[str], cwd: Path) -> tuple[str, ...]:
-    """The instances that `targets` name, in recipe order; all when there are none.
-
-    A target is a task, an instance (`fit@fold=0`, `fit[fold=0]`), a glob over these, or the path
-    of an output. Raises RecipeError (`unknown-target`) with the nearest name.
-    """
-    if not targets:
-        return tuple(nodes)
-    chosen: set[str] = set()
-    problems = []
-    by_path = {
-        str(output.destination): name
-        for name, node in nodes.items()
-        for output in node.outputs.values()
-        if output.destination
-    }
-    for target in targets:
-        found = _matching(target, nodes)
-        if not found:
-            path = os.path.normpath(cwd / target)
-            found = [name for made, name in by_path.items() if made == path]
-        if not found:
-            known = {*recipe.tasks, *list(nodes)[:1000]}
-            message = f"nothing is called {target!r}"
-            hint = nearest(target, known)
-            problems.append(Problem(slug="unknown-target", message=message, hint=hint))
-        chosen.update(found)
-    if problems:
-        raise RecipeError(*problems)
-    return tuple(name for name in nodes if name in chosen)
-
-
-def _matching(target: str, nodes: Nodes) -> list[str]:
-    if "/" in target:
-        return []
-    name, bracket, rest = target.partition("[")
-    if bracket and rest.endswith("]") and "=" in rest:
-        target = f"{name}@{rest[:-1]}"
-    if "@" in target:
-        task, _, coords = target.partition("@")
-        target = f"{task}@{','.join(sorted(coords.split(',')))}"
-    exact = [n for n, node in nodes.items() if target in (n, node.instance.task.name)]
-    if exact or not any(c in target for c in "*?["):
-        return exact
-    return [
-        n
-        for n, node in nodes.items()
-        if fnmatch.fnmatchcase(n, target) or fnmatch.fnmatchcase(node.instance.task.name, target)
-    ]
-
-
-def descendants(nodes: Nodes, names: Iterable[str]) -> set[str]:
-    """These instances and all that depends on them."""
-    readers: dict[str, list[str]] = {name: [] for name in nodes}
-    for name, node in nodes.items():
-        for parent in node.parents:
-            readers[parent].append(name)
-    found: set[str] = set()
-    stack = list(names)
-    while stack:
-        name = stack.pop()
-        if name not in found:
-            found.add(name)
-            stack.extend(readers[name])
-    return found
-
-
-def ancestors(nodes: Nodes, names: Iterable[str]) -> set[str]:
-    """These instances and all that they need."""
-    found: set[str] = set()
-    stack = list(names)
-    while stack:
-        name = stack.pop()
-        if name not in found:
-            found.add(name)
-            stack.extend(nodes[name].parents)
-    return found

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from coopery import placeholders
 from coopery.dependencies import DependencySet, ImagePlan, IndexOptions, Lock
 from coopery.errors import Problem, RecipeError, problem
-from coopery.expanding import Node, Nodes, ancestors
+from coopery.expanding import Node, Nodes
 from coopery.model import HOST_PYTHON, Image, Instance, Recipe
 from coopery.options import LockPolicy
+from coopery.selecting import ancestors
 from coopery.steps import Delivery, Event, Need, Step
 from coopery.tasks import Channel, TaskWork
 

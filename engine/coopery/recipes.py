@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from coopery import lengths, model, shapes
-from coopery.errors import CooperyError, KeyPath, Place, Problem, RecipeError, nearest, problem
+from coopery.errors import KeyPath, Place, Problem, RecipeError, nearest, problem
 from coopery.shapes import MISSING, Field
 
 if TYPE_CHECKING:
@@ -324,31 +324,3 @@ def _typed(raw: str) -> Any:
     except (tomllib.TOMLDecodeError, KeyError):
         value = raw
     return shapes.freeze(value)
-
-
-def schema(facets: Sequence[Facet]) -> dict[str, Any]:
-    """The JSON Schema of a recipe, with the keys of all plugins."""
-    name = {"pattern": r"^[A-Za-z_][A-Za-z0-9_-]{0,99}$"}
-
-    def noun(kind: type, label: str) -> dict[str, Any]:
-        own = tuple(f for f in shapes.fields_of(kind) if f.attribute not in ("facets", "name"))
-        extra = tuple(f.field for f in facets if f.noun == label)
-        table = shapes.table_schema(own + extra)
-        table["description"] = " ".join((kind.__doc__ or "").split())
-        return {"type": "object", "propertyNames": name, "additionalProperties": table}
-
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "A coopery recipe",
-        "type": "object",
-        "additionalProperties": False,
-        "properties": {
-            "image": noun(model.Image, "image"),
-            "task": noun(model.Task, "task"),
-            "defaults": shapes.schema(model.Defaults),
-            **{f.key: shapes.schema(f.type) for f in facets if f.noun == "recipe"},
-        },
-    }
-
-
-__all__ = ["CooperyError", "Document", "Facet", "find", "override", "read", "schema"]

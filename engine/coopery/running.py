@@ -122,6 +122,7 @@ class Run:
         self._reasons: dict[str, Reason] = {}
         self._foretold: dict[str, str] | None = None
         self._lock = threading.RLock()
+        self._failed = False
         self._memory = Memory(self.store, self.plan.recipe.file, self.id)
         self._transients = Transients(self.plan.steps, self.needs)
         self._supply = Supply(self.plan, self.store, self._memory, self.identities)
@@ -170,9 +171,7 @@ class Run:
         """No further step may be started."""
         if self.stop.asked.is_set():
             return True
-        return self.policy.fail_fast and any(
-            o.state is State.FAILED for o in list(self.outcomes.values())
-        )
+        return self.policy.fail_fast and self._failed
 
     def cancel(self) -> None:
         """See `coopery.steps.Execution.cancel`."""
@@ -214,7 +213,9 @@ class Run:
         """Make known what a step reads of steps that were not selected, and warn of the stale."""
         for supplied in self._supply.provide(step):
             outputs = supplied.record.outputs
-            self._drop(self._transients.made(supplied.step, outputs))
+            with self._lock:
+                going = self._transients.made(supplied.step, outputs)
+            self._drop(going)
             if supplied.stale and self.plan.steps[supplied.step].work.kind == "task":
                 message = (
                     f"{supplied.step} was not selected and is stale: "
@@ -582,6 +583,7 @@ class Run:
     def _end(self, outcome: Outcome) -> None:
         with self._lock:
             self.outcomes[outcome.step] = outcome
+            self._failed = self._failed or outcome.state is State.FAILED
             going = []
             if outcome.state is State.SUCCEEDED:
                 self.identities.outputs[outcome.step] = outcome.outputs

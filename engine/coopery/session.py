@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coopery import expanding, planning, resources, running
+from coopery import planning, resources, running, selecting
 from coopery.dependencies import Lock
 from coopery.destinations import refused
 from coopery.errors import CooperyError, RecipeError
 from coopery.forecasting import Forecast, forecast
 from coopery.opening import Opened, Request, again, first_line, open_recipe
-from coopery.options import LockPolicy, Selection, Settings
+from coopery.options import LockPolicy, Settings
 from coopery.planning import Plan
 from coopery.records import Recorder
 from coopery.running import Policy, Report, Run
@@ -25,7 +25,6 @@ from coopery.stopping import Stop
 
 if TYPE_CHECKING:
     from coopery.commands import Context
-    from coopery.expanding import Nodes
     from coopery.plugins import Plugins
 
 
@@ -41,29 +40,13 @@ class Done:
 def make_plan(opened: Opened, request: Request, plugins: Plugins, settings: Settings) -> Plan:
     """Lock what the targets need, and plan it."""
     nodes = opened.nodes
-    named = expanding.select(opened.recipe, nodes, request.targets, request.cwd or Path.cwd())
-    targets, selected = _selected(nodes, named, request.selection)
+    named = selecting.select(opened.recipe, nodes, request.targets, request.cwd or Path.cwd())
+    targets, selected = selecting.chosen(nodes, named, request.selection)
     images = planning.images_of(nodes, targets)
     lock = planning.lock(opened.recipe, images, request.lock, plugins, settings)
     return planning.plan(
         opened.recipe, nodes, targets, lock, opened.runtime, plugins, settings.home, selected
     )
-
-
-def _selected(
-    nodes: Nodes, named: Sequence[str], selection: Selection
-) -> tuple[tuple[str, ...], set[str]]:
-    """The targets of a run, and all tasks it may perform."""
-    match selection:
-        case Selection.ONLY:
-            chosen = set(named)
-        case Selection.NEEDS_ONLY:
-            chosen = expanding.ancestors(nodes, named) - set(named)
-        case Selection.DOWNSTREAM:
-            chosen = expanding.descendants(nodes, named)
-        case _:
-            return tuple(named), expanding.ancestors(nodes, named)
-    return tuple(name for name in nodes if name in chosen), chosen
 
 
 @contextmanager

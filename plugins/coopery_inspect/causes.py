@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from coopery.history import History
 from coopery.keys import LISTING, Identities, parts_of
 from coopery.planning import Plan
 from coopery.reasons import UNRECORDED, Change, changes, places_of, words
 from coopery.steps import Identity, Part, Record, Step
-from coopery_inspect.history import History
 
 SHOWN = 4
 """How many steps of a long way to a cause are named."""

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from coopery.commands import Context
 from coopery.errors import Problem, RecipeError
+from coopery.history import History, find_run, recipe_if_any
 from coopery.records import read_run
 from coopery.session import open_store
 from coopery.steps import Store
 from coopery_inspect import summaries
-from coopery_inspect.history import History, find_run, recipe_if_any
 
 _PULSE = 0.05
 """Seconds between two looks at whether the run lives."""

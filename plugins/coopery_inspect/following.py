@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from coopery import selecting
 from coopery.commands import Context
 from coopery.errors import Problem, RecipeError
-from coopery_inspect.history import History
-from coopery_inspect.logs import in_recipe, made_in, matching, seek_tail
+from coopery.history import History
+from coopery_inspect.logs import in_recipe, made_in, seek_tail
 
 PULSE = 0.1
 """Seconds between two looks at the logs."""
@@ -103,7 +104,7 @@ def _end(entry: dict[str, Any]) -> str:
 
 def _tails(context: Context, history: History, run: str, steps: Sequence[str]) -> dict[str, Tail]:
     """The logs of the steps of this run that are meant; made when the run has told its plan."""
-    found = [name for task in context.arguments.tasks for name in matching(task, steps)]
+    found = [name for task in context.arguments.tasks for name in selecting.matching(task, steps)]
     if not found:
         named = in_recipe(context)  # a typo is answered with the nearest name
         found = [name for name in named if name in steps]

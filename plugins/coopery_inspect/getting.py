@@ -10,16 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from coopery import expanding
+from coopery import selecting
 from coopery.commands import Context
 from coopery.errors import MachineError, Problem, RecipeError, nearest
 from coopery.expanding import Node
+from coopery.history import History
 from coopery.lengths import too_long
 from coopery.opening import Opened, Request, open_recipe
 from coopery.options import LockPolicy
 from coopery.session import make_plan, open_store
 from coopery.steps import Record, Store
-from coopery_inspect.history import History
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +92,7 @@ def _not_understood(given: str, opened: Opened) -> RecipeError:
 
 def _nodes(opened: Opened, task: str, output: str) -> Sequence[Node]:
     """The instances meant, all of one task that has this output."""
-    names = expanding.select(opened.recipe, opened.nodes, (task,), Path.cwd())
+    names = selecting.select(opened.recipe, opened.nodes, (task,), Path.cwd())
     nodes = [opened.nodes[name] for name in names]
     tasks = tuple(dict.fromkeys(node.instance.task.name for node in nodes))
     if len(tasks) > 1:

@@ -128,12 +128,13 @@ def run_plugins(context: Context) -> int:
 
 def run_schema(context: Context) -> int:
     """Print the schema of recipes, or of records with `--record`; it is JSON either way."""
-    from coopery import recipes, record_schema
+    from coopery import record_schema
+    from coopery.schemas import recipe_schema
 
     if context.arguments.record:
         document = record_schema.schema()
     else:
-        document = recipes.schema(context.plugins.declare_facets())
+        document = recipe_schema(context.plugins.declare_facets())
     # Byte for byte what the reference publishes, with --json or without.
     context.print(json.dumps(document, indent=2, ensure_ascii=False))
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import shutil
 import sys
 from collections.abc import Sequence
@@ -10,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from coopery import expanding
+from coopery import selecting
 from coopery.commands import Context
 from coopery.errors import Problem, RecipeError
+from coopery.history import History, find_run, latest_run, recipe_file, recipe_if_any
 from coopery.opening import Request, open_recipe
 from coopery.session import open_store
 from coopery.steps import Store
-from coopery_inspect.history import History, find_run, recipe_file, recipe_if_any
 
 _BLOCK = 64 * 1024
 
@@ -101,21 +100,16 @@ def _again(shown: str) -> str:
 def _failed(context: Context, store: Store) -> list[Log]:
     """The logs of the steps that failed in a run: the one that is named, else the latest."""
     arguments = context.arguments
-    history = History(store, recipe_if_any(context))
-    if arguments.run is not None:
-        run = find_run(store, arguments.run, recipe_if_any(context))
-    else:
-        latest = next(history.runs(), None)
-        if latest is None:
-            message = "no run is kept"
-            hint = "start one: coopery run"
-            raise RecipeError(Problem(slug="no-runs", message=message, hint=hint))
-        run = latest
+    file = recipe_if_any(context)
+    history = History(store, file)
+    given = arguments.run
+    run = latest_run(store, file) if given is None else find_run(store, given, file)
     failed = [
         step for step in history.steps(run) if (history.entry(run, step) or {})["state"] == "failed"
     ]
     if arguments.tasks:
-        meant = {name for task in arguments.tasks for name in matching(task, history.steps(run))}
+        steps = history.steps(run)
+        meant = {name for task in arguments.tasks for name in selecting.matching(task, steps)}
         failed = [step for step in failed if step in meant]
     if not failed:
         context.tell(f"nothing failed in run {run}")
@@ -148,25 +142,13 @@ def in_recipe(context: Context) -> Sequence[str]:
     request = Request(file=context.arguments.file)
     opened = open_recipe(request, context.plugins, context.settings)
     targets = tuple(context.arguments.tasks)
-    return expanding.select(opened.recipe, opened.nodes, targets, Path.cwd())
+    return selecting.select(opened.recipe, opened.nodes, targets, Path.cwd())
 
 
 def _all_matching(targets: Sequence[str], names: Sequence[str]) -> Sequence[str]:
     """The steps that the targets mean; none unless each of them means some."""
-    found = [matching(target, names) for target in targets]
+    found = [selecting.matching(target, names) for target in targets]
     return list(dict.fromkeys(name for part in found for name in part)) if all(found) else []
-
-
-def matching(target: str, names: Sequence[str]) -> Sequence[str]:
-    """The steps among these that a target means: a name, an instance in any spelling, a glob."""
-    name, bracket, rest = target.partition("[")
-    if bracket and rest.endswith("]") and "=" in rest:
-        target = f"{name}@{rest[:-1]}"
-    task, at, coords = target.partition("@")
-    if at:
-        target = f"{task}@{','.join(sorted(coords.split(',')))}"
-    exact = [n for n in names if target in (n, n.partition("@")[0])]
-    return exact or [n for n in names if fnmatch.fnmatchcase(n, target)]
 
 
 def _find(history: History, runs: Sequence[str], step: str) -> Log | None:

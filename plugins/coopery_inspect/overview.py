@@ -7,9 +7,9 @@ from itertools import islice
 
 from coopery.commands import Context, table
 from coopery.errors import Problem, RecipeError
+from coopery.history import History, recipe_if_any
 from coopery.session import open_store
 from coopery_inspect import summaries
-from coopery_inspect.history import History, recipe_if_any
 from coopery_inspect.summaries import Document
 
 HEADER = ("RUN", "STATE", "STARTED", "TOOK", "STEPS", "RECIPE")

@@ -6,13 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from coopery.commands import Context, table
-from coopery.errors import Problem, RecipeError
+from coopery.history import meant_run
 from coopery.quantities import show_bytes
-from coopery.records import read_run
 from coopery.session import open_store
-from coopery.steps import Store
 from coopery_inspect import summaries
-from coopery_inspect.history import History, find_run, recipe_if_any
 
 HEADER = ("STEP", "STATE", "CACHED", "TOOK", "EXIT", "MEMORY", "KEY")
 
@@ -20,24 +17,9 @@ HEADER = ("STEP", "STATE", "CACHED", "TOOK", "EXIT", "MEMORY", "KEY")
 def run(context: Context) -> int:
     """Show the run that is named, else the recipe's latest, else the latest of all."""
     with open_store(context.plugins, context.settings) as store:
-        given = context.arguments.run
-        found = (
-            find_run(store, given, recipe_if_any(context))
-            if given is not None
-            else _latest(context, store)
-        )
-        document = read_run(store, found)
+        document = meant_run(context, store, context.arguments.run)
     context.answer(document, _text(document))
     return 0
-
-
-def _latest(context: Context, store: Store) -> str:
-    file = recipe_if_any(context)
-    found = next(History(store, file).runs(), None)
-    if found is None:
-        message = f"no run of {file.name if file else 'any recipe'} is kept"
-        raise RecipeError(Problem(slug="no-runs", message=message, hint="start one: coopery run"))
-    return found
 
 
 def _text(document: Mapping[str, Any]) -> str:

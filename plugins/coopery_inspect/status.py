@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from coopery.commands import Context, table
+from coopery.history import History, find_run, recipe_if_any
 from coopery.session import open_store
 from coopery_inspect import summaries
-from coopery_inspect.history import History, find_run, recipe_if_any
 from coopery_inspect.summaries import Document
 
 

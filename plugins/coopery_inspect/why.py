@@ -9,6 +9,7 @@ from typing import Any
 
 from coopery.commands import Context
 from coopery.forecasting import Forecast, forecast
+from coopery.history import History
 from coopery.keys import Vanished
 from coopery.opening import Request, open_recipe
 from coopery.options import LockPolicy
@@ -17,7 +18,6 @@ from coopery.records import timestamp
 from coopery.session import make_plan, open_store
 from coopery.steps import Record, Store
 from coopery_inspect.causes import Cause, Search, known_identities
-from coopery_inspect.history import History
 
 MOST = 8
 """How many reasons the text gives; `--json` gives all."""

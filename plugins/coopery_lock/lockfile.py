@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from coopery.dependencies import DependencySet, Pin
 from coopery.digests import digest
 from coopery.errors import MachineError, Place, Problem
 from coopery.indexes import redact
+from coopery.writing import write_atomically
 
 VERSION = 2
 _HEADER = """\
@@ -142,35 +142,13 @@ def write_lock(file: Path, entries: tuple[Entry, ...]) -> bool:
     except (OSError, UnicodeDecodeError):
         if not entries:
             return False
-    target = file.resolve()
-    temporary = None
     try:
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:80]}.")
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
-            stream.flush()
-            mode = target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask()
-            os.fchmod(stream.fileno(), mode)
-            os.fsync(stream.fileno())
-        Path(temporary).replace(target)
-        temporary = None
+        write_atomically(file.resolve(), text.encode("utf-8"))
     except OSError as error:
         message = f"{file.name} cannot be written: {error.strerror}"
         place = Place(file=str(file))
         raise MachineError(Problem(slug="lock-unwritable", message=message, place=place)) from None
-    finally:
-        # Also when it was interrupted.
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
     return True
-
-
-def _umask() -> int:
-    """The process's umask, read without changing it."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("Umask:"):
-            return int(line.split()[1], 8)
-    return 0o022
 
 
 __all__ = ["Entry", "Package", "asked_lines", "render", "write_lock"]

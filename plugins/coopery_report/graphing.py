@@ -74,11 +74,12 @@ def _states(context: Context, opened: Opened, request: Request) -> Mapping[str, 
 
     match context.arguments.state:
         case "last":
+            from coopery.history import latest_run
+            from coopery.records import read_run
             from coopery_report.looks import state_of
-            from coopery_report.reading import latest_run
 
             with session.open_store(context.plugins, context.settings) as store:
-                record = latest_run(store, opened.recipe.file)
+                record = read_run(store, latest_run(store, opened.recipe.file))
             return {step["step"]: state_of(step) for step in record["steps"]}
         case "forecast":
             _, forecasts = session.preview(request, context.plugins, context.settings)

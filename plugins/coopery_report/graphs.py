@@ -56,10 +56,10 @@ def of_recipe(
 
     `states` are words by instance. Raises RecipeError (`unknown-target`).
     """
-    from coopery import expanding
+    from coopery import selecting
 
-    chosen = expanding.select(opened.recipe, opened.nodes, targets, Path.cwd())
-    needed = expanding.ancestors(opened.nodes, chosen)
+    chosen = selecting.select(opened.recipe, opened.nodes, targets, Path.cwd())
+    needed = selecting.ancestors(opened.nodes, chosen)
     nodes = [node for name, node in opened.nodes.items() if name in needed]
     shown = {node.name: node.name if instances else node.instance.task.name for node in nodes}
     reads = [(*read, node.name) for node in nodes for read in _reads(node)]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from coopery.commands import Context
 from coopery.errors import Problem, RecipeError, nearest
+from coopery.history import meant_run
 from coopery.session import open_store
-from coopery_report.reading import find_run
 
 FORMATS = ("html", "junit")
 
@@ -19,7 +19,7 @@ def run(context: Context) -> int:
         hint = nearest(format, FORMATS)
         raise RecipeError(Problem(slug="bad-command-line", message=message, hint=hint))
     with open_store(context.plugins, context.settings) as store:
-        record = find_run(context, store, arguments.run)
+        record = meant_run(context, store, arguments.run)
     if format == "html":
         from coopery_report.page import page
 

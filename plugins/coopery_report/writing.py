@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from coopery.errors import MachineError, Problem
+from coopery.writing import write_atomically
 
 
 def unwritable(name: str, option: str) -> Problem | None:
@@ -44,25 +45,12 @@ def write(name: str, text: str, option: str) -> None:
         else:
             path = path.resolve()
             path.parent.mkdir(parents=True, exist_ok=True)
-            _replace(path, content)
+            write_atomically(path, content)
     except (OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             message = f"{option}: no space is left for {name}"
             raise MachineError(Problem(slug="disk-full", message=message)) from None
         raise MachineError(_problem(name, option, _why(error))) from None
-
-
-def _replace(path: Path, content: bytes) -> None:
-    beside = path.with_name(f".{path.name[:80]}.{os.urandom(4).hex()}")
-    try:
-        with beside.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
 
 
 def _why(error: OSError | ValueError) -> str:

@@ -13,10 +13,11 @@ from pathlib import Path
 from coopery.errors import StepError, problem
 from coopery.steps import Identity
 from coopery.trees import scan
+from coopery.writing import sync_path
 from coopery_store import kernel
 from coopery_store.copying import copy, remove
 from coopery_store.entries import delivery_text
-from coopery_store.home import disk_full, sync_path
+from coopery_store.home import disk_full
 from coopery_store.index import Index
 from coopery_store.locks import held, lock_file
 from coopery_store.objects import Objects

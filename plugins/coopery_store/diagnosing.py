@@ -13,9 +13,10 @@ from coopery.errors import CooperyError
 from coopery.findings import Finding
 from coopery.options import Settings
 from coopery.quantities import show_bytes
+from coopery.writing import write_atomically
 from coopery_store.copying import remove
 from coopery_store.filesystems import look_at_file_system
-from coopery_store.home import FOLDERS, VERSION, machine_errors, write_atomically
+from coopery_store.home import FOLDERS, VERSION, machine_errors
 from coopery_store.leases import Leases
 from coopery_store.options import read_limits
 from coopery_store.scratch import Scratch

@@ -11,6 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from coopery.errors import CooperyError, MachineError, problem
+from coopery.writing import sync_path, write_atomically
 
 VERSION = 1
 """Of the layout. A newer home is refused; an older one would be converted here."""
@@ -101,30 +102,6 @@ def machine_errors(home: Path) -> Iterator[None]:
             raise disk_full(home) from error
         where = f" ({os.fsdecode(error.filename)})" if error.filename else ""
         raise _unusable(home, f"{error.strerror or error}{where}") from error
-
-
-def sync_path(path: Path | bytes) -> None:
-    """Make a file's contents, or a folder's names, durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write beside, make durable, rename: readers see the old contents or the new."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
-    try:
-        with beside.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-    sync_path(path.parent)
 
 
 def safe_name(name: str) -> str:

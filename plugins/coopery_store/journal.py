@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from coopery_store.home import write_atomically
+from coopery.writing import write_atomically
 from coopery_store.locks import held
 
 

@@ -23,10 +23,11 @@ from coopery.trees import (
     special_file,
     tree_digest,
 )
+from coopery.writing import sync_path
 from coopery_store import kernel
 from coopery_store.copying import copy, remove
 from coopery_store.entries import Change
-from coopery_store.home import machine_errors, sync_path
+from coopery_store.home import machine_errors
 from coopery_store.index import Index
 from coopery_store.intake import fingerprint_of, of_file, of_folder, settle_in
 from coopery_store.leases import Leases

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from coopery.errors import MachineError, RecipeError, nearest, problem
-from coopery_store.home import machine_errors, safe_name, write_atomically
+from coopery.writing import write_atomically
+from coopery_store.home import machine_errors, safe_name
 from coopery_store.leaving import is_debris
 from coopery_store.locks import is_held, try_lock
 

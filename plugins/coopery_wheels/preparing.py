@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from coopery.digests import digest
 from coopery.errors import Problem, RecipeError, StepError
+from coopery.writing import write_atomically
 
 if TYPE_CHECKING:
     from coopery_wheels.building import Bench
@@ -58,11 +59,7 @@ def prepared(
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    Path(file.name).replace(path)
+    write_atomically(path, text.encode())
 
 
 def _prepare(

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 import coopery_wheels
-from coopery import recipes
 from coopery.dependencies import Contribution, IndexOptions, LocalDistribution
 from coopery.errors import Problem, RecipeError
 from coopery.model import Project, Recipe
+from coopery.schemas import recipe_schema
 from coopery.shapes import convert
 from coopery_wheels import metadata
 
@@ -187,4 +187,4 @@ def test_recipes_may_be_short_or_long() -> None:
     assert value == (Project("."), Project("lib", extras=("x",)))
     assert problems == []
     assert Project(Path("lib"), extras=["x"]) == value[1]  # type: ignore[arg-type]
-    assert recipes.schema([facet])["properties"]["image"]
+    assert recipe_schema([facet])["properties"]["image"]

@@ -138,6 +138,25 @@ def find_run(store: Store, given: str, file: Path | None = None) -> str:
     raise RecipeError(Problem(slug="unknown-run", message=message, hint=hint))
 
 
+def latest_run(store: Store, file: Path | None) -> str:
+    """The latest run of a recipe (of all when `file` is None). Raises RecipeError (`no-runs`)."""
+    found = next(History(store, file).runs(), None)
+    if found is None:
+        message = f"no run of {file.name if file else 'any recipe'} is kept"
+        raise RecipeError(Problem(slug="no-runs", message=message, hint="start one: coopery run"))
+    return found
+
+
+def meant_run(context: Context, store: Store, given: str | None) -> Document:
+    """The record of the run that is named, else of the recipe's latest, else of the latest of all.
+
+    Raises RecipeError (`unknown-run`, `no-runs`) and MachineError (`run-damaged`).
+    """
+    file = recipe_if_any(context)
+    run = latest_run(store, file) if given is None else find_run(store, given, file)
+    return read_run(store, run)
+
+
 def recipe_file(context: Context) -> Path:
     """The recipe that `-f` names, or the nearest; it is not read. Raises RecipeError."""
     return recipes.find(Path.cwd(), context.arguments.file, context.plugins.recipe_names())

@@ -1,0 +1,95 @@
+"""The JSON Schema of recipes, from the same annotations that read them."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from coopery import model
+from coopery.recipes import Facet
+from coopery.shapes import AtLeast, Callables, Field, Text, fields_of, rest, shorthand
+
+
+def recipe_schema(facets: Sequence[Facet]) -> dict[str, Any]:
+    """The JSON Schema of a recipe, with the keys of all plugins."""
+    name = {"pattern": r"^[A-Za-z_][A-Za-z0-9_-]{0,99}$"}
+
+    def noun(kind: type, label: str) -> dict[str, Any]:
+        own = tuple(f for f in fields_of(kind) if f.attribute not in ("facets", "name"))
+        extra = tuple(f.field for f in facets if f.noun == label)
+        table = table_schema(own + extra)
+        table["description"] = " ".join((kind.__doc__ or "").split())
+        return {"type": "object", "propertyNames": name, "additionalProperties": table}
+
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A coopery recipe",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "image": noun(model.Image, "image"),
+            "task": noun(model.Task, "task"),
+            "defaults": schema(model.Defaults),
+            **{f.key: schema(f.type) for f in facets if f.noun == "recipe"},
+        },
+    }
+
+
+def schema(hint: Any, extra: Mapping[type, tuple[Field, ...]] | None = None) -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of what `convert` takes for `hint`.
+
+    `extra` adds keys to a dataclass: what plugins' facets allow there.
+    """
+    origin = get_origin(hint)
+    if hint is Any:
+        return {}
+    if origin is Annotated:
+        base, *marks = get_args(hint)
+        for mark in marks:
+            match mark:
+                case Text():
+                    text: dict[str, Any] = {"type": "string", "pattern": mark.pattern}
+                    number = {"type": "number", "exclusiveMinimum": 0}
+                    return {"anyOf": [text, number]} if mark.number else text
+                case Callables():
+                    return {"type": "string"}
+                case AtLeast(least=least):
+                    return {**schema(base, extra), "minimum": least}
+        return schema(base, extra)
+    if origin in (Union, types.UnionType):
+        options = [schema(arg, extra) for arg in get_args(hint) if arg is not type(None)]
+        return options[0] if len(options) == 1 else {"anyOf": options}
+    if origin is Literal:
+        return {"enum": list(get_args(hint))}
+    if origin is tuple:
+        return {"type": "array", "items": schema(get_args(hint)[0], extra)}
+    if origin is not None and issubclass(origin, Mapping):
+        return {"type": "object", "additionalProperties": schema(get_args(hint)[1], extra)}
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        known = fields_of(hint) + (extra or {}).get(hint, ())
+        table = table_schema(known, extra)
+        if hint.__doc__:
+            table["description"] = " ".join(hint.__doc__.split("\n\n")[0].split())
+        short = next((f for f in known if shorthand in f.marks), None)
+        return {"anyOf": [schema(short.type, extra), table]} if short else table
+    return {"type": {str: "string", int: "integer", float: "number", bool: "boolean"}[hint]}
+
+
+def table_schema(
+    known: tuple[Field, ...], extra: Mapping[type, tuple[Field, ...]] | None = None
+) -> dict[str, Any]:
+    """The JSON Schema of a table with these keys and no others."""
+    others = next((schema(f.type, extra) for f in known if rest in f.marks), None)
+    table: dict[str, Any] = {
+        "type": "object",
+        "additionalProperties": others["additionalProperties"] if others else False,
+        "properties": {
+            f.key: {**schema(f.type, extra), **({"description": f.doc} if f.doc else {})}
+            for f in known
+            if f.attribute != "facets" and rest not in f.marks
+        },
+    }
+    required = [f.key for f in known if f.required]
+    return {**table, "required": required} if required else table

@@ -23,6 +23,8 @@ _NOUNS = {
     "collect_requirements": "coopery.dependencies:Contribution",
     "resolve": "coopery.dependencies:Lock",
     "add_layers": "coopery.dependencies:Layer",
+    "render_image": "coopery.images:Blueprint",
+    "inspect_base": "coopery.images:Base",
     "plan_image": "coopery.dependencies:ImagePlan",
     "plan_task": "coopery.dependencies:Invocation",
     "authorize": "coopery.errors:Problem",
@@ -51,6 +53,22 @@ _FIELDS: dict[str, dict[str, Any]] = {
         "files": [tuple],
         "env": Mapping,
         "steps": [_STEPS],
+    },
+    "inspect_base": {
+        "reference": str,
+        "id": str,
+        "platform": str,
+        "digest": (None, str),
+        "python": (None, str),
+        "executable": (None, str),
+    },
+    "render_image": {
+        "image": str,
+        "base": "coopery.images:Base",
+        "parts": ["coopery.images:Part"],
+        "labels": Mapping,
+        "description": str,
+        "packages": [str],
     },
     "plan_image": {
         "steps": [_STEPS],
@@ -90,6 +108,10 @@ def misfit(hook: str, answer: object) -> str | None:
     match hook:
         case "recipe_names" | "runtime_names":
             return None if isinstance(answer, str) and answer else _expected("a name", answer)
+        case "choose_base":
+            return None if isinstance(answer, str) and answer else _expected("a name", answer)
+        case "wants_bases" | "is_there":
+            return None if isinstance(answer, bool) else _expected("True or False", answer)
         case "declare_options":
             return _option_misfit(answer)
         case "open_store":

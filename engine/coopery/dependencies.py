@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from coopery.errors import Place
+from coopery.images import Base
 from coopery.steps import Need, Step
 
 
@@ -72,6 +73,8 @@ class DependencySet:
     requirements: tuple[Requirement, ...]
     locals: tuple[LocalDistribution, ...]
     index: IndexOptions
+    base: str | None = None
+    """The reference of the base image, under a runtime that wants bases."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,10 +97,11 @@ class Pin:
 
 @dataclass(frozen=True, kw_only=True)
 class Lock:
-    """Resolved dependency sets, by image name."""
+    """Resolved dependency sets and the bases they are for, by image name."""
 
     pins: Mapping[str, tuple[Pin, ...]] = field(default_factory=dict)
     index: Mapping[str, IndexOptions] = field(default_factory=dict)
+    bases: Mapping[str, Base] = field(default_factory=dict)
     changed: tuple[str, ...] = ()
     """What was resolved anew, in words: for the story on stderr."""
 

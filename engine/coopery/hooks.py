@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     )
     from coopery.errors import Problem
     from coopery.findings import Finding
+    from coopery.images import Base, Blueprint
     from coopery.model import Image, Instance, Recipe
     from coopery.options import LockPolicy, Settings
     from coopery.recipes import Document, Facet
@@ -124,6 +125,42 @@ def collect_requirements(
 
 
 @hookspec(firstresult=True)
+def wants_bases(runtime: str) -> bool | None:
+    """First: whether images under this runtime are made of a base image and parts upon it.
+
+    @hookimpl
+    def wants_bases(runtime):
+        return True if runtime == "mine" else None
+    """
+
+
+@hookspec(firstresult=True)
+def choose_base(recipe: Recipe, image: Image, settings: Settings) -> str | None:
+    """First: the reference of the base image that this image begins with.
+
+    @hookimpl
+    def choose_base(recipe, image):
+        if image.facet(Motd):
+            return "debian:12-slim"
+    """
+
+
+@hookspec(firstresult=True)
+def inspect_base(
+    reference: str, runtime: str, settings: Settings, tell: Callable[[str], None]
+) -> Base | None:
+    """First: what a base image is, as the engine of this runtime has or gets it.
+
+    Asked when the lock does not hold it yet. Raises MachineError when it cannot be had.
+
+    @hookimpl
+    def inspect_base(reference, runtime):
+        if runtime == "mine":
+            return Base(reference=reference, id=my_engine.id(reference), platform="linux/amd64")
+    """
+
+
+@hookspec(firstresult=True)
 def resolve(
     recipe: Recipe,
     sets: Sequence[DependencySet],
@@ -131,10 +168,12 @@ def resolve(
     home: Path,
     settings: Settings,
     tell: Callable[[str], None],
+    inspect: Callable[[str], Base],
 ) -> Lock | None:
     """First: pins for all these dependency sets, through the recipe's lock file.
 
-    `tell` takes a line of the story, for what takes long.
+    `tell` takes a line of the story, for what takes long. `inspect` finds what a set's `base` is,
+    where the lock file does not say.
 
     @hookimpl
     def resolve(recipe, sets, policy, home, settings):
@@ -156,10 +195,30 @@ def add_layers(  # type: ignore[empty-body]
 
 
 @hookspec(firstresult=True)
+def render_image(
+    recipe: Recipe, image: Image, layers: Sequence[Layer], base: Base, home: Path
+) -> Blueprint | None:
+    """First: an image as a base and parts: the instructions of its Dockerfile, and its context.
+
+    @hookimpl
+    def render_image(recipe, image, layers, base):
+        said = Instruction(keyword="ENV", arguments="MOTD=hello")
+        part = Part(name="settings", instructions=(said,))
+        return Blueprint(image=image.name, base=base, parts=(part,))
+    """
+
+
+@hookspec(firstresult=True)
 def plan_image(
-    recipe: Recipe, image: Image, layers: Sequence[Layer], runtime: str
+    recipe: Recipe,
+    image: Image,
+    layers: Sequence[Layer],
+    runtime: str,
+    render: Callable[[], Blueprint],
 ) -> ImagePlan | None:
     """First: how this image becomes real under the chosen runtime.
+
+    `render` answers with what `render_image` makes of it, for runtimes that want bases.
 
     @hookimpl
     def plan_image(recipe, image, layers, runtime):
@@ -241,6 +300,21 @@ def perform(step: Step, workspace: Workspace) -> Made | None:
         if isinstance(step.work, Greeting):
             (workspace.folder / "out").write_text(step.work.text)
             return Made(outputs={"out": workspace.folder / "out"})
+    """
+
+
+@hookspec(firstresult=True)
+def is_there(step: Step, folder: Path) -> bool | None:
+    """First: whether what was made in place, and lies outside the home folder, is still there.
+
+    Asked once in a run, before a step that needs it is performed; `folder` is where the step left
+    its note. False has it made again. Where that cannot be told, raise MachineError: what is
+    unknown is not there, and is not missing.
+
+    @hookimpl
+    def is_there(step, folder):
+        if isinstance(step.work, Greeting):
+            return Path((folder / "where").read_text()).exists()
     """
 
 

@@ -6,14 +6,16 @@ import os
 import sys
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coopery import placeholders
-from coopery.dependencies import DependencySet, ImagePlan, IndexOptions, Lock
+from coopery.dependencies import DependencySet, ImagePlan, IndexOptions, Layer, Lock
 from coopery.errors import Problem, RecipeError, problem
 from coopery.expanding import Node, Nodes
+from coopery.images import Base, Blueprint
 from coopery.model import HOST_PYTHON, Image, Instance, Recipe
 from coopery.options import LockPolicy
 from coopery.selecting import ancestors
@@ -40,6 +42,8 @@ class Plan:
     targets: tuple[str, ...]
     lock: Lock
     selected: frozenset[str]
+    made: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Of a plan that makes images for no task: by image, the steps whose results it consists of."""
 
     @property
     def order(self) -> dict[str, tuple[str, ...]]:
@@ -61,14 +65,16 @@ class Plan:
 
 
 def dependency_sets(
-    recipe: Recipe, images: Sequence[str], plugins: Plugins, settings: Settings
+    recipe: Recipe, images: Sequence[str], runtime: str, plugins: Plugins, settings: Settings
 ) -> tuple[DependencySet, ...]:
     """What each of these images asks for, merged over all plugins; every problem at once."""
     problems: list[Problem] = []
     sets = []
+    based = plugins.wants_bases(runtime) if images else False
     for name in images:
         image = recipe.images[name]
         try:
+            base = plugins.choose_base(recipe, image, settings) if based else None
             parts = plugins.collect_requirements(recipe, image, settings.home)
         except RecipeError as error:
             problems += error.problems
@@ -84,6 +90,7 @@ def dependency_sets(
                 requirements=tuple(r for part in parts for r in part.requirements),
                 locals=tuple(d for part in parts for d in part.locals),
                 index=index,
+                base=base,
             )
         )
     if problems:
@@ -94,19 +101,24 @@ def dependency_sets(
 def lock(
     recipe: Recipe,
     images: Sequence[str],
+    runtime: str,
     policy: LockPolicy,
     plugins: Plugins,
     settings: Settings,
 ) -> Lock:
     """The pins of these images; images that ask for nothing need no resolver."""
-    sets = dependency_sets(recipe, images, plugins, settings)
-    if not any(s.requirements or s.locals for s in sets) and not recipe.lock_file.exists():
+    sets = dependency_sets(recipe, images, runtime, plugins, settings)
+    asked = any(s.requirements or s.locals or s.base for s in sets)
+    if not asked and not recipe.lock_file.exists():
         return Lock(pins={s.image: () for s in sets})
 
     def tell(text: str) -> None:
         plugins.observe([Event(kind="message", time=time.time(), message=text)], settings)
 
-    return plugins.resolve(recipe, sets, policy, settings.home, settings, tell)
+    def inspect(reference: str) -> Base:
+        return plugins.inspect_base(reference, runtime, settings, tell)
+
+    return plugins.resolve(recipe, sets, policy, settings.home, settings, tell, inspect)
 
 
 def images_of(nodes: Nodes, names: Sequence[str]) -> tuple[str, ...]:
@@ -129,14 +141,7 @@ def plan(
 
     Raises RecipeError with every problem at once.
     """
-    steps: dict[str, Step] = {}
-    images: dict[str, ImagePlan] = {}
-    for name in images_of(nodes, targets):
-        image = recipe.images[name]
-        layers = plugins.add_layers(recipe, image, lock, home)
-        images[name] = _with_env(image, plugins.plan_image(recipe, image, layers, runtime))
-        for step in (*(s for layer in layers for s in layer.steps), *images[name].steps):
-            _add(steps, step)
+    steps, images = _plan_images(recipe, images_of(nodes, targets), lock, runtime, plugins, home)
     needed = ancestors(nodes, targets)
     problems: list[Problem] = []
     for name in nodes:
@@ -161,6 +166,93 @@ def plan(
         lock=lock,
         selected=_with_images(in_order, needed if selected is None else selected),
     )
+
+
+def plan_images(
+    recipe: Recipe,
+    images: Sequence[str],
+    lock: Lock,
+    runtime: str,
+    plugins: Plugins,
+    home: Path,
+) -> Plan:
+    """The plan that makes these images, for no task.
+
+    Raises RecipeError with every problem at once.
+    """
+    steps, plans = _plan_images(recipe, images, lock, runtime, plugins, home)
+    made = {n: p.need.steps for n, p in plans.items() if p.need is not None}
+    return plan_steps(recipe, steps.values(), lock, runtime, made)
+
+
+def plan_steps(
+    recipe: Recipe,
+    steps: Iterable[Step],
+    lock: Lock,
+    runtime: str,
+    made: Mapping[str, tuple[str, ...]] | None = None,
+) -> Plan:
+    """The plan that performs these steps, in whatever order they come; see `Plan.made`."""
+    added: dict[str, Step] = {}
+    for step in steps:
+        _add(added, step)
+    return Plan(
+        recipe=recipe,
+        runtime=runtime,
+        steps=ordered(added),
+        targets=(),
+        lock=lock,
+        selected=frozenset(added),
+        made=made or {},
+    )
+
+
+def blueprint_of(
+    recipe: Recipe, image: Image, lock: Lock, plugins: Plugins, home: Path
+) -> Blueprint:
+    """An image as a base and parts, whatever runs it. The lock must hold its base."""
+    layers = plugins.add_layers(recipe, image, lock, home)
+    return _render(recipe, image, layers, lock, plugins, home)
+
+
+def _plan_images(
+    recipe: Recipe,
+    names: Sequence[str],
+    lock: Lock,
+    runtime: str,
+    plugins: Plugins,
+    home: Path,
+) -> tuple[dict[str, Step], dict[str, ImagePlan]]:
+    """The steps that make images, and by image what tasks need of it; every problem at once."""
+    steps: dict[str, Step] = {}
+    plans: dict[str, ImagePlan] = {}
+    problems: list[Problem] = []
+    for name in names:
+        image = recipe.images[name]
+        try:
+            layers = plugins.add_layers(recipe, image, lock, home)
+            render = partial(_render, recipe, image, layers, lock, plugins, home)
+            planned = plugins.plan_image(recipe, image, layers, runtime, render)
+        except RecipeError as error:
+            problems += error.problems
+            continue
+        plans[name] = _with_env(image, planned)
+        for step in (*(s for layer in layers for s in layer.steps), *planned.steps):
+            _add(steps, step)
+    if problems:
+        raise RecipeError(*dict.fromkeys(problems))
+    return steps, plans
+
+
+def _render(
+    recipe: Recipe,
+    image: Image,
+    layers: Sequence[Layer],
+    lock: Lock,
+    plugins: Plugins,
+    home: Path,
+) -> Blueprint:
+    return plugins.render_image(recipe, image, layers, lock.bases[image.name], home)
 
 
 def _with_images(steps: Mapping[str, Step], tasks: Iterable[str]) -> frozenset[str]:

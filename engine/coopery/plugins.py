@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Lock,
     )
     from coopery.findings import Finding
+    from coopery.images import Base, Blueprint
     from coopery.model import Image, Instance, Recipe
     from coopery.options import LockPolicy
     from coopery.recipes import Document, Facet
@@ -135,6 +136,37 @@ class Plugins(Registry):
             found.append(contribution)  # seen by those who are asked after it
         return found
 
+    def wants_bases(self, runtime: str) -> bool:
+        """Whether images under a runtime are made of a base image and parts upon it."""
+        return bool(self._first("wants_bases", runtime=runtime)[1])
+
+    def choose_base(self, recipe: Recipe, image: Image, settings: Settings) -> str:
+        """The base image's reference. Raises RecipeError (`no-base`)."""
+        arguments = {"recipe": recipe, "image": image, "settings": settings}
+        reference: str | None = self._first("choose_base", **arguments)[1]
+        if reference is None:
+            message = f"no plugin says what the image {image.name!r} begins with"
+            place = recipe.locate(("image", image.name))
+            raise RecipeError(
+                Problem(slug="no-base", message=message, place=place, hint=_missing("images"))
+            )
+        return reference
+
+    def inspect_base(
+        self, reference: str, runtime: str, settings: Settings, tell: Callable[[str], None]
+    ) -> Base:
+        """What a base image is. Raises MachineError (`no-engine`, and when it cannot be had)."""
+        arguments: dict[str, Any] = {"reference": reference, "runtime": runtime}
+        base: Base | None = self._first("inspect_base", **arguments, settings=settings, tell=tell)[
+            1
+        ]
+        if base is None:
+            message = f"no plugin finds base images for the runtime {runtime!r}"
+            raise MachineError(
+                Problem(slug="no-engine", message=message, hint="choose another with -r")
+            )
+        return base
+
     def resolve(
         self,
         recipe: Recipe,
@@ -143,10 +175,12 @@ class Plugins(Registry):
         home: Path,
         settings: Settings,
         tell: Callable[[str], None],
+        inspect: Callable[[str], Base],
     ) -> Lock:
         """The lock. Raises RecipeError (`no-resolver`) when nothing can resolve requirements."""
         arguments = {"recipe": recipe, "sets": sets, "policy": policy, "home": home}
-        lock: Lock | None = self._first("resolve", **arguments, settings=settings, tell=tell)[1]
+        arguments |= {"settings": settings, "tell": tell, "inspect": inspect}
+        lock: Lock | None = self._first("resolve", **arguments)[1]
         if lock is None:
             raise RecipeError(
                 Problem(
@@ -172,12 +206,34 @@ class Plugins(Registry):
                 raise plugin_error("duplicate-runtime", name, message, other)
         return tuple(sorted(found))
 
+    def render_image(
+        self, recipe: Recipe, image: Image, layers: Sequence[Layer], base: Base, home: Path
+    ) -> Blueprint:
+        """An image as a base and parts. Raises RecipeError (`no-blueprint`)."""
+        arguments: dict[str, Any] = {"recipe": recipe, "image": image, "layers": layers}
+        blueprint: Blueprint | None = self._first(
+            "render_image", **arguments, base=base, home=home
+        )[1]
+        if blueprint is None:
+            message = f"no plugin makes a Dockerfile for the image {image.name!r}"
+            place = recipe.locate(("image", image.name))
+            raise RecipeError(
+                Problem(slug="no-blueprint", message=message, place=place, hint=_missing("images"))
+            )
+        return blueprint
+
     def plan_image(
-        self, recipe: Recipe, image: Image, layers: Sequence[Layer], runtime: str
+        self,
+        recipe: Recipe,
+        image: Image,
+        layers: Sequence[Layer],
+        runtime: str,
+        render: Callable[[], Blueprint],
     ) -> ImagePlan:
         """How an image becomes real. Raises RecipeError (`unknown-runtime`)."""
+        arguments: dict[str, Any] = {"recipe": recipe, "image": image, "layers": layers}
         plan: ImagePlan | None = self._first(
-            "plan_image", recipe=recipe, image=image, layers=layers, runtime=runtime
+            "plan_image", **arguments, runtime=runtime, render=render
         )[1]
         if plan is None:
             raise unknown_runtime(runtime, self.runtime_names())
@@ -242,6 +298,10 @@ class Plugins(Registry):
         if misfit is not None:
             raise bad_answer(name, "perform", f"for {step.name}, {misfit}")
         return made
+
+    def is_there(self, step: Step, folder: Path) -> bool:
+        """Whether what was made in place is still there; True for what lies in `folder` itself."""
+        return self._first("is_there", step=step, folder=folder)[1] is not False
 
     def open_shell(self, step: Step, workspace: Workspace) -> int:
         """Open a shell where a step's work is done; its exit code.

@@ -123,6 +123,8 @@ class Run:
         self._foretold: dict[str, str] | None = None
         self._lock = threading.RLock()
         self._failed = False
+        self._seen: set[str] = set()
+        """Results in place that were looked for in this run, and are there."""
         self._memory = Memory(self.store, self.plan.recipe.file, self.id)
         self._transients = Transients(self.plan.steps, self.needs)
         self._supply = Supply(self.plan, self.store, self._memory, self.identities)
@@ -235,8 +237,15 @@ class Run:
         if not step.work.in_place:
             return None if record else "new"
         if record and all(self.store.find(i) for i in record.outputs.values()):
-            return None
+            # What nobody reads in this run was asked for itself: it must be there in fact.
+            return None if self.readers[step.name] or self._lies_there(step, record) else "remade"
         return None if self._unwanted(step) else "new"
+
+    def _lies_there(self, step: Step, record: Record) -> bool:
+        try:
+            return all(self._has(step, identity) for identity in record.outputs.values())
+        except CooperyError:
+            return False  # performing it says what is wrong
 
     def _unwanted(self, step: Step) -> bool:
         """Whether nobody will look into work in place: all that reads it is remembered."""
@@ -250,6 +259,8 @@ class Run:
             return Reason(code=code, text="--force")
         if code == "always":
             return Reason(code=code, text="always = true")
+        if code == "remade":
+            return Reason(code=code, text="it is not where it was made any more")
         code, text = explain(self._memory.latest(step.name), step, self.identities)
         return Reason(code=code, text=text)
 
@@ -437,9 +448,22 @@ class Run:
         """Remake what the step reads and whose bytes are gone; False when an identity changed."""
         same = True
         for source in dict.fromkeys(source for need in step.needs for source in need.outputs):
-            if self.store.find(self.identities.outputs[source.step][source.output]) is None:
-                same = self._remake(self.plan.steps[source.step]) and same
+            maker = self.plan.steps[source.step]
+            if not self._has(maker, self.identities.outputs[source.step][source.output]):
+                same = self._remake(maker) and same
         return same
+
+    def _has(self, step: Step, identity: Identity) -> bool:
+        """Whether a result can be read: in the store, and where its note says it lies elsewhere."""
+        path = self.store.find(identity)
+        if path is None or not step.work.in_place:
+            return path is not None
+        if identity.digest in self._seen:
+            return True
+        there = self.plugins.is_there(step, path)
+        if there:
+            self._seen.add(identity.digest)
+        return there
 
     def _remake(self, step: Step) -> bool:
         """Perform a step again for its bytes; False when they are not what they were."""
@@ -451,7 +475,7 @@ class Run:
         key = self.identities.key_of(step)
         with self._claim(step, key):
             before = self.identities.outputs[step.name]
-            if all(self.store.find(identity) is not None for identity in before.values()):
+            if all(self._has(step, identity) for identity in before.values()):
                 return True  # another thread remade it
             with self._lock:
                 self._transients.again(step.name)

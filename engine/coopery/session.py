@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from coopery import planning, resources, running, selecting
 from coopery.dependencies import Lock
 from coopery.destinations import refused
-from coopery.errors import CooperyError, RecipeError
+from coopery.errors import CooperyError, Problem, RecipeError, nearest
 from coopery.forecasting import Forecast, forecast
 from coopery.opening import Opened, Request, again, first_line, open_recipe
 from coopery.options import LockPolicy, Settings
@@ -25,6 +25,7 @@ from coopery.stopping import Stop
 
 if TYPE_CHECKING:
     from coopery.commands import Context
+    from coopery.model import Recipe
     from coopery.plugins import Plugins
 
 
@@ -43,10 +44,9 @@ def make_plan(opened: Opened, request: Request, plugins: Plugins, settings: Sett
     named = selecting.select(opened.recipe, nodes, request.targets, request.cwd or Path.cwd())
     targets, selected = selecting.chosen(nodes, named, request.selection)
     images = planning.images_of(nodes, targets)
-    lock = planning.lock(opened.recipe, images, request.lock, plugins, settings)
-    return planning.plan(
-        opened.recipe, nodes, targets, lock, opened.runtime, plugins, settings.home, selected
-    )
+    recipe, runtime = opened.recipe, opened.runtime
+    lock = planning.lock(recipe, images, runtime, request.lock, plugins, settings)
+    return planning.plan(recipe, nodes, targets, lock, runtime, plugins, settings.home, selected)
 
 
 @contextmanager
@@ -192,12 +192,53 @@ def preview(
         return plan, found
 
 
+def build(request: Request, images: Sequence[str], plugins: Plugins, settings: Settings) -> Done:
+    """Make these images of the recipe, and what they are made of; all when none is named.
+
+    Raises RecipeError (`unknown-image`).
+    """
+
+    def tell(events: Sequence[Event]) -> None:
+        plugins.observe(events, settings)
+
+    opened = open_recipe(request, plugins, settings)
+    names = named_images(opened.recipe, images)
+    now = time.time()
+    tell([Event(kind="message", time=now, message=first_line(opened, settings))])
+    tell([Event(kind="warning", time=now, message=str(p)) for p in opened.warnings])
+    recipe, runtime = opened.recipe, opened.runtime
+    lock = planning.lock(recipe, names, runtime, request.lock, plugins, settings)
+    plan = planning.plan_images(recipe, names, lock, runtime, plugins, settings.home)
+    with open_store(plugins, settings) as store:
+        policy = policy_of(request, plan, settings)
+        if request.force:
+            policy = replace(policy, forced=frozenset(s for m in plan.made.values() for s in m))
+        return run_plan(plan, policy, store, plugins, settings, tell)
+
+
+def named_images(recipe: Recipe, names: Sequence[str]) -> tuple[str, ...]:
+    """The images of these names; all when none is named. Raises RecipeError (`unknown-image`)."""
+    unknown = [
+        Problem(
+            slug="unknown-image",
+            message=f"there is no image {name!r}",
+            hint=nearest(name, recipe.images),
+        )
+        for name in names
+        if name not in recipe.images
+    ]
+    if unknown:
+        raise RecipeError(*unknown)
+    return tuple(dict.fromkeys(names)) or tuple(recipe.images)
+
+
 def lock_recipe(context: Context, policy: LockPolicy) -> Lock:
     """Lock every image of the recipe that a command's arguments name."""
     request = Request(file=context.arguments.file)
     opened = open_recipe(request, context.plugins, context.settings)
     images = tuple(opened.recipe.images)
-    return planning.lock(opened.recipe, images, policy, context.plugins, context.settings)
+    recipe, runtime = opened.recipe, opened.runtime
+    return planning.lock(recipe, images, runtime, policy, context.plugins, context.settings)
 
 
 def new_run_id() -> str:

@@ -106,7 +106,7 @@ def _requirement_files(plan: Plan, context: Context) -> Iterator[str]:
     from coopery.planning import dependency_sets
 
     images = tuple(plan.recipe.images)
-    sets = dependency_sets(plan.recipe, images, context.plugins, context.settings)
+    sets = dependency_sets(plan.recipe, images, plan.runtime, context.plugins, context.settings)
     for requirement in (r for each in sets for r in each.requirements):
         if requirement.place.file is not None:
             yield str(plan.recipe.root / requirement.place.file)

@@ -1,4 +1,4 @@
-"""The command `run`: bring targets and what they need up to date."""
+"""The commands `run` and `build`: bring targets, or images alone, up to date."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def declare_options() -> Sequence[type]:
 
 @hookimpl
 def add_commands() -> Sequence[Command]:
-    """`run`."""
+    """`run` and `build`."""
     return [
         Command(
             name="run",
@@ -51,8 +51,28 @@ def add_commands() -> Sequence[Command]:
             json=True,
             options=(CoreOptions, RunOptions),
             epilog="A target is a task, an instance (fit@fold=0), a glob, or an output's path.",
-        )
+        ),
+        Command(
+            name="build",
+            help="make images (default: all) without running a task",
+            run=_build,
+            configure=_configure_build,
+            json=True,
+            options=(CoreOptions, RunOptions),
+        ),
     ]
+
+
+def _build(context: Context) -> int:
+    from coopery_run.building import run
+
+    return run(context)
+
+
+def _configure_build(parser: argparse.ArgumentParser) -> None:
+    from coopery_run.building import configure
+
+    configure(parser)
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:

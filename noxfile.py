@@ -44,7 +44,8 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Strict types, everywhere."""
     session.install("-e", ".", *tools(), "./recipes/penguins", "matplotlib>=3.8,<4")
-    env = {"MYPYPATH": "recipes/penguins/src"}
+    examples = ("penguins", "wheelhouse/hoops", "wheelhouse/casks")
+    env = {"MYPYPATH": ":".join(f"recipes/{example}/src" for example in examples)}
     session.run("mypy", *SOURCES, env=env)
 
 

@@ -256,7 +256,7 @@ def _formats(known: tuple[str, ...], value: str) -> tuple[str, ...]:
 
 def _index_url(url: str, spot: Refusals) -> bool:
     """Whether it is a URL of an index; `${VARIABLE}` is filled in when it is used, not here."""
-    if not re.match(r"(?:https?|file)://\S+$", url):
+    if not re.match(r"(?:(?:https?|file)://\S|\$\{[A-Z0-9_]+\})\S*$", url):
         spot("invalid-requirement", f"{url!r} is not the URL of an index", None)
         return False
     return check_credentials(url, spot)

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import os
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import pytest
 
@@ -20,30 +16,11 @@ USER, PASSWORD = "cooper", "s3cr+t p@ss"
 ENCODED = "s3cr%2Bt%20p%40ss"
 
 
-class Quiet(WSGIRequestHandler):
-    def log_message(self, *args: Any) -> None:
-        pass
-
-
 @pytest.fixture
-def guarded(bench: Any) -> Iterator[str]:
+def guarded(bench: Any, guard_index: Any) -> str:
     """A pypiserver on loopback that wants a user and a password; its `host:port`."""
-    from pypiserver import app
-
-    inner = app(roots=[bench.index], disable_fallback=True, password_file=".", authenticate=[])
-    wanted = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-
-    def outer(environ: Any, start: Any) -> Any:
-        if environ.get("HTTP_AUTHORIZATION") != wanted:
-            start("401 Unauthorized", [("WWW-Authenticate", "Basic realm=x")])
-            return [b""]
-        return inner(environ, start)
-
-    with make_server("127.0.0.1", 0, outer, handler_class=Quiet) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"127.0.0.1:{server.server_port}"
-        server.shutdown()
+    found: str = guard_index(bench.index, USER, PASSWORD)
+    return found
 
 
 @pytest.fixture

@@ -1,0 +1,89 @@
+"""recipes/wheelhouse: code from everywhere, under every runtime, and no trace of the password."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from coopery.testing import Project, make_project
+
+pytestmark = pytest.mark.xdist_group("wheelhouse")
+
+RECIPE = Path(__file__).parents[2] / "recipes" / "wheelhouse"
+USER, PASSWORD = "cooper", "adze+s p@de%41"
+SPELT = (
+    PASSWORD,
+    quote(PASSWORD, safe=""),
+    base64.b64encode(PASSWORD.encode()).decode(),
+    base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode(),
+)
+"""The password as it is, in a URL, and in base64 alone and as HTTP sends it."""
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory, guard_index: Any) -> str:
+    """The private index: it holds what `hoops/` makes, and nobody else does."""
+    folder = tmp_path_factory.mktemp("packages")
+    source = shutil.copytree(RECIPE / "hoops", tmp_path_factory.mktemp("source") / "hoops")
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--outdir", folder, source],
+        check=True,
+        capture_output=True,
+    )
+    host = guard_index(folder, USER, PASSWORD)
+    return f"http://{USER}:{quote(PASSWORD, safe='')}@{host}/simple/"
+
+
+@pytest.fixture
+def wheelhouse(tmp_path: Path, index: str, monkeypatch: pytest.MonkeyPatch) -> Project:
+    monkeypatch.setenv("WHEELHOUSE_INDEX", index)
+    project = make_project(tmp_path)
+    shutil.copytree(
+        RECIPE, project.root, dirs_exist_ok=True, ignore=shutil.ignore_patterns("build", "*.lock")
+    )
+    return project
+
+
+def run(project: Project, *arguments: str) -> dict[str, str]:
+    """Run it; the outputs."""
+    ended = project.coopery("run", *arguments)
+    assert ended.exit_code == 0, ended.stderr
+    return {name: project.read(f"build/{name}") for name in ("measures.json", "order.txt")}
+
+
+def traces(*roots: Path) -> list[str]:
+    """The files below these folders that hold the password in any spelling."""
+    spelt = [text.encode() for text in SPELT]
+    files = [path for root in roots for path in root.rglob("*") if path.is_file()]
+    assert files
+    return [str(path) for path in files if any(text in path.read_bytes() for text in spelt)]
+
+
+def test_code_from_everywhere_under_local(wheelhouse: Project) -> None:
+    made = run(wheelhouse)
+    assert '"firkin"' in made["measures.json"] and "hogshead" in made["order.txt"]
+    # 4 hoops: 2 pi (0.57 + 0.49) m and 4 overlaps of 0.04 m, and a tenth to spare
+    (row,) = [line.split() for line in made["order.txt"].splitlines() if "barrel" in line]
+    assert row[2] == "7.50"
+    lock = wheelhouse.read("recipe.lock")
+    assert "coopers-hoops" in lock and "tabulate" in lock
+    assert "4 cached" in wheelhouse.coopery("run").stderr
+    assert traces(wheelhouse.root, wheelhouse.home) == []
+
+
+def test_a_release_comes_from_the_index_and_not_from_the_tree_beside_it(
+    wheelhouse: Project,
+) -> None:
+    before = run(wheelhouse)
+    wheelhouse.write("hoops/src/hoops/__init__.py", "raise ImportError('not released')\n")
+    assert run(wheelhouse, "--force") == before
+    changed = wheelhouse.read("casks/src/casks/__init__.py").replace("1000 *", "2000 *")
+    wheelhouse.write("casks/src/casks/__init__.py", changed)
+    assert run(wheelhouse)["measures.json"] != before["measures.json"]

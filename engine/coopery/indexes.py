@@ -29,8 +29,8 @@ _UV_INDEX_VARIABLES = (
     "UV_INDEX_URL",
     "UV_EXTRA_INDEX_URL",
     "UV_FIND_LINKS",
-    "UV_NO_INDEX",
 )
+# There is no UV_NO_INDEX: uv takes no notice of a variable of that name.
 _UV_INDEX_KEYS = ("index", "index-url", "extra-index-url", "find-links", "no-index")
 
 
@@ -75,7 +75,7 @@ def installer_environment(
     uv = _uv_configuration(root or Path.cwd(), environ)
     added: dict[str, str] = {"UV_PYTHON_DOWNLOADS": "never"}
     own_indexes = any(environ.get(name) for name in _UV_INDEX_VARIABLES) or any(
-        key in uv for key in _UV_INDEX_KEYS
+        uv.get(key) for key in _UV_INDEX_KEYS
     )
     found = PipConfiguration() if own_indexes else pip
     _indexes(added, index, found, environ)

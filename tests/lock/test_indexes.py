@@ -286,3 +286,18 @@ def test_a_recipe_error_when_nothing_is_found(
     with pytest.raises(RecipeError) as caught:
         bench.lock()
     assert caught.value.problems[0].slug == "unknown-package"
+
+
+@pytest.mark.parametrize("uv", ["no-index = false\n", "index = []\n"])
+def test_a_setting_of_uvs_that_names_no_index_leaves_pips(tmp_path: Path, uv: str) -> None:
+    """Nor does UV_NO_INDEX, which uv itself knows nothing of."""
+    (tmp_path / "uv.toml").write_text(uv)
+    environ = {
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_INDEX_URL": "https://pip.example/s",
+        "HOME": str(tmp_path),
+        "UV_NO_INDEX": "1",
+    }
+    found, arguments = installer_environment(IndexOptions(), root=tmp_path, environ=environ)
+    assert found["UV_DEFAULT_INDEX"] == "coopery-default=https://pip.example/s"
+    assert arguments == ()

@@ -61,7 +61,11 @@ class Plan:
 
 
 def dependency_sets(
-    recipe: Recipe, images: Sequence[str], plugins: Plugins, settings: Settings
+    recipe: Recipe,
+    images: Sequence[str],
+    policy: LockPolicy,
+    plugins: Plugins,
+    settings: Settings,
 ) -> tuple[DependencySet, ...]:
     """What each of these images asks for, merged over all plugins; every problem at once."""
     problems: list[Problem] = []
@@ -69,7 +73,7 @@ def dependency_sets(
     for name in images:
         image = recipe.images[name]
         try:
-            parts = plugins.collect_requirements(recipe, image, settings.home)
+            parts = plugins.collect_requirements(recipe, image, settings.home, policy)
         except RecipeError as error:
             problems += error.problems
             continue
@@ -99,7 +103,7 @@ def lock(
     settings: Settings,
 ) -> Lock:
     """The pins of these images; images that ask for nothing need no resolver."""
-    sets = dependency_sets(recipe, images, plugins, settings)
+    sets = dependency_sets(recipe, images, policy, plugins, settings)
     if not any(s.requirements or s.locals for s in sets) and not recipe.lock_file.exists():
         return Lock(pins={s.image: () for s in sets})
 

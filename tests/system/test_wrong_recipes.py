@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -515,6 +516,24 @@ def test_a_project_whose_wheel_cannot_be_built(project: Project) -> None:
     assert answer.exit_code == 1, answer.stderr
     assert "recipe.toml:2 (image.i.projects[0])" in answer.stderr
     assert "mend what the backend complains of" in answer.stderr
+
+
+def test_a_project_whose_metadata_is_static_is_locked_without_any_index(
+    project: Project, tmp_path: Path
+) -> None:
+    """Its backend is asked for nothing, so nothing of it need be there."""
+    project.write("p/pyproject.toml", SETUPTOOLS + STATIC)
+    project.write("recipe.toml", "[image.i]\nprojects = ['p']\n" + GOOD + "image = 'i'\n")
+    offline = {
+        "UV_INDEX_URL": "http://127.0.0.1:9/simple",
+        "UV_CACHE_DIR": str(tmp_path / "uv"),
+        "UV_HTTP_RETRIES": "0",
+    }
+    for call in ("run --dry-run", "lock", "lock --check"):
+        answer = project.coopery(*call.split(), env=offline)
+        assert answer.exit_code == 0, answer.stderr
+    assert (project.root / "recipe.lock").exists()
+    assert not (project.home / "build-envs").exists()
 
 
 def test_a_version_that_is_none(project: Project) -> None:

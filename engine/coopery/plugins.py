@@ -199,6 +199,7 @@ class Plugins(Registry):
                     slug="no-action",
                     message=f"task {instance.task.name!r} says neither command nor function",
                     place=recipe.locate(("task", instance.task.name)),
+                    hint="say what it runs: command = … or function = …",
                 )
             )
         return invocation

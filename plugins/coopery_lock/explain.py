@@ -40,7 +40,8 @@ def explain(story: str, dependencies: DependencySet) -> CooperyError:
         hint = "check the network and the index configuration (pip's, or uv's)"
         return MachineError(Problem(slug="index-unreachable", message=message, hint=hint))
     message = f"image {dependencies.image!r}: uv found no resolution:\n{_indent(_tail(story))}"
-    return MachineError(Problem(slug="resolution-failed", message=message))
+    hint = "the lines above are uv's own; `uv pip compile` with the same lines says more"
+    return MachineError(Problem(slug="resolution-failed", message=message, hint=hint))
 
 
 def _denied(story: str) -> MachineError:

@@ -150,7 +150,10 @@ def _check_locals(dependencies: DependencySet) -> None:
         other = seen.setdefault(normalise(local.name), str(local.place))
         if other != str(local.place):
             message = f"{local.name} is brought twice, also at {other}"
-            raise RecipeError(Problem(slug="duplicate-local", message=message, place=local.place))
+            hint = "leave one of them out"
+            raise RecipeError(
+                Problem(slug="duplicate-local", message=message, place=local.place, hint=hint)
+            )
 
 
 def _python(dependencies: DependencySet) -> str:

@@ -181,7 +181,9 @@ def _project(
     python = python_of(image) or own_python()
     tree = metadata.read_tree(root)
     if tree is None:
-        raise RecipeError(problem("not-a-project", f"{root} is not a source tree", key=key))
+        hint = "it needs a pyproject.toml with [project] or [build-system], or a setup.py"
+        message = f"{root} is not a source tree"
+        raise RecipeError(problem("not-a-project", message, key=key, hint=hint))
     leftovers = _SETUPTOOLS_LEFTOVERS if tree.backend.startswith("setuptools.") else ()
     try:
         files = project_files(root, skip=(*made_here(recipe, home), *leftovers))

@@ -315,6 +315,8 @@ def test_is_told_with_place_and_mend(project: Project, name: str) -> None:
     assert answer.stdout == ""
     block = next(x for x in answer.stderr.split("error: ")[1:] if f"[{slug}]" in x)
     assert said in block
+    for told in answer.stderr.split("error: ")[1:]:
+        assert "\n  hint: " in told
     if line is not None:
         assert f"recipe.toml:{line} " in block or f"recipe.toml:{line}:" in block, block
     assert sorted(project.root.rglob("*")) == before

@@ -145,7 +145,8 @@ def _type_name(value: object) -> str:
         return "a table"
     if isinstance(value, list | tuple):
         return "a list"
-    return names.get(type(value), f"a {type(value).__name__}")
+    name = type(value).__name__
+    return names.get(type(value), f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}")
 
 
 def _expected(hint: Any) -> str:
@@ -283,7 +284,8 @@ def _read_plain(raw: Any, key: KeyPath, problems: list[Problem]) -> Any:
         return freeze(raw)
     except ValueError as error:
         hint = "write text, numbers, true or false, and lists and tables of these"
-        problems.append(problem("wrong-value", str(error), key=key, hint=hint))
+        slug = "param-not-plain" if isinstance(error, NotPlain) else "wrong-value"
+        problems.append(problem(slug, str(error), key=key, hint=hint))
         return MISSING
 
 
@@ -460,11 +462,15 @@ def _read_rest(
     return {} if converted is MISSING else {others.attribute: converted}
 
 
+class NotPlain(ValueError):
+    """A value of a kind that only Python knows."""
+
+
 def freeze(raw: Any) -> Any:
     """Plain data with tuples for lists, all the way down.
 
     Raises ValueError for what has no plain form: dates (write them as text), NaN, infinities,
-    text with NUL characters.
+    text with NUL characters; NotPlain for other objects of Python.
     """
     match raw:
         case list() | tuple():
@@ -477,4 +483,6 @@ def freeze(raw: Any) -> Any:
             raise ValueError(f"{raw} is not a finite number")
         case str() if "\0" in raw:
             raise ValueError("text holds a NUL character")
-    return raw
+        case None | str() | bool() | int() | float():
+            return raw
+    raise NotPlain(f"{_type_name(raw)} is no plain value")

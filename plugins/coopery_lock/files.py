@@ -231,12 +231,16 @@ def _read_option(
             if index.index_url not in (None, value):
                 message = f"a second --index-url; the first is {index.index_url}"
                 spot("invalid-requirement", message, "use --extra-index-url")
-            reading.index = replace(index, index_url=value)
+            reading.index = replace(index, index_url=value, places=_placed(index, value, spot))
         case "--extra-index-url" if _index_url(value, spot):
-            reading.index = replace(index, extra_index_urls=_add(index.extra_index_urls, value))
+            extra = _add(index.extra_index_urls, value)
+            places = _placed(index, value, spot)
+            reading.index = replace(index, extra_index_urls=extra, places=places)
         case "--find-links":
             if link := _find_links(value, file, spot):
-                reading.index = replace(index, find_links=_add(index.find_links, link))
+                links = _add(index.find_links, link)
+                places = _placed(index, link, spot)
+                reading.index = replace(index, find_links=links, places=places)
         case "--no-index":
             reading.index = replace(index, no_index=True)
         case "--pre":
@@ -245,6 +249,10 @@ def _read_option(
             reading.index = replace(index, no_binary=_formats(index.no_binary, value))
         case "--only-binary":
             reading.index = replace(index, only_binary=_formats(index.only_binary, value))
+
+
+def _placed(index: IndexOptions, url: str, spot: Refusals) -> tuple[tuple[str, Place], ...]:
+    return (*index.places, (url, spot.place))
 
 
 def _add(known: tuple[str, ...], value: str) -> tuple[str, ...]:

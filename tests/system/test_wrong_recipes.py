@@ -616,6 +616,32 @@ def test_an_input_that_is_a_link_to_elsewhere(project: Project) -> None:
     assert not project.home.exists()
 
 
+@pytest.mark.parametrize("what", ["link", "pipe"])
+def test_an_input_folder_that_cannot_be_given_is_told_before_anything_runs(
+    project: Project, what: str
+) -> None:
+    project.write(
+        "recipe.toml",
+        "[task.first]\ncommand = 'echo > {outputs.o}'\noutputs.o = 'made'\n"
+        "[task.a]\ncommand = ['true']\ninputs.x = 'd'\n",
+    )
+    project.write("d/sub/file", "1")
+    if what == "link":
+        (project.root / "d/sub/away").symlink_to("/etc/hostname")
+    else:
+        os.mkfifo(project.root / "d/sub/away")
+    answer = project.coopery("run")
+    assert answer.exit_code == 2, answer.stderr
+    assert answer.slugs == ("link-outside" if what == "link" else "special-file",)
+    assert "recipe.toml:6 (task.a.inputs.x)" in answer.stderr
+    assert "d/sub/away is a" in answer.stderr
+    if what == "link":
+        assert "/etc/hostname" in answer.stderr
+    assert "\n  hint: " in answer.stderr
+    assert not (project.root / "made").exists()
+    assert project.coopery("run", "first").exit_code == 0
+
+
 @pytest.mark.parametrize(
     "call", ["list -j 2", "why a -j 2", "plugins -r local", "schema --home x", "init --home x"]
 )

@@ -332,7 +332,7 @@ def is_plugin(info: str) -> bool:
 
 def test_findings_and_requirements_of_the_docs(tmp_path: Path) -> None:
     from coopery.model import Image, Recipe
-    from coopery.options import Settings
+    from coopery.options import LockPolicy, Settings
     from coopery.plugins import Plugins
 
     found = {block.info: block.text for block in blocks(PLUGINS_PAGE) if block.info}
@@ -345,7 +345,7 @@ def test_findings_and_requirements_of_the_docs(tmp_path: Path) -> None:
         "ok" if shutil.which("git") else "warning"
     )
     recipe = Recipe(file=tmp_path / "r.toml", root=tmp_path, images={}, tasks={})
-    (limits,) = plugins.collect_requirements(recipe, Image(name="i"), tmp_path)
+    (limits,) = plugins.collect_requirements(recipe, Image(name="i"), tmp_path, LockPolicy.MEND)
     assert [line.line for line in limits.requirements] == ["numpy<3"]
 
 

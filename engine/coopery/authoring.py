@@ -18,11 +18,48 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
-from coopery.errors import KeyPath, Place, Problem
+from coopery.errors import KeyPath, Place, Problem, RecipeError, nearest
 
 P = ParamSpec("P")
 R = TypeVar("R")
 Table = dict[str, Any]
+
+
+def _checked(function: Callable[P, R]) -> Callable[P, R]:
+    """The same function; a call of it in a recipe that does not fit is a RecipeError
+    (`wrong-call`) with the place of the call, and how it is made.
+    """
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        if _collector.get() is not None:
+            signature = inspect.signature(function)
+            try:
+                signature.bind(*args, **kwargs)
+            except TypeError as error:
+                message = f"{function.__name__}(): {error}"
+                raise RecipeError(_wrong_call(message, _usage(function, signature))) from None
+        return function(*args, **kwargs)
+
+    return call
+
+
+def _usage(function: Callable[..., Any], signature: inspect.Signature) -> str:
+    """How a function is called: `command(NAME, RUN, image=…, inputs=…)`."""
+    shown = []
+    for name, parameter in signature.parameters.items():
+        match parameter.kind:
+            case parameter.KEYWORD_ONLY:
+                shown.append(f"{name}=…")
+            case parameter.VAR_KEYWORD if name != "unknown":
+                shown.append("…")
+            case parameter.POSITIONAL_ONLY | parameter.POSITIONAL_OR_KEYWORD if name != "self":
+                shown.append(name.upper())
+    return f"write {function.__name__}({', '.join(shown)})"
+
+
+def _wrong_call(message: str, hint: str) -> Problem:
+    return Problem(slug="wrong-call", message=message, place=_caller()[0], hint=hint)
 
 
 class ImageHandle:
@@ -38,12 +75,17 @@ class ImageHandle:
 class TaskHandle:
     """A task a recipe speaks of."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str | None) -> None:
         self.name = name
 
+    @_checked
     def output(self, name: str, **at: Any) -> Table:
         """An input that reads this task's output `name`; `at` picks one instance by its axes."""
         return Input(origin=f"{self.name}.{name}", at=at or None)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        hint = f"to make a function a task of that name, write @task(name={self.name!r})"
+        raise RecipeError(_wrong_call(f"the task {self.name!r} is no function", hint))
 
     def __repr__(self) -> str:
         return f"<task {self.name}>"
@@ -82,33 +124,35 @@ class Collector:
 
     calls: list[_Named] = field(default_factory=list)
     defaults: list[tuple[Table, Place]] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    """What was wrong with the calls themselves."""
 
     def finish(self) -> tuple[Table, dict[KeyPath, Place], list[Problem]]:
         """The document's tables, where each call stands, and names given twice or not at all."""
         data: Table = {"image": {}, "task": {}}
         places: dict[KeyPath, Place] = {}
-        problems: list[Problem] = []
+        problems = list(self.problems)
         for call in self.calls:
             if not call.handle.name:
                 call.handle.name = _bound_name(call.handle, call.scope)
         for call in self.calls:
             name = call.handle.name
-            if not name:
-                problems.append(_unnamed(call.place))
+            if not name or not isinstance(name, str):
+                problems.append(_unnamed(call))
                 continue
             key: KeyPath = (call.noun, name)
             if key in places:
                 problems.append(_twice(f"{call.noun} {name!r}", key, places[key], call.place))
                 continue
             places[key] = dataclasses.replace(call.place, key=key)
-            data[call.noun][name] = {k: raw(value) for k, value in call.table.items()}
+            data[call.noun][name] = _plain_table(call.table, places[key], problems)
         for table, place in self.defaults:
             key = ("defaults",)
             if key in places:
                 problems.append(_twice("defaults", key, places[key], place))
                 continue
             places[key] = dataclasses.replace(place, key=key)
-            data["defaults"] = {k: raw(value) for k, value in table.items()}
+            data["defaults"] = _plain_table(table, places[key], problems)
         return data, places, problems
 
 
@@ -124,6 +168,20 @@ def collecting() -> Iterator[Collector]:
         yield collector
     finally:
         _collector.reset(token)
+
+
+def _plain_table(table: Table, place: Place, problems: list[Problem]) -> Table:
+    """What a call was given, less what holds itself."""
+    found: Table = {}
+    for name, value in table.items():
+        try:
+            found[name] = raw(value)
+        except RecursionError:
+            hint = "write values that do not hold themselves"
+            where = dataclasses.replace(place, key=(*place.key, name))
+            message = f"{name!r} is nested without end"
+            problems.append(Problem(slug="wrong-value", message=message, place=where, hint=hint))
+    return found
 
 
 def raw(value: Any) -> Any:
@@ -159,13 +217,17 @@ def _bound_name(handle: object, scope: Mapping[str, Any]) -> str | None:
     return next((name for name, value in scope.items() if value is handle), None)
 
 
-def _unnamed(place: Place) -> Problem:
-    return Problem(
-        slug="unnamed-image",
-        message="this image has no name",
-        place=place,
-        hint='bind it to a variable of the module, or name it: Image("science", …)',
-    )
+def _unnamed(call: _Named) -> Problem:
+    hint = 'name it: command("fit", …)'
+    if call.noun == "image":
+        hint = 'bind it to a variable of the module, or name it: Image("science", …)'
+    if call.handle.name:
+        message = f"the name of this {call.noun} is {call.handle.name!r}, which is no text"
+        return Problem(slug="wrong-type", message=message, place=call.place, hint=hint)
+    message = f"this {call.noun} has no name"
+    if call.noun == "image":
+        return Problem(slug="unnamed-image", message=message, place=call.place, hint=hint)
+    return Problem(slug="unnamed-task", message=message, place=call.place, hint=hint)
 
 
 def _twice(what: str, key: KeyPath, first: Place, second: Place) -> Problem:
@@ -197,6 +259,7 @@ def _given(**values: Any) -> Table:
     return {name: value for name, value in values.items() if value is not None}
 
 
+@_checked
 def Image(name: str | None = None, **facets: Any) -> ImageHandle:
     """An image: `python`, `packages`, `projects`, … are the keys of `[image.NAME]`.
 
@@ -207,6 +270,7 @@ def Image(name: str | None = None, **facets: Any) -> ImageHandle:
     return handle
 
 
+@_checked
 def Input(
     path: str | PurePath | None = None,
     *,
@@ -220,10 +284,31 @@ def Input(
     Here and below, `unknown` keywords reach the reader, which refuses them together with all else
     that is wrong, with the nearest name; a TypeError would hide the rest.
     """
-    given = _given(path=path, at=at, mount=mount, **unknown)
-    return {**given, **({"from": origin} if origin else {})}
+    more = {}
+    for keyword, value in unknown.items():
+        if keyword == "from":
+            more[keyword] = value
+        elif keyword == "from_" or nearest(keyword, ("origin",)) == "did you mean 'origin'?":
+            origin = value if origin is None else origin
+            _misspelt("Input", keyword, "write origin=…, which is `from` in TOML")
+        else:
+            hint = nearest(keyword, ("path", "origin", "at", "mount")) or ""
+            _misspelt("Input", keyword, hint)
+    given = _given(path=path, at=at, mount=mount, **{"from": origin})
+    return {**given, **more}
 
 
+def _misspelt(function: str, keyword: str, hint: str) -> None:
+    """Note a keyword that a function does not have, at the line of the call."""
+    collector = _collector.get()
+    if collector is None:
+        raise TypeError(f"{function}() got an unexpected keyword argument {keyword!r}; {hint}")
+    place = dataclasses.replace(_caller()[0], key=(keyword,))
+    message = f"unknown keyword {keyword!r} of {function}"
+    collector.problems.append(Problem(slug="unknown-key", message=message, place=place, hint=hint))
+
+
+@_checked
 def Output(
     path: str | PurePath | None = None,
     *,
@@ -236,6 +321,7 @@ def Output(
     return _given(path=path, name=name, transient=transient or None, mount=mount, **unknown)
 
 
+@_checked
 def Resources(
     *,
     cpu: float | str | None = None,
@@ -251,6 +337,7 @@ def Resources(
     return _given(cpu=cpu, memory=memory, gpu=gpu, shm=shm, **others)
 
 
+@_checked
 def Retries(
     count: int,
     *,
@@ -265,6 +352,7 @@ def Retries(
     return _given(count=count, delay=delay, factor=factor, longest=longest, on=causes, **unknown)
 
 
+@_checked
 def Project(
     path: str | PurePath | None = None,
     mode: str = "editable",
@@ -276,12 +364,16 @@ def Project(
 
 
 def _listed(value: Any) -> Any:
-    """What can be listed as a list; the rest as it is, for the reader to refuse."""
-    if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
+    """What can be listed as a list; the rest as it is, for the reader to refuse.
+
+    A set has no order of its own, and a recipe has the same one every time.
+    """
+    if isinstance(value, str | Mapping | set | frozenset) or not isinstance(value, Iterable):
         return value
     return list(value)
 
 
+@_checked
 def defaults(**values: Any) -> None:
     """Recipe-wide defaults: the keys of `[defaults]`."""
     collector = _collector.get()
@@ -289,8 +381,9 @@ def defaults(**values: Any) -> None:
         collector.defaults.append((values, _caller()[0]))
 
 
+@_checked
 def command(
-    name: str,
+    name: str | None = None,
     run: str | Iterable[str | PurePath] | None = None,
     *,
     image: ImageHandle | str | None = None,
@@ -302,6 +395,9 @@ def command(
 
     `keys` are the further keys of `[task.NAME]`: `matrix`, `params`, `env`, `retries`, ….
     """
+    if run is not None and "command" in keys:
+        message = "command(): the command is given twice, as `run` and as `command`"
+        raise RecipeError(_wrong_call(message, "leave one of them out"))
     handle = TaskHandle(name)
     given = _given(command=_listed(run), image=image, inputs=inputs, outputs=outputs)
     _collect("task", handle, {**given, **keys})
@@ -338,6 +434,7 @@ def task(
 ) -> Callable[[Callable[P, R]], TaskFunction[P, R]]: ...
 
 
+@_checked
 def task(
     function: Callable[..., Any] | str | None = None,
     /,
@@ -359,9 +456,12 @@ def task(
     def decorate(wrapped: Callable[P, R]) -> TaskFunction[P, R]:
         plain: Any = wrapped.function if isinstance(wrapped, TaskFunction) else wrapped
         handle: TaskFunction[P, R] = TaskFunction(name or _name_of(plain), plain)
-        taken = {*(inputs or ()), *(outputs or ()), *keys.get("matrix", ())}
-        merged = {**default_params(plain, taken), **(params or {})}
-        given = _given(image=image, inputs=inputs, outputs=outputs, params=merged or None)
+        tables = (inputs, outputs, keys.get("matrix"))
+        taken = {name for table in tables if isinstance(table, Mapping) for name in table}
+        merged: Any = params  # what is no table is the reader's to refuse
+        if params is None or isinstance(params, Mapping):
+            merged = {**default_params(plain, taken), **(params or {})} or None
+        given = _given(image=image, inputs=inputs, outputs=outputs, params=merged)
         _collect("task", handle, {"function": plain, **given, **keys})
         return handle
 

@@ -33,7 +33,8 @@ def cycles(nodes: Nodes, most: int = 20) -> list[Problem]:
         if shown not in seen:
             seen.add(shown)
             message = f"cycle: {' -> '.join(shown)}"
-            problems.append(problem("cycle", message, key=("task", shown[0])))
+            hint = "take one of these inputs away, or read it from a task outside the cycle"
+            problems.append(problem("cycle", message, key=("task", shown[0]), hint=hint))
         if len(problems) >= most:
             break
     return problems

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Annotated
+from urllib.parse import urlsplit
 
 from coopery.errors import Place
 from coopery.images import Base
+from coopery.shapes import unkeyed
 from coopery.steps import Need, Step
 
 
@@ -53,6 +56,18 @@ class IndexOptions:
     pre: bool = False
     no_binary: tuple[str, ...] = ()
     only_binary: tuple[str, ...] = ()
+    places: Annotated[tuple[tuple[str, Place], ...], unkeyed] = field(
+        default=(), compare=False, repr=False
+    )
+    """Where each URL stands, for messages alone."""
+
+    def place_of(self, url: str) -> Place | None:
+        """Where this URL, or one of its host, is written."""
+        host = urlsplit(url).netloc.rpartition("@")[2]
+        for given, place in self.places:
+            if urlsplit(given).netloc.rpartition("@")[2] == host:
+                return place
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -69,6 +69,8 @@ class Node:
 
 Nodes = Mapping[str, Node]
 
+_IDENTIFIER = "write letters, digits and _, at most 100, and no digit first: fold_1"
+
 MOST_OF_TASK = 100_000
 """How many instances the matrix of a task may make: more would take minutes only to be listed."""
 MOST = 1_000_000
@@ -97,7 +99,8 @@ def check_text(
     try:
         template = placeholders.parse(text)
     except ValueError as error:
-        problems.append(problem("bad-placeholder", str(error), key=key))
+        mend = "placeholders are such as {inputs.NAME} or {params.NAME}; a brace is written twice"
+        problems.append(problem("bad-placeholder", str(error), key=key, hint=mend))
         return False
     good = True
     hint: str | None
@@ -182,15 +185,21 @@ class _Expander:
         for axis, values in task.matrix.items():
             if not values:
                 message = f"the matrix axis {axis!r} has no values"
-                self.problems.append(problem("empty-matrix", message, key=(*key, axis)))
+                hint = f"give it values: {axis} = [1, 2]; or take it out"
+                self.problems.append(problem("empty-matrix", message, key=(*key, axis), hint=hint))
                 good = False
             elif len({coordinate(value) for value in values}) < len(values):
                 message = f"the matrix axis {axis!r} has a value twice"
-                self.problems.append(problem("duplicate-value", message, key=(*key, axis)))
+                hint = "write each value once"
+                self.problems.append(
+                    problem("duplicate-value", message, key=(*key, axis), hint=hint)
+                )
                 good = False
             if not axis.isidentifier():
                 message = f"the matrix axis {axis!r} is not a name"
-                self.problems.append(problem("wrong-value", message, key=(*key, axis)))
+                self.problems.append(
+                    problem("wrong-value", message, key=(*key, axis), hint=_IDENTIFIER)
+                )
                 good = False
         count = math.prod(len(values) for values in task.matrix.values())
         self.count += count
@@ -228,7 +237,9 @@ class _Expander:
                     )
             if not name.isidentifier() or len(name) > 100:
                 message = f"a channel's name is an identifier; {name[:60]!r} is not"
-                self.problems.append(problem("wrong-value", message, key=(*key, side, name)))
+                self.problems.append(
+                    problem("wrong-value", message, key=(*key, side, name), hint=_IDENTIFIER)
+                )
             if mount is not None and (
                 not mount.startswith("/")
                 or posixpath.normpath(mount) != mount.rstrip("/")
@@ -244,7 +255,9 @@ class _Expander:
                 self.problems.append(long)
         for name in task.inputs.keys() & task.outputs.keys():
             message = f"{name!r} is both an input and an output"
-            self.problems.append(problem("duplicate-name", message, key=(*key, "outputs", name)))
+            hint = "give one of them another name"
+            where = (*key, "outputs", name)
+            self.problems.append(problem("duplicate-name", message, key=where, hint=hint))
         groups = {"matrix": task.matrix, "params": task.params}
         for variable, text in task.env.items():
             check_text(text, groups, (*key, "env", variable), self.problems)
@@ -293,7 +306,9 @@ class _Expander:
             base = output.name or (posixpath.basename(destination) if destination else name)
             if base in ("", ".", "..") or "/" in base:
                 message = f"{base!r} is not a file's name"
-                self.problems.append(problem("wrong-value", message, key=(*key, "name")))
+                hint = "write a plain name, such as table.csv; folders belong into `path`"
+                where = (*key, "name")
+                self.problems.append(problem("wrong-value", message, key=where, hint=hint))
             elif output.name and (long := lengths.too_long(base, (*key, "name"))):
                 self.problems.append(long)
             found[name] = BoundOutput(
@@ -360,12 +375,14 @@ class _Expander:
             return None
         if not self._leads_inside(posixpath.dirname(path)):
             message = f"{text!r} leads outside the project through a symlink"
-            self.problems.append(problem("outside-project", message, key=key))
+            hint = "name another folder, or make the link lead to one in the project"
+            self.problems.append(problem("outside-project", message, key=key, hint=hint))
             return None
         other = self.destinations.setdefault(path, (instance.name, name))
         if other != (instance.name, name):
             message = f"{text!r} is also written by {other[0]}.{other[1]}"
-            self.problems.append(problem("duplicate-output", message, key=key))
+            hint = "give each a path of its own"
+            self.problems.append(problem("duplicate-output", message, key=key, hint=hint))
             return None
         return path
 
@@ -399,9 +416,9 @@ class _Expander:
                     outer = ".".join(self.destinations[parent])
                     task = instance.partition("@")[0]
                     message = f"lies inside the output {outer}"
-                    self.problems.append(
-                        problem("nested-output", message, key=("task", task, "outputs", name))
-                    )
+                    hint = "give each a path outside the other"
+                    where = ("task", task, "outputs", name)
+                    self.problems.append(problem("nested-output", message, key=where, hint=hint))
                 parent = posixpath.dirname(parent)
 
     def _holder(self, path: str) -> str | None:
@@ -453,7 +470,7 @@ class _Expander:
             return None
         if output not in task.outputs:
             message = f"task {producer!r} has no output {output!r}"
-            hint = nearest(output, task.outputs)
+            hint = nearest(output, task.outputs) or f"{producer} has no outputs; declare one"
             self.problems.append(problem("unknown-channel", message, key=(*key, "from"), hint=hint))
             return None
         if channel.at is not None:
@@ -496,7 +513,7 @@ class _Expander:
             where = (*key, "at", axis)
             if axis not in task.matrix:
                 message = f"task {task.name!r} has no matrix axis {axis!r}"
-                hint = nearest(axis, task.matrix)
+                hint = nearest(axis, task.matrix) or "it has no matrix; leave out `at`"
                 self.problems.append(problem("unknown-axis", message, key=where, hint=hint))
                 return None
             at[axis] = text_of(value)
@@ -507,13 +524,15 @@ class _Expander:
         missing = [axis for axis in task.matrix if axis not in at]
         if missing:
             message = f"`at` must name every axis; {missing[0]!r} is missing"
-            self.problems.append(problem("unknown-axis", message, key=(*key, "at")))
+            hint = f"add {missing[0]} = …; without `at`, all instances are read"
+            self.problems.append(problem("unknown-axis", message, key=(*key, "at"), hint=hint))
             return None
         chosen = self._points(task.name).get(tuple(at[axis] for axis in sorted(at)))
         if chosen is None:
             shown = ", ".join(f"{axis}={value}" for axis, value in sorted(at.items()))
             message = f"task {task.name!r} has no instance at {shown}"
-            self.problems.append(problem("unknown-instance", message, key=(*key, "at")))
+            near = _near_point(task, at)
+            self.problems.append(problem("unknown-instance", message, key=(*key, "at"), hint=near))
             return None
         source = StepSource(step=chosen.name, output=output)
         base = outputs[chosen.name][output].base
@@ -580,7 +599,17 @@ class _Expander:
         folder = Path(path).parent
         if not folder.is_dir():
             return f"there is no folder {os.path.relpath(folder, self.root)}"
-        return nearest(Path(path).name, [entry.name for entry in folder.iterdir()])
+        near = nearest(Path(path).name, [entry.name for entry in folder.iterdir()])
+        return near or f"the folder {os.path.relpath(folder, self.root)} is empty"
+
+
+def _near_point(task: Task, at: Mapping[str, str]) -> str | None:
+    """The value that an axis has in place of one that it has not."""
+    for axis, values in task.matrix.items():
+        known = [text_of(value) for value in values]
+        if at[axis] not in known:
+            return f"the axis {axis!r}: {nearest(at[axis], known) or 'it has no values'}"
+    return None
 
 
 def expand(recipe: Recipe) -> tuple[Nodes, list[Problem]]:

@@ -111,11 +111,16 @@ def check(recipe: Recipe, runtime: str) -> Iterable[Problem]:  # type: ignore[em
 
 @hookspec
 def collect_requirements(
-    recipe: Recipe, image: Image, home: Path, before: Sequence[Contribution]
+    recipe: Recipe,
+    image: Image,
+    home: Path,
+    policy: LockPolicy,
+    before: Sequence[Contribution],
 ) -> Contribution | None:
     """All: what this image asks for of one kind: packages, projects, wheel files.
 
-    `before` are the contributions of the plugins that were asked before this one.
+    `before` are the contributions of the plugins that were asked before this one; `policy` tells
+    a run (`RENEW`), which builds what it needs, from what only locks or looks.
 
     @hookimpl
     def collect_requirements(recipe, image):

@@ -29,8 +29,9 @@ _UV_INDEX_VARIABLES = (
     "UV_INDEX_URL",
     "UV_EXTRA_INDEX_URL",
     "UV_FIND_LINKS",
-    "UV_NO_INDEX",
 )
+# There is no UV_NO_INDEX: uv takes no notice of a variable of that name.
+_PIP_INDEX_VARIABLES = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_PYPI_URL", "PIP_FIND_LINKS")
 _UV_INDEX_KEYS = ("index", "index-url", "extra-index-url", "find-links", "no-index")
 
 
@@ -75,7 +76,7 @@ def installer_environment(
     uv = _uv_configuration(root or Path.cwd(), environ)
     added: dict[str, str] = {"UV_PYTHON_DOWNLOADS": "never"}
     own_indexes = any(environ.get(name) for name in _UV_INDEX_VARIABLES) or any(
-        key in uv for key in _UV_INDEX_KEYS
+        uv.get(key) for key in _UV_INDEX_KEYS
     )
     found = PipConfiguration() if own_indexes else pip
     _indexes(added, index, found, environ)
@@ -144,6 +145,32 @@ def _link(link: str) -> str:
     return f"file://{quote(str(path))}" if "," in str(path) else str(path)
 
 
+def configured_at(
+    url: str, *, root: Path | None = None, environ: Mapping[str, str] | None = None
+) -> Place | None:
+    """The variable, or the file and its line, that configures an index of this URL's host.
+
+    It is for messages: nothing of the value is told.
+    """
+    environ = os.environ if environ is None else environ
+    host = urlsplit(url).netloc.rpartition("@")[2]
+    if not host:
+        return None
+    spoken = re.compile(rf"(?:://|@){re.escape(host)}(?=[/\s\"'?#]|$)")
+    for name, value in environ.items():
+        if name in (*_UV_INDEX_VARIABLES, *_PIP_INDEX_VARIABLES) and spoken.search(value):
+            return Place(file=f"the variable {name}")
+    for file in (*pip_files(environ), *_uv_files(root or Path.cwd(), environ)):
+        try:
+            lines = file.read_text("utf-8").splitlines()
+        except (OSError, UnicodeDecodeError):
+            continue
+        for number, line in enumerate(lines, 1):
+            if not line.lstrip().startswith(("#", ";")) and spoken.search(line):
+                return Place(file=str(file), line=number)
+    return None
+
+
 def expand(text: str, environ: Mapping[str, str]) -> str:
     """`text` with `${VARIABLE}` filled in, percent-encoded where it is a URL's user or password.
 
@@ -154,7 +181,8 @@ def expand(text: str, environ: Mapping[str, str]) -> str:
         found = environ.get(match.group(1))
         if found is None:
             message = f"{redact(text)} needs the variable {match.group(1)}, which is not set"
-            raise MachineError(Problem(slug="index-credentials", message=message))
+            hint = f"export {match.group(1)}=… before coopery runs"
+            raise MachineError(Problem(slug="index-credentials", message=message, hint=hint))
         before, after = text[: match.start()], text[match.end() :]
         secret = "://" in before and "/" not in before.split("://", 1)[1]
         return quote(found, safe="%") if secret and "@" in after.split("/", 1)[0] else found
@@ -285,20 +313,27 @@ def _uv_configuration(root: Path, environ: Mapping[str, str]) -> Mapping[str, An
     """
     if environ.get("UV_CONFIG_FILE"):
         return _toml(Path(environ["UV_CONFIG_FILE"]))
-    if environ.get("UV_NO_CONFIG"):
-        return {}
-    home = Path(environ.get("HOME") or Path.home())
-    user = Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "uv/uv.toml"
-    system = [
-        Path(p) / "uv/uv.toml" for p in (environ.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":")
-    ]
     found: dict[str, Any] = {}
-    for file in (*system, Path("/etc/uv/uv.toml"), user, *_project_files(root)):
+    for file in _uv_files(root, environ):
         table = _toml(file)
         found.update(
             table.get("tool", {}).get("uv", {}) if file.name == "pyproject.toml" else table
         )
     return {**found, **found.get("pip", {})}
+
+
+def _uv_files(root: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """The files that uv reads, those that win last; some may not be there."""
+    if environ.get("UV_CONFIG_FILE"):
+        return (Path(environ["UV_CONFIG_FILE"]),)
+    if environ.get("UV_NO_CONFIG"):
+        return ()
+    home = Path(environ.get("HOME") or Path.home())
+    user = Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "uv/uv.toml"
+    system = [
+        Path(p) / "uv/uv.toml" for p in (environ.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":")
+    ]
+    return (*system, Path("/etc/uv/uv.toml"), user, *_project_files(root))
 
 
 def _project_files(root: Path) -> Iterable[Path]:

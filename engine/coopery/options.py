@@ -216,7 +216,8 @@ def _check_jobs(sourced: Sourced) -> list[Problem]:
     if not isinstance(sourced.value, int) or sourced.value > 0:
         return []
     message = f"--jobs: expected at least 1, found {sourced.value}"
-    return [Problem(slug="bad-option", message=message)]
+    hint = "it is how many steps may run at once; leave it out for one per core"
+    return [Problem(slug="bad-option", message=message, hint=hint)]
 
 
 def _from_text(text: str, hint: Any, variable: str, problems: list[Problem]) -> Any:
@@ -225,7 +226,8 @@ def _from_text(text: str, hint: Any, variable: str, problems: list[Problem]) -> 
         if text in choices:
             return text
         message = f"{variable}={text!r}: expected one of {', '.join(choices)}"
-        problems.append(Problem(slug="bad-option", message=message))
+        hint = nearest(text, choices)
+        problems.append(Problem(slug="bad-option", message=message, hint=hint))
         return None
     words = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
     try:
@@ -235,9 +237,10 @@ def _from_text(text: str, hint: Any, variable: str, problems: list[Problem]) -> 
             return tuple(part for part in text.split(",") if part)
         return hint(text)
     except (KeyError, ValueError):
-        problems.append(
-            Problem(slug="bad-option", message=f"{variable}={text!r}: not a {hint.__name__}")
-        )
+        message = f"{variable}={text!r}: not a {hint.__name__}"
+        ways = {bool: "write 1 or 0", int: "write a whole number", float: "write a number"}
+        mend = ways.get(hint, "unset it, or write another value")
+        problems.append(Problem(slug="bad-option", message=message, hint=mend))
         return None
 
 
@@ -272,13 +275,9 @@ def _pyproject(start: Path) -> tuple[Path | None, Mapping[str, Any]]:
             # Others read this file too, and refuse it; it matters here if it speaks of coopery.
             if "coopery" not in text:
                 return None, {}
-            found = re.search(r"at line (\d+)", str(error))
-            line = int(found[1]) if found else text.rstrip().count("\n") + 1
-            place = Place(file=str(file), line=line)
-            hint = "mend the file: it may hold options for coopery under [tool.coopery]"
-            raise RecipeError(
-                Problem(slug="invalid-toml", message=str(error), place=place, hint=hint)
-            ) from None
+            from coopery.toml_faults import toml_problem
+
+            raise RecipeError(toml_problem(file, text, str(error))) from None
         table = document.get("tool", {}).get("coopery")
         if isinstance(table, dict):
             return file, table

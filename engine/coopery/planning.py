@@ -65,7 +65,12 @@ class Plan:
 
 
 def dependency_sets(
-    recipe: Recipe, images: Sequence[str], runtime: str, plugins: Plugins, settings: Settings
+    recipe: Recipe,
+    images: Sequence[str],
+    runtime: str,
+    policy: LockPolicy,
+    plugins: Plugins,
+    settings: Settings,
 ) -> tuple[DependencySet, ...]:
     """What each of these images asks for, merged over all plugins; every problem at once."""
     problems: list[Problem] = []
@@ -75,7 +80,7 @@ def dependency_sets(
         image = recipe.images[name]
         try:
             base = plugins.choose_base(recipe, image, settings) if based else None
-            parts = plugins.collect_requirements(recipe, image, settings.home)
+            parts = plugins.collect_requirements(recipe, image, settings.home, policy)
         except RecipeError as error:
             problems += error.problems
             continue
@@ -107,7 +112,7 @@ def lock(
     settings: Settings,
 ) -> Lock:
     """The pins of these images; images that ask for nothing need no resolver."""
-    sets = dependency_sets(recipe, images, runtime, plugins, settings)
+    sets = dependency_sets(recipe, images, runtime, policy, plugins, settings)
     asked = any(s.requirements or s.locals or s.base for s in sets)
     if not asked and not recipe.lock_file.exists():
         return Lock(pins={s.image: () for s in sets})

@@ -127,11 +127,17 @@ class Plugins(Registry):
         return self._flat("check", recipe=recipe, runtime=runtime)
 
     def collect_requirements(
-        self, recipe: Recipe, image: Image, home: Path, before: Sequence[Contribution] = ()
+        self,
+        recipe: Recipe,
+        image: Image,
+        home: Path,
+        policy: LockPolicy,
+        before: Sequence[Contribution] = (),
     ) -> list[Contribution]:
         """What each plugin adds to an image's dependency set, after what was there `before`."""
         found = list(before)
         arguments: dict[str, Any] = {"recipe": recipe, "image": image, "home": home}
+        arguments["policy"] = policy
         for _, contribution in self._each("collect_requirements", before=found, **arguments):
             found.append(contribution)  # seen by those who are asked after it
         return found
@@ -249,6 +255,7 @@ class Plugins(Registry):
                     slug="no-action",
                     message=f"task {instance.task.name!r} says neither command nor function",
                     place=recipe.locate(("task", instance.task.name)),
+                    hint="say what it runs: command = … or function = …",
                 )
             )
         return invocation

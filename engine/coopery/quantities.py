@@ -68,5 +68,17 @@ def show_seconds(seconds: float) -> str:
     return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s"
 
 
-Quantity = Text(parse_quantity, pattern=f"^{_QUANTITY}$", what="a quantity", number=True)
-Duration = Text(parse_duration, pattern=f"^{_DURATION}$", what="a duration", number=True)
+Quantity = Text(
+    parse_quantity,
+    pattern=f"^{_QUANTITY}$",
+    what="a quantity",
+    number=True,
+    mend='write a number greater than zero, or text such as "512Mi"',
+)
+Duration = Text(
+    parse_duration,
+    pattern=f"^{_DURATION}$",
+    what="a duration",
+    number=True,
+    mend='write seconds as a number greater than zero, or text such as "10m"',
+)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from coopery import lengths, model, shapes
-from coopery.errors import KeyPath, Place, Problem, RecipeError, nearest, problem
+from coopery.errors import KeyPath, Place, Problem, RecipeError, nearest, problem, show_key
 from coopery.shapes import MISSING, Field
 
 if TYPE_CHECKING:
@@ -178,7 +178,8 @@ def located(found: Problem, locate: Callable[[KeyPath], Place]) -> Problem:
 def _defaults(table: Any, problems: list[Problem]) -> model.Defaults:
     """`[defaults]`, less what is wrong in it, so that the rest is checked in the same go."""
     if not isinstance(table, Mapping):
-        problems.append(problem("wrong-type", "expected a table", key=("defaults",)))
+        hint = "write [defaults], and its keys beneath it"
+        problems.append(problem("wrong-type", "expected a table", key=("defaults",), hint=hint))
         return model.Defaults()
     known = shapes.fields_of(model.Defaults)
     return model.Defaults(**shapes.convert_table(table, known, ("defaults",), problems))
@@ -192,7 +193,9 @@ def _nouns(
     problems: list[Problem],
 ) -> dict[str, Any]:
     if not isinstance(table, Mapping):
-        problems.append(problem("wrong-type", f"expected a table of {noun}s", key=(noun,)))
+        hint = f"write [{noun}.NAME], and its keys beneath it"
+        message = f"expected a table of {noun}s"
+        problems.append(problem("wrong-type", message, key=(noun,), hint=hint))
         return {}
     own = tuple(f for f in shapes.fields_of(kind) if f.attribute not in ("facets", "name"))
     extra = {f.key: f for f in facets if f.noun == noun}
@@ -203,7 +206,8 @@ def _nouns(
         key: KeyPath = (noun, name)
         read_name(name, key, problems)
         if not isinstance(raw, Mapping):
-            problems.append(problem("wrong-type", "expected a table", key=key))
+            hint = f"write [{show_key(key)}], and its keys beneath it"
+            problems.append(problem("wrong-type", "expected a table", key=key, hint=hint))
             continue
         values = shapes.convert_table(raw, known, key, problems)
         if noun == "task":
@@ -219,12 +223,14 @@ def _one_action(name: str, raw: Mapping[str, Any], facets: Sequence[Facet]) -> l
     given = [key for key in raw if key in known]
     if len(given) > 1:
         message = f"a task has one of {' and '.join(given)}"
-        return [problem("two-actions", message, key=("task", name, given[1]))]
+        hint = "keep one of them, and make the other a task of its own"
+        return [problem("two-actions", message, key=("task", name, given[1]), hint=hint)]
     if not given:
         message = f"the task says neither {' nor '.join(known) or 'command nor function'}"
         if any(nearest(key, known) in [f"did you mean {k!r}?" for k in known] for key in raw):
             return []  # the typo is told already
-        return [problem("no-action", message, key=("task", name))]
+        hint = f"say what it runs: {' or '.join(f'{k} = …' for k in known) or 'command = …'}"
+        return [problem("no-action", message, key=("task", name), hint=hint)]
     return []
 
 
@@ -257,7 +263,8 @@ def _unique_ids(tables: Mapping[str, Any]) -> list[Problem]:
             other = seen.setdefault(str(name).lower(), name)
             if other != name:
                 message = f"{name!r} and {other!r} differ only by case"
-                problems.append(problem("duplicate-name", message, key=(noun, name)))
+                hint = "give one of them another name"
+                problems.append(problem("duplicate-name", message, key=(noun, name), hint=hint))
     return problems
 
 
@@ -309,7 +316,8 @@ def override(
             try:
                 value = _typed(raw)
             except ValueError as error:
-                problems.append(problem("wrong-value", str(error), file=where))
+                hint = "write the value as a recipe has it: 3, 0.5, true, or text"
+                problems.append(problem("wrong-value", str(error), file=where, hint=hint))
                 continue
             tasks[name] = replace(task, params={**task.params, parameter: value})
     return replace(recipe, tasks=tasks)

@@ -26,11 +26,12 @@ def capacity(given: Sequence[str]) -> dict[str, float]:
         name, equals, amount = text.partition("=")
         try:
             if not (equals and name.replace("-", "_").isidentifier()):
-                raise ValueError("write NAME=AMOUNT, as in license=1")
+                raise ValueError("expected NAME=AMOUNT")
             found[name] = 0.0 if amount.strip() == "0" else parse_quantity(amount)
         except ValueError as error:
             message = f"--capacity {text}: {error}"
-            problems.append(Problem(slug="bad-option", message=message))
+            hint = "write it as --capacity license=1"
+            problems.append(Problem(slug="bad-option", message=message, hint=hint))
     if problems:
         raise RecipeError(*problems)
     return found

@@ -14,6 +14,7 @@ from coopery import resources
 from coopery.destinations import refused
 from coopery.errors import (
     CooperyError,
+    KeyPath,
     MachineError,
     Place,
     Problem,
@@ -32,6 +33,7 @@ from coopery.recipes import located
 from coopery.steps import (
     Claim,
     Event,
+    FileSource,
     Identity,
     Outcome,
     Reason,
@@ -142,10 +144,13 @@ class Run:
     def check(self) -> list[Problem]:
         """Refuse, before anything runs, what can be known to be impossible; returns warnings.
 
-        Raises RecipeError (`not-made`, `output-edited`, `unknown-resource`), and MachineError
-        (`never-fits`) for tasks that may have to run: what is remembered needs no resources.
+        Raises RecipeError (`link-outside`, `special-file`, `not-made`, `output-edited`,
+        `unknown-resource`), and MachineError (`never-fits`) for tasks that may have to run: what
+        is remembered needs no resources.
         """
         warnings: list[Problem] = []
+        if unfit := self._unfit_inputs():
+            raise RecipeError(*unfit)
         missing = self._supply.missing()
         if missing:
             raise RecipeError(*not_made(self.plan, missing))
@@ -164,6 +169,26 @@ class Run:
             kind = RecipeError if unknown else MachineError
             raise kind(*(located(p, self.plan.recipe.locate) for p in found))
         return warnings
+
+    def _unfit_inputs(self) -> list[Problem]:
+        """What folders of the project hold that no task can be given: the contents of all inputs
+        have been looked at by now, for the keys.
+        """
+        refused = self.identities.refused
+        found: dict[Problem, None] = {}
+        for name in self.plan.steps if refused else ():
+            for need in self.plan.steps[name].needs if name in self.plan.selected else ():
+                if not isinstance(need.source, FileSource) or need.source.path not in refused:
+                    continue
+                task = name.partition("@")[0]
+                side, _, channel = need.role.partition(" ")
+                inner = ("inputs", channel) if side == "input" else ()
+                key: KeyPath = ("task", task, *inner)
+                for told in refused[need.source.path].problems:
+                    if told.slug in ("link-outside", "special-file"):
+                        place = self.plan.recipe.locate(key)
+                        found[replace(told, place=replace(place, key=key))] = None
+        return list(found)
 
     def _asking(self, names: Iterable[str]) -> list[Step]:
         return [self.plan.steps[name] for name in names if name in self.plan.selected]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import functools
+import json
 import math
 import re
 import sys
@@ -80,7 +81,11 @@ def check_name(text: str) -> str:
     return text
 
 
-Name = Annotated[str, Text(check_name, pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,99}$", what="a name")]
+_NAME_MEND = "write a short name such as fit or fit-2"
+Name = Annotated[
+    str,
+    Text(check_name, pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,99}$", what="a name", mend=_NAME_MEND),
+]
 """A name made safe for shells, folders, tags and labels."""
 
 
@@ -140,7 +145,8 @@ def _type_name(value: object) -> str:
         return "a table"
     if isinstance(value, list | tuple):
         return "a list"
-    return names.get(type(value), f"a {type(value).__name__}")
+    name = type(value).__name__
+    return names.get(type(value), f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}")
 
 
 def _expected(hint: Any) -> str:
@@ -165,6 +171,30 @@ def _expected(hint: Any) -> str:
     return simple.get(hint, "a value")
 
 
+def _mend(hint: Any) -> str:
+    """How a value of a type is written."""
+    origin = get_origin(hint)
+    if origin is Annotated:
+        marks = get_args(hint)[1:]
+        if any(isinstance(mark, Callables) for mark in marks):
+            return 'a function, or "module:function"'
+        return _mend(get_args(hint)[0])
+    if origin in (Union, types.UnionType):
+        ways = [_mend(arg) for arg in get_args(hint) if arg is not type(None)]
+        return ", or ".join(dict.fromkeys(ways))
+    if origin is Literal:
+        return " or ".join(json.dumps(arg) for arg in get_args(hint))
+    if origin is tuple:
+        return "a list in brackets: […]"
+    if origin is not None and issubclass(origin, Mapping):
+        return "a table: { NAME = … }"
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        keys = [f"{field.key} = …" for field in fields_of(hint) if rest not in field.marks]
+        return f"a table: {{ {', '.join(keys)} }}"
+    simple = {bool: "true or false", int: "a whole number: 3", float: "a number: 0.5"}
+    return simple.get(hint, 'text in quotes: "…"')
+
+
 Reader = Callable[[Any, KeyPath, list[Problem]], Any]
 """Makes a value of one type from raw data found at a key; see `convert`."""
 
@@ -182,7 +212,7 @@ def reader(hint: Any) -> Reader:
         value = attempt(raw, key, problems)
         if value is _MISMATCH:
             message = f"expected {_expected(hint)}, found {_type_name(raw)}"
-            problems.append(problem("wrong-type", message, key=key))
+            problems.append(problem("wrong-type", message, key=key, hint=f"write {_mend(hint)}"))
             return MISSING
         return value
 
@@ -238,9 +268,14 @@ def _read_str(raw: Any, key: KeyPath, problems: list[Problem]) -> Any:
     if not isinstance(raw, str):
         return _MISMATCH
     if "\0" in raw:
-        problems.append(problem("wrong-value", "text holds a NUL character", key=key))
+        problems.append(
+            problem("wrong-value", "text holds a NUL character", key=key, hint=_NUL_MEND)
+        )
         return MISSING
     return raw
+
+
+_NUL_MEND = "take out the character of code 0"
 
 
 def _read_plain(raw: Any, key: KeyPath, problems: list[Problem]) -> Any:
@@ -248,7 +283,9 @@ def _read_plain(raw: Any, key: KeyPath, problems: list[Problem]) -> Any:
     try:
         return freeze(raw)
     except ValueError as error:
-        problems.append(problem("wrong-value", str(error), key=key))
+        hint = "write text, numbers, true or false, and lists and tables of these"
+        slug = "param-not-plain" if isinstance(error, NotPlain) else "wrong-value"
+        problems.append(problem(slug, str(error), key=key, hint=hint))
         return MISSING
 
 
@@ -256,7 +293,10 @@ def _read_text(mark: Text, raw: Any, key: KeyPath, problems: list[Problem]) -> A
     if mark.number and isinstance(raw, int | float) and not isinstance(raw, bool):
         if raw > 0 and raw == raw and raw != float("inf"):
             return float(raw)
-        problems.append(problem("wrong-value", f"{raw}: expected more than zero", key=key))
+        hint = mark.mend or "write a number greater than zero"
+        problems.append(
+            problem("wrong-value", f"{raw}: expected more than zero", key=key, hint=hint)
+        )
         return MISSING
     if not isinstance(raw, str):
         message = f"expected {mark.what}, found {_type_name(raw)}"
@@ -284,7 +324,8 @@ def _attempt_marked(base: Any, *marks: object) -> Reader:
             return raw
         if bound and isinstance(raw, int | float) and not raw >= bound.least:
             message = f"expected at least {bound.least:g}, found {raw}"
-            problems.append(problem("wrong-value", message, key=key))
+            hint = f"write {bound.least:g} or more"
+            problems.append(problem("wrong-value", message, key=key, hint=hint))
             return MISSING
         return attempt(raw, key, problems)
 
@@ -399,7 +440,8 @@ def convert_table(
                 values[item.attribute] = converted
     for item in known:
         if item.required and item.key not in raw:
-            problems.append(problem("missing-key", f"{item.key!r} is missing", key=key))
+            hint = f"add {item.key} = …: {_mend(item.type)}"
+            problems.append(problem("missing-key", f"{item.key!r} is missing", key=key, hint=hint))
     return values
 
 
@@ -413,16 +455,22 @@ def _read_rest(
             check_name(str(name) if isinstance(name, str) else "")
         except ValueError as error:
             good = False
-            problems.append(problem("wrong-value", f"{name!r}: {error}", key=(*key, name)))
+            problems.append(
+                problem("wrong-value", f"{name!r}: {error}", key=(*key, name), hint=_NAME_MEND)
+            )
     converted = others.read(more, key, problems) if good else MISSING
     return {} if converted is MISSING else {others.attribute: converted}
+
+
+class NotPlain(ValueError):
+    """A value of a kind that only Python knows."""
 
 
 def freeze(raw: Any) -> Any:
     """Plain data with tuples for lists, all the way down.
 
     Raises ValueError for what has no plain form: dates (write them as text), NaN, infinities,
-    text with NUL characters.
+    text with NUL characters; NotPlain for other objects of Python.
     """
     match raw:
         case list() | tuple():
@@ -435,4 +483,6 @@ def freeze(raw: Any) -> Any:
             raise ValueError(f"{raw} is not a finite number")
         case str() if "\0" in raw:
             raise ValueError("text holds a NUL character")
-    return raw
+        case None | str() | bool() | int() | float():
+            return raw
+    raise NotPlain(f"{_type_name(raw)} is no plain value")

@@ -25,6 +25,9 @@ class Command:
     as_text: bool = False
 
 
+_WRITE = 'write what to run: ["python", "-m", "mypackage"], or text for a shell'
+
+
 def read_command(value: str | tuple[str, ...]) -> Command:
     """A list as it is; a string as `sh -c STRING`."""
     if isinstance(value, str):
@@ -61,7 +64,7 @@ def check(recipe: Recipe, runtime: str) -> Iterable[Problem]:
             continue
         key = ("task", task.name, "command")
         if not command.items or not command.items[-1 if command.as_text else 0].strip():
-            yield problem("empty-command", "the command is empty", key=key)
+            yield problem("empty-command", "the command is empty", key=key, hint=_WRITE)
             continue
         problems: list[Problem] = []
         groups = placeholder_groups(task)

@@ -59,7 +59,6 @@ def _check(recipe: Recipe, task: Task, target: Callable[..., Any] | str) -> Iter
     key = ("task", task.name, "function")
     problems = list(checks.check_target(target, key))
     problems += checks.check_names(task)
-    problems += checks.check_params(task)
     if isinstance(target, str) and not problems:
         from coopery_functions.named import check_named
 

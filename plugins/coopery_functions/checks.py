@@ -103,29 +103,6 @@ def check_names(task: Task) -> Iterator[Problem]:
                 yield problem("function-signature", message, key=key, hint="rename one of them")
 
 
-def check_params(task: Task) -> Iterator[Problem]:
-    """Parameters are plain data, which arrives as it was written."""
-    for name, value in task.params.items():
-        if not _plain(value):
-            yield problem(
-                "param-not-plain",
-                f"a {type(value).__name__} cannot be a function's parameter",
-                key=("task", task.name, "params", name),
-                hint="give text, numbers, booleans, lists or tables; the function can convert them",
-            )
-
-
-def _plain(value: Any) -> bool:
-    match value:
-        case None | str() | bool() | int() | float():
-            return True
-        case tuple() | list():
-            return all(_plain(item) for item in value)
-        case dict():
-            return all(isinstance(k, str) and _plain(v) for k, v in value.items())
-    return False
-
-
 def check_python(task: Task, image: Image | None, here: str, shown: str) -> Iterator[Problem]:
     """A pickled function runs only in the Python version that pickled it (seed row C12)."""
     if image is None or image.python is None or image.python == here:

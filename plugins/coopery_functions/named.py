@@ -80,7 +80,7 @@ def _find(body: list[ast.stmt], names: list[str]) -> Definition | Problem | None
     if found is None:
         if _dynamic(body, name):
             return None
-        hint = nearest(name, defined)
+        hint = nearest(name, defined) or "the module defines nothing"
         return problem("function-target", f"there is no {name!r}", hint=hint)
     if not rest:
         return found

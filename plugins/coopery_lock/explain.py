@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from coopery.dependencies import DependencySet, Requirement
 from coopery.errors import CooperyError, MachineError, Place, Problem, RecipeError
+from coopery.indexes import configured_at
 from coopery_lock.lines import name_of, normalise
 
 _URL = re.compile(r"https?://[^\s`'\"<>()]+")
@@ -27,26 +29,72 @@ _PYTHON = re.compile(r"Python\s?[<>=!~]|requested Python version")
 _CHAIN_END = re.compile(r"\n\s*\n?(?:hint|help):")
 
 
-def explain(story: str, dependencies: DependencySet) -> CooperyError:
-    """The error that uv's `story` (stderr, without credentials) amounts to."""
+def explain(story: str, dependencies: DependencySet, root: Path | None = None) -> CooperyError:
+    """The error that uv's `story` (stderr, without credentials) amounts to.
+
+    `root` is the folder that uv's project configuration was looked for from.
+    """
     if _DENIED.search(story):
-        return _denied(story)
+        return _denied(story, dependencies, root)
     if "No solution found" in story:
         return _unsolvable(story, dependencies)
     if _BUILD.search(story):
         return _unbuildable(story, dependencies)
     if _UNREACHABLE.search(story):
-        message = f"{_host(story)} does not answer: {_reason(story)}"
+        what, place = _asked(story, dependencies, root)
+        message = f"{what} does not answer: {_reason(story)}"
         hint = "check the network and the index configuration (pip's, or uv's)"
-        return MachineError(Problem(slug="index-unreachable", message=message, hint=hint))
+        if direct := _direct(story, dependencies):
+            message = f"{_shown(direct)} cannot be fetched: {_reason(story)}"
+            hint = "check the URL and the network"
+            place = direct.place
+        return MachineError(
+            Problem(slug="index-unreachable", message=message, place=place, hint=hint)
+        )
     message = f"image {dependencies.image!r}: uv found no resolution:\n{_indent(_tail(story))}"
-    return MachineError(Problem(slug="resolution-failed", message=message))
+    hint = "the lines above are uv's own; `uv pip compile` with the same lines says more"
+    return MachineError(Problem(slug="resolution-failed", message=message, hint=hint))
 
 
-def _denied(story: str) -> MachineError:
-    message = f"{_host(story)} refuses the credentials it was given, or wants some"
+def _denied(story: str, dependencies: DependencySet, root: Path | None) -> MachineError:
+    what, place = _asked(story, dependencies, root)
     hint = "set them in netrc, in a keyring, in pip's configuration or UV_INDEX_NAME_PASSWORD"
-    return MachineError(Problem(slug="index-credentials", message=message, hint=hint))
+    if direct := _direct(story, dependencies):
+        what, place = _shown(direct), direct.place
+        hint = "set them in netrc, or write ${VARIABLE} for them in the URL"
+    message = f"{what} refuses the credentials it was given, or wants some"
+    return MachineError(Problem(slug="index-credentials", message=message, place=place, hint=hint))
+
+
+def _asked(story: str, dependencies: DependencySet, root: Path | None) -> tuple[str, Place]:
+    """The index that a story is about, and where it is configured."""
+    match = _URL.search(story)
+    if match is None:
+        return "an index", Place()
+    host = urlsplit(match.group()).netloc.rpartition("@")[2]
+    own = dependencies.index.place_of(match.group())
+    return f"the index at {host}", own or configured_at(match.group(), root=root) or Place()
+
+
+def _direct(story: str, dependencies: DependencySet) -> Requirement | None:
+    """The requirement whose own URL a story is about."""
+    told = {_plain(url) for url in _URL.findall(story)}
+    lines = (*dependencies.requirements, *(r for x in dependencies.locals for r in x.requires))
+    return next((r for r in lines if " @ " in r.line and _plain(_url_of(r.line)) in told), None)
+
+
+def _url_of(line: str) -> str:
+    return line.partition(" @ ")[2].partition(" ;")[0].strip()
+
+
+def _plain(url: str) -> str:
+    """A URL without credentials and fragment."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="").geturl()
+
+
+def _shown(requirement: Requirement) -> str:
+    return _plain(_url_of(requirement.line))
 
 
 def _unsolvable(story: str, dependencies: DependencySet) -> RecipeError:
@@ -123,12 +171,6 @@ def _unbuildable(story: str, dependencies: DependencySet) -> RecipeError:
     hint = "--only-binary in a requirements file takes versions with wheels only"
     place = _or(direct, Place())
     return RecipeError(Problem(slug="build-failed", message=message, place=place, hint=hint))
-
-
-def _host(text: str) -> str:
-    match = _URL.search(text)
-    host = urlsplit(match.group()).netloc.rpartition("@")[2] if match else ""
-    return f"the index at {host}" if host else "an index"
 
 
 def _reason(story: str) -> str:

@@ -90,7 +90,8 @@ def read_file(
         return
     if file in above:
         chain = " -> ".join(reading.show(f) for f in (*above[above.index(file) :], file))
-        refuse("requirements-cycle", f"requirements files name each other: {chain}", None)
+        hint = "take one of these -r or -c lines out"
+        refuse("requirements-cycle", f"requirements files name each other: {chain}", hint)
         return
     if (file, constraint) in reading.done:
         return
@@ -98,15 +99,16 @@ def read_file(
     try:
         text = file.read_text("utf-8-sig")
     except UnicodeDecodeError as error:
-        refuse("unreadable-file", f"{given} is not UTF-8 (byte {error.start})", None)
+        refuse("unreadable-file", f"{given} is not UTF-8 (byte {error.start})", "save it as UTF-8")
         return
     except (FileNotFoundError, NotADirectoryError):
         siblings = (f.name for f in file.parent.iterdir()) if file.parent.is_dir() else ()
-        near = nearest(file.name, siblings)
+        near = nearest(file.name, siblings) or f"there are no files in {file.parent}"
         refuse("missing-file", f"there is no file {given!r} (looked for {file})", near)
         return
     except OSError as error:
-        refuse("unreadable-file", f"{given!r} cannot be read: {error.strerror}", None)
+        hint = "name a file, whose permissions let you read it"
+        refuse("unreadable-file", f"{given!r} cannot be read: {error.strerror}", hint)
         return
     for number, line in logical_lines(text):
         spot = Refusals(
@@ -151,13 +153,14 @@ def _read_line(
         tail = line.split(maxsplit=first)[first] if first < len(tokens) else ""
         options = list(_split_options(shlex.split(tail)))
     except ValueError as error:
-        spot("invalid-requirement", f"{line!r} cannot be read: {error}", None)
+        hint = "close the quotation mark, or take it out"
+        spot("invalid-requirement", f"{line!r} cannot be read: {error}", hint)
         return
     if wanted:
         _read_wanted(reading, _expand(wanted, spot), options, spot, constraint)
         return
     if not options:
-        spot("invalid-requirement", f"{line!r} cannot be read", None)
+        spot("invalid-requirement", f"{line!r} cannot be read", "write NAME>=VERSION")
     for name, value in options:
         _read_option(reading, name, value, file, spot, above, constraint)
 
@@ -215,7 +218,8 @@ def _read_option(
         return
     if (name in _VALUED) != bool(value):
         wants = "needs a value" if name in _VALUED else "takes no value"
-        spot("invalid-requirement", f"{name} {wants}", None)
+        hint = f"write {name} VALUE" if name in _VALUED else f"write {name} alone"
+        spot("invalid-requirement", f"{name} {wants}", hint)
         return
     value = value or ""
     index = reading.index
@@ -227,12 +231,16 @@ def _read_option(
             if index.index_url not in (None, value):
                 message = f"a second --index-url; the first is {index.index_url}"
                 spot("invalid-requirement", message, "use --extra-index-url")
-            reading.index = replace(index, index_url=value)
+            reading.index = replace(index, index_url=value, places=_placed(index, value, spot))
         case "--extra-index-url" if _index_url(value, spot):
-            reading.index = replace(index, extra_index_urls=_add(index.extra_index_urls, value))
+            extra = _add(index.extra_index_urls, value)
+            places = _placed(index, value, spot)
+            reading.index = replace(index, extra_index_urls=extra, places=places)
         case "--find-links":
             if link := _find_links(value, file, spot):
-                reading.index = replace(index, find_links=_add(index.find_links, link))
+                links = _add(index.find_links, link)
+                places = _placed(index, link, spot)
+                reading.index = replace(index, find_links=links, places=places)
         case "--no-index":
             reading.index = replace(index, no_index=True)
         case "--pre":
@@ -241,6 +249,10 @@ def _read_option(
             reading.index = replace(index, no_binary=_formats(index.no_binary, value))
         case "--only-binary":
             reading.index = replace(index, only_binary=_formats(index.only_binary, value))
+
+
+def _placed(index: IndexOptions, url: str, spot: Refusals) -> tuple[tuple[str, Place], ...]:
+    return (*index.places, (url, spot.place))
 
 
 def _add(known: tuple[str, ...], value: str) -> tuple[str, ...]:
@@ -257,7 +269,8 @@ def _formats(known: tuple[str, ...], value: str) -> tuple[str, ...]:
 def _index_url(url: str, spot: Refusals) -> bool:
     """Whether it is a URL of an index; `${VARIABLE}` is filled in when it is used, not here."""
     if not re.match(r"(?:(?:https?|file)://\S|\$\{[A-Z0-9_]+\})\S*$", url):
-        spot("invalid-requirement", f"{url!r} is not the URL of an index", None)
+        hint = "write one of http, https or file: https://HOST/simple"
+        spot("invalid-requirement", f"{url!r} is not the URL of an index", hint)
         return False
     return check_credentials(url, spot)
 
@@ -270,7 +283,8 @@ def _find_links(value: str, file: Path, spot: Refusals) -> str | None:
         spot("name-too-long", f"--find-links: {long}", "shorten it")
         return None
     if not folder.exists():
-        hint = nearest(folder.name, (f.name for f in folder.parent.glob("*")))
+        near = nearest(folder.name, (f.name for f in folder.parent.glob("*")))
+        hint = near or f"there is nothing in {folder.parent}"
         spot("missing-file", f"--find-links: there is no {value!r} (looked for {folder})", hint)
         return None
     return str(folder)
@@ -285,7 +299,8 @@ def _expand(text: str, spot: Refusals) -> str:
         if authority or "?" in before:
             return match.group()
         if match.group(1) not in os.environ:
-            spot("unset-variable", f"the variable {match.group(1)} is not set", None)
+            hint = f"export {match.group(1)}=…, or write what it stands for"
+            spot("unset-variable", f"the variable {match.group(1)} is not set", hint)
         return os.environ.get(match.group(1), match.group())
 
     return re.sub(r"\$\{([A-Z0-9_]+)\}", value, text)

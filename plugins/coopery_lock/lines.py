@@ -58,11 +58,13 @@ def read_requirement(
     """A requirement from its text, or None when it is refused; direct URLs become `NAME @ URL`."""
     shown = repr(text if len(text) <= 80 else text[:77] + "…")
     if any((ord(char) < 32 and char != "\t") or ord(char) == 127 for char in text):
-        refuse("invalid-requirement", f"{shown} holds a line break or control character", None)
+        hint = "write each requirement as an item, or a line, of its own"
+        refuse("invalid-requirement", f"{shown} holds a line break or control character", hint)
         return None
     line = text.strip()
     if not line or line.startswith("#"):
-        refuse("invalid-requirement", f"{shown} names no package", None)
+        hint = "take it out, or name a package: numpy>=2"
+        refuse("invalid-requirement", f"{shown} names no package", hint)
         return None
     if line.startswith("-"):
         hint = "options belong into a requirements file, named under `requirements`"
@@ -110,7 +112,8 @@ def _read_other(line: str, shown: str, refuse: Refusals) -> tuple[str, tuple[str
         refuse("invalid-requirement", f"{shown} is not a requirement: {reason}", hint)
         return None
     if "${" in line and not parsed.url:
-        refuse("invalid-requirement", f"{shown}: a variable may stand in a URL only", None)
+        hint = "write the name and the versions themselves"
+        refuse("invalid-requirement", f"{shown}: a variable may stand in a URL only", hint)
         return None
     if not parsed.url:
         return line, ()
@@ -133,10 +136,12 @@ def _check_file(name: str, url: str, shown: str, refuse: Refusals) -> bool:
     if not file.endswith(".whl") or "${" in file:
         return True
     if len(parts) not in (5, 6):
-        refuse("invalid-requirement", f"{shown}: {file!r} is no file name of a wheel", None)
+        hint = "a wheel is called NAME-VERSION-PYTHON-ABI-PLATFORM.whl: mend the URL"
+        refuse("invalid-requirement", f"{shown}: {file!r} is no file name of a wheel", hint)
         return False
     if normalise(parts[0]) != normalise(name):
-        refuse("invalid-requirement", f"{shown}: the wheel is one of {parts[0]!r}", None)
+        hint = f"ask for {normalise(parts[0])}, or give the URL of a wheel of {name}"
+        refuse("invalid-requirement", f"{shown}: the wheel is one of {parts[0]!r}", hint)
         return False
     return True
 
@@ -175,7 +180,8 @@ def check_url(url: str, shown: str, refuse: Refusals) -> tuple[str, tuple[str, .
     if scheme == "file" or "://" not in url:
         return _refuse_path(shown, refuse)
     if scheme not in ("http", "https") or not _URL.fullmatch(url):
-        refuse("invalid-requirement", f"{shown}: not a URL of http or https", None)
+        hint = "download it, and list it under the image's `wheels` or `projects`"
+        refuse("invalid-requirement", f"{shown}: not a URL of http or https", hint)
         return None
     if not check_credentials(url, refuse):
         return None
@@ -215,7 +221,7 @@ def check_hash(text: str, refuse: Refusals) -> str | None:
         refuse("invalid-requirement", f"hash {text!r}: {algorithm!r} is not accepted", hint)
     elif not re.fullmatch(rf"[0-9a-fA-F]{{{length}}}", value):
         message = f"hash {text!r}: expected {length} hexadecimal digits"
-        refuse("invalid-requirement", message, None)
+        refuse("invalid-requirement", message, f"copy the whole {algorithm} from the index")
     else:
         return text.lower()
     return None

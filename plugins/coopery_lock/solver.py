@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coopery.dependencies import DependencySet, LocalDistribution
-from coopery.errors import MachineError, Problem, RecipeError
+from coopery.errors import MachineError, Place, Problem, RecipeError
 from coopery.indexes import installer_environment
 from coopery_lock.explain import explain
 from coopery_lock.lines import name_of, normalise
@@ -93,7 +93,7 @@ class _Job:
 
     def explain(self, finished: Finished) -> Exception:
         """The error that a failed answer amounts to."""
-        return explain(self.plain(finished.story), self.dependencies)
+        return explain(self.plain(finished.story), self.dependencies, self.root)
 
     def plain(self, story: str) -> str:
         """uv's words without the names of our own files."""
@@ -121,7 +121,12 @@ def solve(
     _check_locals(dependencies)
     if not dependencies.requirements and not any(x.requires for x in dependencies.locals):
         return Solution(packages=(), platforms=tuple(sorted({*COMMON, own_platform()})))
-    variables, arguments = installer_environment(dependencies.index, root=root)
+    try:
+        variables, arguments = installer_environment(dependencies.index, root=root)
+    except MachineError as error:
+        # It is a variable in the URL of an index that is not set.
+        places = (place for url, place in dependencies.index.places if "${" in url)
+        raise error.located(next(places, Place())) from None
     with tempfile.TemporaryDirectory(prefix="coopery-lock-") as name:
         job = _Job(
             dependencies=dependencies,
@@ -150,7 +155,10 @@ def _check_locals(dependencies: DependencySet) -> None:
         other = seen.setdefault(normalise(local.name), str(local.place))
         if other != str(local.place):
             message = f"{local.name} is brought twice, also at {other}"
-            raise RecipeError(Problem(slug="duplicate-local", message=message, place=local.place))
+            hint = "leave one of them out"
+            raise RecipeError(
+                Problem(slug="duplicate-local", message=message, place=local.place, hint=hint)
+            )
 
 
 def _python(dependencies: DependencySet) -> str:
@@ -244,7 +252,9 @@ def _tables(file: str, dependencies: DependencySet) -> list[Table]:
 def _late(dependencies: DependencySet, limit: float) -> MachineError:
     message = f"image {dependencies.image!r}: no resolution within {limit:g} s"
     hint = "--resolve-timeout allows more; an index may be slow, or the ranges too wide"
-    return MachineError(Problem(slug="resolution-timeout", message=message, hint=hint))
+    asked = [r.place for r in dependencies.requirements if not r.constraint]
+    place = next(iter([*asked, *(x.place for x in dependencies.locals)]), Place())
+    return MachineError(Problem(slug="resolution-timeout", message=message, place=place, hint=hint))
 
 
 def _held(dependencies: DependencySet, chosen: _Chosen) -> tuple[str, ...]:

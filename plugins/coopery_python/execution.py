@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 import threading
 from collections.abc import Iterator
@@ -11,8 +12,9 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from types import CodeType, ModuleType, TracebackType
 
+import coopery
 from coopery import authoring
-from coopery.errors import CooperyError, KeyPath, Place, Problem, RecipeError
+from coopery.errors import CooperyError, KeyPath, Place, Problem, RecipeError, nearest
 from coopery.recipes import Document
 
 _executing = threading.RLock()  # sys.path, sys.modules and sys.stdout belong to the whole process
@@ -131,6 +133,9 @@ def _raised(error: BaseException, path: Path) -> Problem:
             f"the Python that runs coopery ({sys.executable}) does not have it: "
             "install it there, or import it inside the function that needs it"
         )
+    else:
+        hint = _near_name(error)
+        what = re.sub(r" \(\S+/coopery/\S+\.py\)$", "", what)
     return Problem(
         slug="recipe-raised",
         message=f"the recipe raised {what}"
@@ -139,6 +144,24 @@ def _raised(error: BaseException, path: Path) -> Problem:
         place=_innermost(error.__traceback__, path),
         hint=hint,
     )
+
+
+def _near_name(error: BaseException) -> str | None:
+    """The nearest name of coopery's to one that it does not have; None for other errors."""
+    match error:
+        case ImportError(name="coopery"):
+            given = re.match(r"cannot import name '(\w+)'", str(error))
+            return nearest(given[1], coopery.__all__) if given else None
+        case AttributeError(name=str() as name, obj=obj) if obj is coopery:
+            return nearest(name, coopery.__all__)
+        case AttributeError(name=str() as name, obj=obj) if type(obj).__module__.startswith(
+            "coopery."
+        ):
+            return nearest(name, [known for known in dir(obj) if not known.startswith("_")])
+        case NameError(name=str() as name):
+            near = nearest(name, coopery.__all__)
+            return near if near and near.startswith("did") else None
+    return None
 
 
 def _innermost(traceback: TracebackType | None, path: Path) -> Place:

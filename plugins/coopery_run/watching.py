@@ -103,10 +103,14 @@ def _reads_of(plan: Plan, context: Context) -> Reads:
 
 def _requirement_files(plan: Plan, context: Context) -> Iterator[str]:
     """The files whose lines ask for packages: a requirement knows its place."""
+    from coopery.options import LockPolicy
     from coopery.planning import dependency_sets
 
     images = tuple(plan.recipe.images)
-    sets = dependency_sets(plan.recipe, images, plan.runtime, context.plugins, context.settings)
+    policy = LockPolicy.PREVIEW
+    sets = dependency_sets(
+        plan.recipe, images, plan.runtime, policy, context.plugins, context.settings
+    )
     for requirement in (r for each in sets for r in each.requirements):
         if requirement.place.file is not None:
             yield str(plan.recipe.root / requirement.place.file)

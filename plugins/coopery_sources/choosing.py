@@ -100,17 +100,21 @@ def _check(recipe: Recipe, source: Source, key: KeyPath) -> Iterator[Problem]:
     target = source.place
     if target.startswith(("/", "../")) or target == ".." or "\0" in target:
         message = f"{source.target}: not a path under the working folder"
-        yield problem("outside-project", message, key=(*key, "to"))
+        hint = "write a relative path, such as data/tables"
+        yield problem("outside-project", message, key=(*key, "to"), hint=hint)
     if path.is_file():
         for name in ("include", "exclude"):
             if getattr(source, name):
                 message = f"{source.path} is a file; {name!r} chooses among a folder's files"
-                yield problem("not-a-folder", message, key=(*key, name))
+                hint = f"leave {name!r} out, or name the folder"
+                yield problem("not-a-folder", message, key=(*key, name), hint=hint)
         if target == ".":
             message = f"{source.path} is a file; it cannot be the working folder itself"
             yield problem("not-a-folder", message, key=(*key, "to"), hint="name the file in `to`")
     elif not path.is_dir():
-        yield problem("not-a-folder", f"{source.path} is neither a file nor a folder", key=key)
+        message = f"{source.path} is neither a file nor a folder"
+        hint = "a source is a file or a folder: copy what it gives into a file"
+        yield problem("not-a-folder", message, key=key, hint=hint)
 
 
 def _chosen(recipe: Recipe, source: Source, home: Path | None) -> tuple[str, ...] | None:

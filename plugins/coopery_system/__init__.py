@@ -57,7 +57,9 @@ def check(recipe: Recipe, runtime: str) -> Iterable[Problem]:
         for index, package in enumerate(system.packages if system else ()):
             key = ("image", image.name, "system", index)
             if not _NAME.fullmatch(package.name):
-                yield problem("wrong-value", f"{package.name!r} is no Debian package", key=key)
+                message = f"{package.name!r} is no name of a Debian package"
+                hint = "such names have small letters, digits, +, - and dots: libgomp1"
+                yield problem("wrong-value", message, key=key, hint=hint)
             elif runtime == "local" and package.local is None:
                 yield problem(
                     "system-package",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from coopery.dependencies import Contribution, Layer, Lock
     from coopery.errors import Problem
     from coopery.model import Image, Recipe
+    from coopery.options import LockPolicy
     from coopery.steps import Made, Step, Workspace
 
 
@@ -53,14 +54,21 @@ def check(recipe: Recipe) -> Iterator[Problem]:
 
 @hookimpl(trylast=True)
 def collect_requirements(
-    recipe: Recipe, image: Image, home: Path, before: Sequence[Contribution]
+    recipe: Recipe,
+    image: Image,
+    home: Path,
+    policy: LockPolicy,
+    before: Sequence[Contribution],
 ) -> Contribution | None:
     """The distributions that come from projects and wheel files, with what they require."""
     if not (image.facet(Projects) or image.facet(Wheels)):
         return None
+    from coopery.options import LockPolicy
     from coopery_wheels import planning
 
-    return planning.contribution(recipe, image, home, before)
+    # A lock takes static metadata as it stands: no backend, no index. A run builds in any case.
+    probed = policy is LockPolicy.RENEW
+    return planning.contribution(recipe, image, home, before, probed=probed)
 
 
 @hookimpl

@@ -208,6 +208,9 @@ def _entry(name: str, *, executable: bool) -> zipfile.ZipInfo:
     return entry
 
 
+_AGAIN = "fetch or build the wheel again"
+
+
 def _copy(
     old: zipfile.ZipFile, new: zipfile.ZipFile, member: zipfile.ZipInfo, told: str
 ) -> tuple[str, int]:
@@ -215,7 +218,7 @@ def _copy(
     algorithm, _, wanted = told.partition("=")
     if algorithm not in _HASHES:
         message = f"RECORD has no secure hash for {member.filename!r} (found {algorithm or 'none'})"
-        raise StepError(problem("wheel-record", message))
+        raise StepError(problem("wheel-record", message, hint=_AGAIN))
     hashes = {name: hashlib.new(name) for name in {"sha256", algorithm}}
     entry = _entry(member.filename, executable=bool((member.external_attr >> 16) & 0o111))
     entry.file_size = member.file_size
@@ -226,10 +229,11 @@ def _copy(
                 for each in hashes.values():
                     each.update(block)
     except zipfile.BadZipFile as error:
-        raise StepError(problem("wheel-damaged", f"{member.filename!r}: {error}")) from None
+        message = f"{member.filename!r}: {error}"
+        raise StepError(problem("wheel-damaged", message, hint=_AGAIN)) from None
     if _text(hashes[algorithm].digest()) != wanted.rstrip("="):
         message = f"{member.filename!r} is not what RECORD says: its {algorithm} differs"
-        raise StepError(problem("wheel-record", message))
+        raise StepError(problem("wheel-record", message, hint=_AGAIN))
     return _text(hashes["sha256"].digest()), member.file_size
 
 

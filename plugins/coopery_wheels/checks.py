@@ -69,7 +69,8 @@ def _check_project(
         yield missing(project.path, root, key)
         return None
     if not root.is_dir():
-        mend = "a wheel file belongs in `wheels`" if root.suffix == ".whl" else None
+        wheel = root.suffix == ".whl"
+        mend = "a wheel file belongs in `wheels`" if wheel else "name the folder that it is in"
         message = f"{project.path}: {root} is not a folder"
         yield problem("not-a-project", message, key=key, hint=mend)
         return None

@@ -131,10 +131,16 @@ def read_tree(root: Path) -> Tree | None:
         table = tomllib.loads(text)
     except FileNotFoundError:
         return Tree(root=root, table={}, text="") if (root / "setup.py").is_file() else None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        found = re.search(r"line (\d+)", str(error))
-        place = Place(file=str(file), line=int(found[1]) if found else None)
-        raise RecipeError(Problem(slug="invalid-toml", message=str(error), place=place)) from None
+    except UnicodeDecodeError:
+        place = Place(file=str(file))
+        message = "the file is not UTF-8"
+        hint = "save it in that encoding"
+        found = Problem(slug="invalid-toml", message=message, place=place, hint=hint)
+        raise RecipeError(found) from None
+    except tomllib.TOMLDecodeError as error:
+        from coopery.toml_faults import toml_problem
+
+        raise RecipeError(toml_problem(file, text, str(error))) from None
     # A pyproject.toml that only configures tools makes no project.
     known = "build-system" in table or "project" in table
     if known or (root / "setup.py").is_file() or (root / "setup.cfg").is_file():

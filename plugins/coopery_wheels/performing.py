@@ -63,7 +63,8 @@ def _verify(work: WheelBuild | WheelFile, filename: str, name: str, version: str
     """What was built must be what was planned, since the lock was made for that."""
     if name != work.distribution:
         message = f"the wheel {filename} is of {name}, not of {work.distribution}"
-        raise StepError(problem("wheel-mismatch", message))
+        hint = "its metadata is not what it builds: mend `name` in the project's pyproject.toml"
+        raise StepError(problem("wheel-mismatch", message, hint=hint))
     wanted = work.static_version if isinstance(work, WheelBuild) else None
     if wanted is None:
         return
@@ -73,4 +74,5 @@ def _verify(work: WheelBuild | WheelFile, filename: str, name: str, version: str
         same = False
     if not same:
         message = f"the wheel {filename} has version {version}, the project says {wanted}"
-        raise StepError(problem("wheel-mismatch", message))
+        hint = "its metadata is not what it builds: mend `version` in the project's pyproject.toml"
+        raise StepError(problem("wheel-mismatch", message, hint=hint))

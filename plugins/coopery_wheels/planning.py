@@ -65,17 +65,24 @@ def resolved(recipe: Recipe, given: str) -> Path:
 
 
 def contribution(
-    recipe: Recipe, image: Image, home: Path, before: Sequence[Contribution] = ()
+    recipe: Recipe,
+    image: Image,
+    home: Path,
+    before: Sequence[Contribution] = (),
+    *,
+    probed: bool,
 ) -> Contribution:
     """The local distributions of an image; index options `before` it tell where what a build
     needs comes from. Raises RecipeError with every problem at once.
+
+    With `probed`, backends are seen to be there for projects whose metadata is static, too.
     """
     from coopery_wheels.checks import duplicates, unfit
 
     problems: list[Problem] = []
     options = [part.index for part in before if part.index != IndexOptions()]
     index = options[-1] if options else IndexOptions()
-    found = list(_locals(recipe, image, home, index, problems))
+    found = list(_locals(recipe, image, home, index, problems, probed))
     python = python_of(image) or own_python()
     for local in found:
         wanted = local.metadata.requires_python
@@ -136,6 +143,7 @@ def _locals(
     home: Path,
     index: IndexOptions,
     problems: list[Problem] | None = None,
+    probed: bool = False,
 ) -> Iterator[_Local]:
     """An image's projects and wheel files; those that cannot be had go into `problems`, if given,
     so that the others are looked at too.
@@ -145,7 +153,7 @@ def _locals(
         key: KeyPath = ("image", image.name, "projects", number)
         origin = Origin(index=index, recipe=recipe.root)
         try:
-            yield _project(recipe, image, project, home, key, origin, problems is not None)
+            yield _project(recipe, image, project, home, key, origin, probed)
         except RecipeError as error:
             if problems is None:
                 raise
@@ -167,13 +175,15 @@ def _project(
     home: Path,
     key: KeyPath,
     origin: Origin,
-    before_lock: bool,
+    probed: bool,
 ) -> _Local:
     root = resolved(recipe, project.path)
     python = python_of(image) or own_python()
     tree = metadata.read_tree(root)
     if tree is None:
-        raise RecipeError(problem("not-a-project", f"{root} is not a source tree", key=key))
+        hint = "it needs a pyproject.toml with [project] or [build-system], or a setup.py"
+        message = f"{root} is not a source tree"
+        raise RecipeError(problem("not-a-project", message, key=key, hint=hint))
     leftovers = _SETUPTOOLS_LEFTOVERS if tree.backend.startswith("setuptools.") else ()
     try:
         files = project_files(root, skip=(*made_here(recipe, home), *leftovers))
@@ -185,7 +195,7 @@ def _project(
         described = metadata.read_static(tree, project.extras)
         if described is None:
             described = metadata.read_dynamic(tree, files, python, project.extras, home, origin)
-        elif before_lock:
+        elif probed:
             probe(tree, files, python, home, origin)
     except RecipeError as error:
         raise error.located(recipe.locate(key)) from error

@@ -131,4 +131,5 @@ def _run(base: Path, arguments: Sequence[str], given: bytes = b"") -> None:
 
 def _unreadable(root: Path, reason: str) -> StepError:
     message = f"the version comes from git, but the repository of {root} cannot be read: {reason}"
-    return StepError(problem("vcs-unreadable", message))
+    hint = "see what `git status` says there; or write the version into pyproject.toml"
+    return StepError(problem("vcs-unreadable", message, hint=hint))

@@ -166,12 +166,6 @@ def test_a_projects_function_goes_by_name(tmp_path: Path, run: Run) -> None:
         ("task(name='f')(print)", "function-kind", "task.f.function", "builtin"),
         ("task('a b', name='f')", "function-target", "task.f.function", "'a b'"),
         (
-            "@task(params={'d': object()})\ndef f(d): 0",
-            "param-not-plain",
-            "task.f.params.d",
-            "object",
-        ),
-        (
             "i = Image(python='3.4')\n@task(image=i)\ndef f(): 0",
             "python-mismatch",
             "task.f.function",

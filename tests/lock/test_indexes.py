@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from coopery.dependencies import IndexOptions
-from coopery.errors import MachineError, RecipeError
+from coopery.errors import MachineError, Problem, RecipeError
 from coopery.indexes import installer_environment, redact
 
 USER, PASSWORD = "cooper", "s3cr+t p@ss"
@@ -263,3 +263,89 @@ def test_a_recipe_error_when_nothing_is_found(
     with pytest.raises(RecipeError) as caught:
         bench.lock()
     assert caught.value.problems[0].slug == "unknown-package"
+
+
+@pytest.mark.parametrize("uv", ["no-index = false\n", "index = []\n"])
+def test_a_setting_of_uvs_that_names_no_index_leaves_pips(tmp_path: Path, uv: str) -> None:
+    """Nor does UV_NO_INDEX, which uv itself knows nothing of."""
+    (tmp_path / "uv.toml").write_text(uv)
+    environ = {
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_INDEX_URL": "https://pip.example/s",
+        "HOME": str(tmp_path),
+        "UV_NO_INDEX": "1",
+    }
+    found, arguments = installer_environment(IndexOptions(), root=tmp_path, environ=environ)
+    assert found["UV_DEFAULT_INDEX"] == "coopery-default=https://pip.example/s"
+    assert arguments == ()
+
+
+GONE = "http://127.0.0.1:9"
+
+
+def lacking(bench: Any, limit: float = 60.0) -> Problem:
+    with pytest.raises(MachineError) as caught:
+        bench.lock(limit=limit)
+    (found,) = caught.value.problems
+    assert found.hint
+    assert "s3cret" not in str(found)
+    return found
+
+
+def test_an_index_of_a_requirements_file_has_its_line(bench: Any, online: None) -> None:
+    bench.image(requirements=f"alpha\n-i {GONE}/simple/\n")
+    found = lacking(bench)
+    assert found.slug == "index-unreachable"
+    assert (found.place.file, found.place.line) == ("requirements.txt", 2)
+
+
+@pytest.mark.parametrize("where", ["PIP_INDEX_URL", "UV_INDEX_URL", "pip.conf", "uv.toml"])
+def test_an_index_of_the_users_configuration_has_its_place(
+    bench: Any, online: None, tmp_path: Path, monkeypatch: Any, where: str
+) -> None:
+    url = "http://u:s3cret@127.0.0.1:9/simple/"
+    line = None
+    if where == "pip.conf":
+        conf(tmp_path, monkeypatch, f"[global]\nindex-url = {url}\n")
+        line = 2
+    elif where == "uv.toml":
+        (bench.root / "uv.toml").write_text(f'\n\nindex-url = "{url}"\n')
+        line = 3
+    else:
+        monkeypatch.setenv(where, url)
+    bench.image("alpha")
+    found = lacking(bench)
+    assert found.slug == "index-unreachable"
+    assert found.place.file is not None and found.place.file.endswith(where)
+    assert found.place.line == line
+
+
+def test_refused_credentials_have_the_place_of_their_index(
+    bench: Any, guarded: str, online: None
+) -> None:
+    bench.image(requirements=f"-i http://{guarded}/simple/\nalpha\n")
+    found = lacking(bench)
+    assert (found.slug, found.place.line) == ("index-credentials", 1)
+
+
+def test_a_variable_that_is_not_set_has_its_line(bench: Any, online: None) -> None:
+    bench.image(requirements=f"alpha\n-i http://${{IX_LOST}}@{GONE[7:]}/simple/\n")
+    found = lacking(bench)
+    assert (found.slug, found.place.line) == ("index-credentials", 2)
+
+
+def test_a_url_that_cannot_be_fetched_is_no_index(bench: Any, online: None) -> None:
+    url = f"{GONE}/alpha-1.0-py3-none-any.whl"
+    bench.image(requirements=f"\nalpha @ {url}\n")
+    found = lacking(bench)
+    assert (found.slug, found.place.line) == ("index-unreachable", 2)
+    assert found.message.startswith(f"{url} cannot be fetched")
+    assert "index" not in found.message and "index" not in (found.hint or "")
+
+
+def test_a_resolution_that_takes_too_long_has_the_place_of_what_is_asked(
+    bench: Any, online: None
+) -> None:
+    bench.image(requirements="\nalpha\n")
+    found = lacking(bench, limit=0.0001)
+    assert (found.slug, found.place.line) == ("resolution-timeout", 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -154,16 +155,20 @@ def test_parameters_without_a_plain_form(project: Project, value: str) -> None:
 def test_one_unreadable_input_fails_only_its_task(project: Project) -> None:
     folder = project.root / "folder"
     folder.mkdir()
-    (folder / "link").symlink_to("/etc/hostname")
+    (folder / "closed").touch(0)
     project.write(
         "recipe.toml",
         "[task.a]\ncommand = ['true']\ninputs.i = 'folder'\n[task.b]\ncommand = ['true']\n",
     )
-    answer = project.coopery("run", "--json")
-    states = {step["step"]: step["state"] for step in answer.json["steps"]}
-    assert (answer.exit_code, states) == (1, {"a": "failed", "b": "succeeded"})
+    # Root reads everything, unless it lays down what makes it root.
+    lesser = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
+    answer = subprocess.run(
+        [*lesser, sys.executable, "-m", "coopery", "run", "--json"],
+        cwd=project.root, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    states = {step["step"]: step["state"] for step in json.loads(answer.stdout)["steps"]}
+    assert (answer.returncode, states) == (1, {"a": "failed", "b": "succeeded"})
     assert "recipe.toml:1" in answer.stderr
-    assert "[link-outside]" in answer.stderr
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -314,6 +315,8 @@ def test_is_told_with_place_and_mend(project: Project, name: str) -> None:
     assert answer.stdout == ""
     block = next(x for x in answer.stderr.split("error: ")[1:] if f"[{slug}]" in x)
     assert said in block
+    for told in answer.stderr.split("error: ")[1:]:
+        assert "\n  hint: " in told
     if line is not None:
         assert f"recipe.toml:{line} " in block or f"recipe.toml:{line}:" in block, block
     assert sorted(project.root.rglob("*")) == before
@@ -517,6 +520,24 @@ def test_a_project_whose_wheel_cannot_be_built(project: Project) -> None:
     assert "mend what the backend complains of" in answer.stderr
 
 
+def test_a_project_whose_metadata_is_static_is_locked_without_any_index(
+    project: Project, tmp_path: Path
+) -> None:
+    """Its backend is asked for nothing, so nothing of it need be there."""
+    project.write("p/pyproject.toml", SETUPTOOLS + STATIC)
+    project.write("recipe.toml", "[image.i]\nprojects = ['p']\n" + GOOD + "image = 'i'\n")
+    offline = {
+        "UV_INDEX_URL": "http://127.0.0.1:9/simple",
+        "UV_CACHE_DIR": str(tmp_path / "uv"),
+        "UV_HTTP_RETRIES": "0",
+    }
+    for call in ("run --dry-run", "lock", "lock --check"):
+        answer = project.coopery(*call.split(), env=offline)
+        assert answer.exit_code == 0, answer.stderr
+    assert (project.root / "recipe.lock").exists()
+    assert not (project.home / "build-envs").exists()
+
+
 def test_a_version_that_is_none(project: Project) -> None:
     text = SETUPTOOLS + STATIC.replace('"1"', '"not a version"')
     project.write("p/pyproject.toml", text)
@@ -593,6 +614,32 @@ def test_an_input_that_is_a_link_to_elsewhere(project: Project) -> None:
     assert answer.slugs == ("link-outside",)
     assert "recipe.toml:3 " in answer.stderr
     assert not project.home.exists()
+
+
+@pytest.mark.parametrize("what", ["link", "pipe"])
+def test_an_input_folder_that_cannot_be_given_is_told_before_anything_runs(
+    project: Project, what: str
+) -> None:
+    project.write(
+        "recipe.toml",
+        "[task.first]\ncommand = 'echo > {outputs.o}'\noutputs.o = 'made'\n"
+        "[task.a]\ncommand = ['true']\ninputs.x = 'd'\n",
+    )
+    project.write("d/sub/file", "1")
+    if what == "link":
+        (project.root / "d/sub/away").symlink_to("/etc/hostname")
+    else:
+        os.mkfifo(project.root / "d/sub/away")
+    answer = project.coopery("run")
+    assert answer.exit_code == 2, answer.stderr
+    assert answer.slugs == ("link-outside" if what == "link" else "special-file",)
+    assert "recipe.toml:6 (task.a.inputs.x)" in answer.stderr
+    assert "d/sub/away is a" in answer.stderr
+    if what == "link":
+        assert "/etc/hostname" in answer.stderr
+    assert "\n  hint: " in answer.stderr
+    assert not (project.root / "made").exists()
+    assert project.coopery("run", "first").exit_code == 0
 
 
 @pytest.mark.parametrize(

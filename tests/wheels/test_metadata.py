@@ -11,6 +11,7 @@ import coopery_wheels
 from coopery.dependencies import Contribution, IndexOptions, LocalDistribution
 from coopery.errors import Problem, RecipeError
 from coopery.model import Project, Recipe
+from coopery.options import LockPolicy
 from coopery.schemas import recipe_schema
 from coopery.shapes import convert
 from coopery_wheels import metadata
@@ -21,7 +22,8 @@ from .conftest import HATCH, Bench, make_backend, make_wheel, write
 def collect(
     bench: Bench, recipe: Recipe, before: tuple[Contribution, ...] = ()
 ) -> tuple[LocalDistribution, ...]:
-    found = coopery_wheels.collect_requirements(recipe, recipe.images["a"], bench.home, before)
+    image = recipe.images["a"]
+    found = coopery_wheels.collect_requirements(recipe, image, bench.home, LockPolicy.RENEW, before)
     assert found is not None
     return found.locals
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from coopery.digests import digest, plain
 from coopery.errors import CooperyError
+from coopery.images import ImageBuild
 from coopery.shapes import fields_of, unkeyed
 from coopery.steps import (
     FileSet,
@@ -26,6 +27,9 @@ from coopery.steps import (
 
 LISTING = "listing of "
 """What the name of a part begins with that says what another part, a gathered need, is made of."""
+
+ORIGIN = "base image "
+"""What the name of the part begins with that is the identity of the base an image begins with."""
 
 LISTED = 64
 """As many outputs of a gathered need are listed: thousands would swell every reader's record."""
@@ -121,11 +125,18 @@ def parts_of(step: Step, identities: Identities) -> tuple[Part, ...]:
         elif isinstance(value, tuple) and value and all(_labelled(v) for v in value):
             found += [Part(name=f"{item.attribute} {v[0]}", value=_shown(v[1])) for v in value]
         else:
-            found.append(Part(name=item.attribute, value=_shown(value)))
+            found.append(Part(name=_called(step, item.attribute), value=_shown(value)))
     for need in step.needs:
         found += _parts_of_need(need, identities)
     found.append(Part(name="outputs", value=_shown(list(step.outputs))))
     return tuple(found)
+
+
+def _called(step: Step, attribute: str) -> str:
+    """What a part is called by: of an image's base, its reference, which is in no key, too."""
+    if isinstance(step.work, ImageBuild) and attribute == "origin" and step.work.origin:
+        return f"{ORIGIN}{step.work.base.reference}"
+    return attribute
 
 
 def _labelled(value: object) -> bool:
@@ -167,4 +178,4 @@ def _encoded(listing: Mapping[str, str]) -> str:
     return json.dumps(listing, ensure_ascii=False, separators=(",", ":"))
 
 
-__all__ = ["LISTING", "Identities", "Vanished", "parts_of"]
+__all__ = ["LISTING", "ORIGIN", "Identities", "Vanished", "parts_of"]

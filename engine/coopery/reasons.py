@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from coopery.keys import LISTING, Identities, parts_of
+from coopery.keys import LISTING, ORIGIN, Identities, parts_of
 from coopery.steps import FileSet, FileSource, Identity, Part, Record, Step, Store
 from coopery.trees import identity_of
 
@@ -28,6 +28,8 @@ _READ = 1 << 24
 
 _DIGEST = re.compile(r"([0-9a-f]{64})(?:/(.*))?", re.DOTALL)
 """An identity, and the path inside it that is read."""
+
+_BUILT_ON = "what it is built on"
 
 _SPOKEN = {
     "version": "the way coopery does this",
@@ -95,7 +97,7 @@ def changes(before: Sequence[Part], after: Sequence[Part]) -> list[Change]:
             continue
         role = ident if _digest_of(now or was) and not ident.startswith("parameter ") else ""
         members = _members(listings[0].get(role), listings[1].get(role)) if role else ()
-        found.append(Change(_name(was, now), was, now, role=role, members=members))
+        found.append(Change(_name(ident, was, now), was, now, role=role, members=members))
     names = {change.name for change in found}
     known = {c.name.partition(":")[0].rpartition(" ")[2] for c in found if _is_named(c)}
     moved = {
@@ -120,6 +122,10 @@ def words(change: Change, store: Store, places: Mapping[str, Path] | None = None
         return f"{name.partition(': ')[0]}: {_property(now, was.value, now.value)}"
     if name.startswith("files of "):
         return f"{name} changed"  # of their hashes nobody would see how
+    if name.startswith(ORIGIN):
+        return f"{name} changed: {_brief(was.value)} -> {_brief(now.value)}"
+    if name.startswith(_BUILT_ON):
+        return f"{name} changed"
     if change.role or _digest_of(was):
         return _need(change, was.value, now.value, store, (places or {}).get(change.role))
     return f"{name} changed: {_difference(_parsed(was.value), _parsed(now.value))}"
@@ -155,6 +161,12 @@ def _said(part: Part) -> Iterator[tuple[str, Part]]:
         subject = part.step.partition(" ")[2]
         yield "image", replace(part, name=f"image {subject}" if subject else "image")
         return
+    if part.name.startswith(ORIGIN) or (part.name == "base" and part.step):
+        # An image's part is built on its base or on the part before: either way one thing.
+        yield "base", replace(part, name=part.step or part.name)
+        return
+    if part.name == "origin" and not part.value:
+        return  # of a part with another before it
     kind, _, rest = part.name.partition(" ")
     match kind:
         case "hashes":
@@ -197,10 +209,14 @@ def _property(part: Part, old: str, new: str) -> str:
     return f"mounted at {old} -> {new}"
 
 
-def _name(was: Part | None, now: Part | None) -> str:
+def _name(ident: str, was: Part | None, now: Part | None) -> str:
     """What to call a part of either name; a need that lies elsewhere now is called by both."""
     if was is None or now is None or was.name == now.name:
         return (now or was or Part(name="", value="")).name
+    if ident == "base":
+        if was.name.startswith(ORIGIN) and now.name.startswith(ORIGIN):
+            return f"{was.name} -> {now.name.removeprefix(ORIGIN)}"
+        return f"{_BUILT_ON} ({was.name} -> {now.name})"
     olds, news = was.name.partition(" ("), now.name.partition(" (")
     if olds[0] == news[0] and olds[2] and news[2]:
         return f"{news[0]} ({olds[2][:-1]} -> {news[2][:-1]})"
@@ -334,6 +350,12 @@ def _difference(old: Any, new: Any) -> str:
         if len(keys) == 1 and keys[0] in old and keys[0] in new:
             return f"{keys[0]}: {_difference(old[keys[0]], new[keys[0]])}"
     return " -> ".join(_window(_shown(old), _shown(new)))
+
+
+def _brief(identity: str) -> str:
+    """An image's digest, as long as people need it: `sha256:0123456789ab`."""
+    kind, colon, value = identity.rpartition(":")
+    return f"{kind}{colon}{value[:12]}"
 
 
 def _items(old: list[Any], new: list[Any]) -> str:

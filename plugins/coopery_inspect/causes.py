@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from coopery.history import History
+from coopery.images import ImageBuild
 from coopery.keys import LISTING, Identities, parts_of
 from coopery.planning import Plan
 from coopery.reasons import UNRECORDED, Change, changes, places_of, words
@@ -90,7 +91,10 @@ class Search:
                 for producer, then in behind:
                     if producer.name not in seen:  # one behind two inputs is told of once
                         seen.add(producer.name)
-                        deeper.append((producer, then, _Way(_label(change, producer), way)))
+                        # The parts of an image are built on each other, and are one to people.
+                        inside = current.work.kind == producer.work.kind == ImageBuild.kind
+                        further = way if inside else _Way(_label(change, producer), way)
+                        deeper.append((producer, then, further))
             pending += reversed(deeper)
         return tuple(found)
 
@@ -107,6 +111,8 @@ class Search:
         """The steps whose new results make this part differ, each with its earlier result."""
         if change.before is None or change.after is None or change.after.step is None:
             return []
+        if change.role == "base" and change.before.step != change.after.step:
+            return []  # an image's part that has another before it: the two are not alike
         found = []
         for need in step.needs:
             if need.role != change.role:

@@ -1,9 +1,9 @@
-"""Dependencies from package indexes: requirement lines in, one lock file, a layer of pins out."""
+"""Dependencies from package indexes, and base images: one lock file, a layer of pins out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from coopery.commands import Command, Context, table
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from coopery.dependencies import Contribution, DependencySet, Layer, Lock
     from coopery.findings import Finding
+    from coopery.images import Base
     from coopery.model import Image, Recipe
     from coopery.options import LockPolicy, Settings
 
@@ -123,10 +124,12 @@ def resolve(
     policy: LockPolicy,
     settings: Settings,
     tell: Callable[[str], None],
+    inspect: Callable[[str], Base],
 ) -> Lock:
     from coopery_lock.locking import lock_sets
 
-    return lock_sets(recipe, sets, policy, settings.get(LockOptions).resolve_timeout, tell)
+    limit = settings.get(LockOptions).resolve_timeout
+    return lock_sets(recipe, sets, policy, limit, tell, inspect)
 
 
 @hookimpl
@@ -189,6 +192,11 @@ def _run_lock(context: Context) -> int:
         (name, f"{len(pins)} package{'' if len(pins) == 1 else 's'}")
         for name, pins in sorted(lock.pins.items())
     ]
+    if lock.bases:
+        from coopery_lock.bases import short
+
+        told = {name: (base.reference, short(base)) for name, base in lock.bases.items()}
+        rows = [(*row, *told.get(row[0], ("", ""))) for row in rows]
     document = {
         "changed": list(lock.changed),
         "images": {
@@ -198,6 +206,7 @@ def _run_lock(context: Context) -> int:
             ]
             for name, pins in sorted(lock.pins.items())
         },
+        "bases": {name: asdict(base) for name, base in sorted(lock.bases.items())},
     }
     context.answer(document, table(rows))
     return 0

@@ -1,20 +1,26 @@
-"""The lock file: resolved dependency sets as TOML; the same pins are always the same bytes."""
+"""The lock file: dependency sets and bases as TOML; the same pins are always the same bytes."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from coopery.dependencies import DependencySet, Pin
 from coopery.digests import digest
 from coopery.errors import MachineError, Place, Problem
+from coopery.images import Base
 from coopery.indexes import redact
 from coopery.writing import write_atomically
 
-VERSION = 2
+SETS = 2
+"""The format of a lock that holds sets alone."""
+VERSION = 3
+"""The format of one that holds bases too. A coopery that knows only the former would call them
+damage, and drop them when it mends that; of a higher number it says that it is too old. A lock
+without bases stays what it was, byte for byte, and readable for both."""
 _HEADER = """\
 # The exact packages of this recipe's images. This is a source file: keep it in version control.
 # `coopery lock` renews it, `coopery lock --upgrade` takes newer versions; do not edit it by hand.
@@ -67,7 +73,27 @@ class Entry:
             for p in sorted(self.packages, key=lambda p: (p.name, p.version))
         ]
         lists = [sorted(self.images), sorted(self.platforms), sorted(self.held), self.asked]
-        return digest(["lock", VERSION, self.python, lists, packages])
+        return digest(["lock", SETS, self.python, lists, packages])
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseEntry:
+    """A base image as it was found, and the images of the recipe that begin with it."""
+
+    base: Base
+    images: tuple[str, ...]
+
+    @property
+    def question(self) -> tuple[str, str]:
+        """What it answers: a reference may mean another image on another platform."""
+        return (self.base.reference, self.base.platform)
+
+    @property
+    def digest(self) -> str:
+        """Stands for all that the entry says, so that an edit or a careless merge shows."""
+        base = self.base
+        found = [base.digest, base.id, base.python, base.executable, base.libc]
+        return digest(["base", *self.question, sorted(self.images), found])
 
 
 def asked_lines(dependencies: DependencySet, root: Path) -> tuple[str, ...]:
@@ -99,9 +125,17 @@ def asked_lines(dependencies: DependencySet, root: Path) -> tuple[str, ...]:
     return tuple(sorted(lines))
 
 
-def render(entries: Iterable[Entry]) -> str:
+def render(entries: Iterable[Entry], bases: Collection[BaseEntry] = ()) -> str:
     """The lock file's text, the same for the same entries in any order."""
-    parts = [_HEADER, f"version = {VERSION}\n"]
+    parts = [_HEADER, f"version = {VERSION if bases else SETS}\n"]
+    for found in sorted(bases, key=lambda found: found.question):
+        parts.append("\n[[base]]\n")
+        parts.append(_list("images", sorted(found.images)))
+        base = found.base
+        said = {"reference": base.reference, "platform": base.platform, "manifest": base.digest}
+        said |= {"id": base.id, "python": base.python, "executable": base.executable}
+        said |= {"libc": base.libc, "digest": found.digest}
+        parts += [f"{key} = {_text(value)}\n" for key, value in said.items() if value]
     for entry in sorted(entries, key=lambda e: (sorted(e.images), e.python, e.platforms, e.digest)):
         parts.append("\n[[set]]\n")
         parts.append(_list("images", sorted(entry.images)))
@@ -130,17 +164,17 @@ def _list(name: str, values: Iterable[str]) -> str:
     return f"{name} = [\n{lines}]\n" if lines else f"{name} = []\n"
 
 
-def write_lock(file: Path, entries: tuple[Entry, ...]) -> bool:
+def write_lock(file: Path, entries: tuple[Entry, ...], bases: tuple[BaseEntry, ...] = ()) -> bool:
     """Replace the lock file at once if its text would change; whether it did.
 
     Raises MachineError (`lock-unwritable`).
     """
-    text = render(entries)
+    text = render(entries, bases)
     try:
         if file.read_text("utf-8") == text:
             return False
     except (OSError, UnicodeDecodeError):
-        if not entries:
+        if not entries and not bases:
             return False
     try:
         write_atomically(file.resolve(), text.encode("utf-8"))
@@ -151,4 +185,4 @@ def write_lock(file: Path, entries: tuple[Entry, ...]) -> bool:
     return True
 
 
-__all__ = ["Entry", "Package", "asked_lines", "render", "write_lock"]
+__all__ = ["BaseEntry", "Entry", "Package", "asked_lines", "render", "write_lock"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from coopery.dependencies import DependencySet, Lock
 from coopery.errors import MachineError, Place, Problem, RecipeError
 from coopery.model import Recipe
 from coopery.options import LockPolicy
+from coopery_lock.bases import Inspect, Tell, find_bases, keep_bases, outdated_bases, wanted_bases
 from coopery_lock.lockfile import Entry, Package, asked_lines, write_lock
 from coopery_lock.platforms import own_platform
 from coopery_lock.reading import Reading, read_lock
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 AT_A_TIME = 4
 """How many sets are resolved at a time; fewer where there are fewer cores."""
-
-Tell = Callable[[str], None]
 
 _TELLING = dict.fromkeys(LockPolicy, ("lock", "locked")) | {
     LockPolicy.PREVIEW: ("resolve", "resolved")
@@ -67,32 +66,42 @@ def lock_sets(
     sets: Sequence[DependencySet],
     policy: LockPolicy,
     limit: float,
-    tell: Tell = lambda text: None,
+    tell: Tell,
+    inspect: Inspect,
 ) -> Lock:
-    """Pins for every set: recorded ones where they hold, else resolved as `policy` allows.
+    """Pins for every set, and its base: recorded ones where they hold, else resolved, or asked of
+    `inspect`, as `policy` allows.
 
-    `tell` gets a line for each resolution as it begins and ends.
+    `tell` gets a line for each resolution and inspection as it begins and ends.
     """
     old = _read(recipe, policy, tell)
     wanted = _group(sets, recipe.root)
     known = () if policy is LockPolicy.UPGRADE else old.entries
     current = {item: next(filter(item.held_by, known), None) for item in wanted}
     missing = [item for item, entry in current.items() if entry is None]
-    if missing and policy is LockPolicy.LOCKED:
-        raise RecipeError(*(_outdated(item, old.entries, recipe) for item in missing))
+    based = wanted_bases(sets)
+    if policy is LockPolicy.LOCKED:
+        problems = [_outdated(item, old.entries, recipe) for item in missing]
+        problems += outdated_bases(based, old.bases, recipe)
+        if problems:
+            raise RecipeError(*problems)
     fresh = _resolve(missing, old.all, policy, recipe.root, limit, tell) if missing else {}
     found = {item: entry or fresh[item] for item, entry in current.items()}
+    # After the resolutions: a contradiction is told before anything large is fetched.
+    bases, stories = find_bases(based, old.bases, policy, inspect, tell)
     if policy not in (LockPolicy.LOCKED, LockPolicy.PREVIEW):
         kept = _kept(old.entries, wanted, sets, recipe, policy)
         ours = [replace(entry, images=item.images) for item, entry in found.items()]
         if policy is not LockPolicy.UPGRADE:
             ours = [_beside(entry, kept) for entry in ours]
-        write_lock(recipe.lock_file, _merge((*kept, *ours)))
+        together = keep_bases(old.bases, bases, sets, recipe)
+        write_lock(recipe.lock_file, _merge((*kept, *ours)), together)
     pins = {name: entry.pins for item, entry in found.items() for name in item.images}
     return Lock(
         pins={s.image: pins.get(s.image, ()) for s in sets},
         index={s.image: s.index for s in sets},
-        changed=tuple(_story(item, old.all, fresh[item]) for item in missing),
+        bases={s.image: bases[s.base].base for s in sets if s.base is not None},
+        changed=(*(_story(item, old.all, fresh[item]) for item in missing), *stories),
     )
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from coopery import shapes
 from coopery.errors import MachineError, Place, Problem, RecipeError
-from coopery_lock.lockfile import VERSION, Entry, Package
+from coopery.images import Base
+from coopery_lock.lockfile import SETS, VERSION, BaseEntry, Entry, Package
 
 _MARK = re.compile(r"^(?:<{7}|={7}|>{7}|\|{7})(?: .*)?$", re.MULTILINE)
 _CONFLICT = re.compile(
@@ -36,18 +37,49 @@ class _Recorded:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _RecordedBase:
+    """A base as it stands in the file: `manifest` is the digest of the image's."""
+
+    images: tuple[str, ...]
+    reference: str
+    platform: str
+    id: str
+    digest: str
+    manifest: str | None = None
+    python: str | None = None
+    executable: str | None = None
+    libc: str = ""
+
+    @property
+    def entry(self) -> BaseEntry:
+        """What it says, without the digest of it."""
+        base = Base(
+            reference=self.reference,
+            id=self.id,
+            platform=self.platform,
+            digest=self.manifest,
+            python=self.python,
+            executable=self.executable,
+            libc=self.libc,
+        )
+        return BaseEntry(base=base, images=self.images)
+
+
+@dataclass(frozen=True, kw_only=True)
 class _File:
     version: int
+    base: tuple[_RecordedBase, ...] = ()
     set: tuple[_Recorded, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """What a lock file says: entries to trust, entries of which only the versions are of use,
-    and what is wrong with the file.
+    """What a lock file says: entries and bases to trust, entries of which only the versions are of
+    use, and what is wrong with the file.
     """
 
     entries: tuple[Entry, ...] = ()
+    bases: tuple[BaseEntry, ...] = ()
     damaged: tuple[Entry, ...] = ()
     problems: tuple[Problem, ...] = ()
 
@@ -76,8 +108,8 @@ def read_lock(file: Path) -> Reading:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         return _read_broken(file, text, str(error))
-    if isinstance(version := data.get("version"), int) and version != VERSION:
-        if version < VERSION:
+    if isinstance(version := data.get("version"), int) and not SETS <= version <= VERSION:
+        if version < SETS:
             return Reading()
         message = f"{file.name} was written by a newer coopery (version {version})"
         place = Place(file=str(file))
@@ -101,22 +133,27 @@ def _read_broken(file: Path, text: str, reason: str) -> Reading:
         inner = _read_data(file, ours, tomllib.loads(ours))
     except tomllib.TOMLDecodeError:
         return Reading(problems=(found,))
-    return Reading(damaged=inner.all, problems=(found,))
+    # A base that is whole needs no other's versions: it is as good as it was.
+    return Reading(bases=inner.bases, damaged=inner.all, problems=(found,))
 
 
 def _read_data(file: Path, text: str, data: Mapping[str, Any]) -> Reading:
-    lines = [n for n, line in enumerate(text.splitlines(), 1) if line.strip() == "[[set]]"]
+    numbered = [(n, line.strip()) for n, line in enumerate(text.splitlines(), 1)]
+    lines = {k: [n for n, line in numbered if line == f"[[{k}]]"] for k in ("base", "set")}
     problems: list[Problem] = []
     found = shapes.convert(data, _File, (), problems)
     if problems:
         first = problems[0]
-        at = first.place.key[1:2]
-        number = lines[at[0]] if at and isinstance(at[0], int) and at[0] < len(lines) else 1
+        match first.place.key:
+            case ["base" | "set" as kind, int(at), *_] if at < len(lines[kind]):
+                number = lines[kind][at]
+            case _:
+                number = 1
         reason = f"{first.place.key and first.place}: {first.message}".removeprefix("(): ")
         return Reading(problems=(_damaged(file, reason, number),))
     entries: list[Entry] = []
     damaged: list[Entry] = []
-    for recorded, number in zip(found.set, lines, strict=False):
+    for recorded, number in zip(found.set, lines["set"], strict=False):
         entry = Entry(
             python=recorded.python,
             platforms=recorded.platforms,
@@ -129,7 +166,27 @@ def _read_data(file: Path, text: str, data: Mapping[str, Any]) -> Reading:
         (damaged if reason else entries).append(entry)
         if reason:
             problems.append(_damaged(file, reason, number))
-    return Reading(entries=tuple(entries), damaged=tuple(damaged), problems=tuple(problems))
+    bases: list[BaseEntry] = []
+    for written, number in zip(found.base, lines["base"], strict=False):
+        base = written.entry
+        if reason := "; ".join(_wrong_base(base, written.digest, bases)):
+            problems.append(_damaged(file, reason, number))
+        else:
+            bases.append(base)
+    return Reading(
+        entries=tuple(entries),
+        bases=tuple(bases),
+        damaged=tuple(damaged),
+        problems=tuple(problems),
+    )
+
+
+def _wrong_base(entry: BaseEntry, recorded: str, others: Sequence[BaseEntry]) -> Iterator[str]:
+    reference, platform = entry.question
+    if entry.digest != recorded:
+        yield f"the entry of the base image {reference} that begins here was edited, or merged"
+    if any(other.question == entry.question for other in others):
+        yield f"there are two entries of the base image {reference} for {platform}"
 
 
 def _wrong(entry: Entry, recorded: str, others: Sequence[Entry]) -> Iterator[str]:

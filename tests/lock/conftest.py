@@ -23,7 +23,8 @@ from coopery.dependencies import (
     LocalDistribution,
     Lock,
 )
-from coopery.errors import KeyPath, Place
+from coopery.errors import CooperyError, KeyPath, Place
+from coopery.images import Base
 from coopery.model import Image, Recipe
 from coopery.options import LockPolicy, Settings
 
@@ -85,6 +86,11 @@ class Bench:
     told: list[str] = field(default_factory=list)
     host: str = "3.11"
     """The Python that runs coopery, for images that name none."""
+    bases: dict[str, str] = field(default_factory=dict)
+    """By image, the reference of its base; none under a runtime that makes no images."""
+    engine: dict[str, Base | CooperyError] = field(default_factory=dict)
+    """What an inspection of a reference comes to."""
+    inspected: list[str] = field(default_factory=list)
 
     @property
     def recipe(self) -> Recipe:
@@ -119,6 +125,9 @@ class Bench:
         return list(coopery_lock.check(self.recipe))
 
     def lock(self, policy: LockPolicy = LockPolicy.RENEW, *, limit: float = 60.0) -> Lock:
+        return self.resolve(self.sets(), policy, limit)
+
+    def sets(self) -> list[DependencySet]:
         sets = []
         for name, image in self.images.items():
             found = self.collect(name)
@@ -129,9 +138,10 @@ class Bench:
                     requirements=found.requirements,
                     locals=self.locals,
                     index=found.index,
+                    base=self.bases.get(name),
                 )
             )
-        return self.resolve(sets, policy, limit)
+        return sets
 
     def resolve(self, sets: list[DependencySet], policy: LockPolicy, limit: float = 60.0) -> Lock:
         from coopery.options import Sourced
@@ -140,7 +150,17 @@ class Bench:
             coopery_lock.LockOptions: {"resolve_timeout": Sourced(limit, "flag")}
         }
         self.told.clear()
-        return coopery_lock.resolve(self.recipe, sets, policy, Settings(values), self.told.append)
+        self.inspected.clear()
+        settings = Settings(values)
+        tell = self.told.append
+        return coopery_lock.resolve(self.recipe, sets, policy, settings, tell, self.inspect)
+
+    def inspect(self, reference: str) -> Base:
+        self.inspected.append(reference)
+        found = self.engine[reference]
+        if isinstance(found, CooperyError):
+            raise found
+        return found
 
     @property
     def lock_text(self) -> str:

@@ -6,6 +6,7 @@ import gzip
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO, cast
 
 from coopery import placeholders
 from coopery.contexts import Entry, entries_of, write_tar
@@ -113,7 +114,7 @@ def make_archive(work: Archive, workspace: Workspace) -> Made:
     with path.open("wb") as file:
         # Level and time are said, and no name, so that nothing of the machine enters its header.
         with gzip.GzipFile("", "wb", 6, file, mtime=0) as packed:
-            write_tar(_entries(work, workspace), packed)
+            write_tar(_entries(work, workspace), cast("IO[bytes]", packed))
     return Made(outputs={"archive": path}, facts={"size": path.stat().st_size})
 
 

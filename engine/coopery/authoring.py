@@ -101,7 +101,8 @@ class Collector:
                 problems.append(_twice(f"{call.noun} {name!r}", key, places[key], call.place))
                 continue
             places[key] = dataclasses.replace(call.place, key=key)
-            data[call.noun][name] = {k: raw(value) for k, value in call.table.items()}
+            table = {k: raw(value) for k, value in call.table.items()}
+            data.setdefault(call.noun, {})[name] = table
         for table, place in self.defaults:
             key = ("defaults",)
             if key in places:
@@ -205,6 +206,11 @@ def Image(name: str | None = None, **facets: Any) -> ImageHandle:
     handle = ImageHandle(name)
     _collect("image", handle, facets)
     return handle
+
+
+def family(name: str, **keys: Any) -> None:
+    """A family of base images: the keys of `[family.NAME]`."""
+    _collect("family", ImageHandle(name), keys)
 
 
 def Input(

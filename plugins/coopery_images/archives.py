@@ -10,7 +10,7 @@ from typing import IO, cast
 
 from coopery import placeholders
 from coopery.contexts import Entry, entries_of, write_tar
-from coopery.dependencies import Invocation
+from coopery.dependencies import Aux, Invocation
 from coopery.errors import RecipeError, problem
 from coopery.expanding import Node
 from coopery.images import Blueprint, Instruction
@@ -19,6 +19,7 @@ from coopery.steps import Delivery, Made, Need, Step, Workspace
 from coopery_images import quoting
 from coopery_images.describing import INPUTS, OUTPUTS, describe_image, describe_task
 from coopery_images.dockerfile import dockerfile_of
+from coopery_images.portable import portable
 from coopery_images.work import Archive
 
 _AUX = "/coopery/aux"
@@ -35,7 +36,7 @@ class TaskPart:
     folders: tuple[str, ...] = ()
 
 
-def task_part(node: Node, invocation: Invocation) -> TaskPart:
+def task_part(node: Node, invocation: Invocation, root: Path) -> TaskPart:
     """A task as the end of its image: its command, files and variables as when coopery runs it.
 
     Raises RecipeError (`not-quotable`).
@@ -73,9 +74,14 @@ def task_part(node: Node, invocation: Invocation) -> TaskPart:
         folders.add(outputs[name] if bound.folder else outputs[name].rpartition("/")[0])
     return TaskPart(
         instructions=(quoting.copy("task/", "/"), *said),
-        texts={f"{_AUX}/{item.name}": item.content for item in invocation.aux},
+        texts={f"{_AUX}/{item.name}": _content(item, root) for item in invocation.aux},
         folders=tuple(sorted(folders - {""})),
     )
+
+
+def _content(item: Aux, root: Path) -> bytes:
+    pickled = item.name.endswith(".pkl")
+    return portable(item.content, root) if pickled else item.content
 
 
 def texts_of(blueprint: Blueprint, node: Node | None, part: TaskPart) -> dict[str, bytes]:

@@ -118,7 +118,7 @@ def subject_of(context: Context, *, tasks: bool = True, overwrite: bool = False)
     blueprint = planning.blueprint_of(recipe, recipe.images[image], lock, plugins, settings.home)
     part = TaskPart()
     if node is not None:
-        part = task_part(node, plugins.plan_task(recipe, node.instance))
+        part = task_part(node, plugins.plan_task(recipe, node.instance), recipe.root)
     return Subject(
         name=node.name if node else image,
         opened=opened,

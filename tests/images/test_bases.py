@@ -154,8 +154,9 @@ def test_references_that_are(reference: str) -> None:
 @pytest.mark.parametrize("reference", [
     "", " python", "python ", "py thon", "python\n", "python\nRUN id", "python AS x", "Python:3",
     "a/B", "$BASE", "${BASE}", "a:$T", "a:", ":a", "a:b:c", "a@b", "a@sha256:00", "a//b", "/a",
-    "a/",    "-a", "a:-b", "a..b/c..d", "a:" + "x" * 129, "a" * 256, "scratch", "0" * 64, "--platform=x",
-    "http://a/b", "a:b\x00", "é", "a\u2028b", "{version}", "#", "python:3.11\\", '"a"', "a%2fb",
+    "a/", "-a", "a:-b", "a..b/c..d", "a:" + "x" * 129, "a" * 256, "scratch", "0" * 64,
+    "--platform=x", "http://a/b", "a:b\x00", "é", "a\u2028b", "{version}", "#", "python:3.11\\",
+    '"a"', "a%2fb",
 ])  # fmt: skip
 def test_references_that_are_none(reference: str) -> None:
     with pytest.raises(ValueError, match=r"."):

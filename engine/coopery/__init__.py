@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         Retries,
         command,
         defaults,
+        family,
         task,
     )
 
@@ -33,6 +34,7 @@ __all__ = [
     "__version__",
     "command",
     "defaults",
+    "family",
     "task",
 ]
 

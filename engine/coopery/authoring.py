@@ -145,7 +145,8 @@ class Collector:
                 problems.append(_twice(f"{call.noun} {name!r}", key, places[key], call.place))
                 continue
             places[key] = dataclasses.replace(call.place, key=key)
-            data[call.noun][name] = _plain_table(call.table, places[key], problems)
+            table = _plain_table(call.table, places[key], problems)
+            data.setdefault(call.noun, {})[name] = table
         for table, place in self.defaults:
             key = ("defaults",)
             if key in places:
@@ -268,6 +269,12 @@ def Image(name: str | None = None, **facets: Any) -> ImageHandle:
     handle = ImageHandle(name)
     _collect("image", handle, facets)
     return handle
+
+
+@_checked
+def family(name: str, **keys: Any) -> None:
+    """A family of base images: the keys of `[family.NAME]`."""
+    _collect("family", ImageHandle(name), keys)
 
 
 @_checked

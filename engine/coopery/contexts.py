@@ -60,8 +60,8 @@ def _entry(source: Path, path: str, writable: bool) -> Entry:
 def write_tar(entries: Iterable[Entry], target: IO[bytes]) -> None:
     """Write entries as a tar stream: the same entries are always the same bytes.
 
-    Parents that are not among the entries come before what is in them. Owners are root, times
-    are `EPOCH`.
+    Parents that are not among the entries come before what is in them: writable where that is,
+    save the outermost, which names the part of the context alone. Owners are root, times `EPOCH`.
     """
     made: set[str] = set()
     with tarfile.open(fileobj=target, mode="w", format=tarfile.PAX_FORMAT) as archive:
@@ -69,7 +69,9 @@ def write_tar(entries: Iterable[Entry], target: IO[bytes]) -> None:
             for parent in reversed(_parents(entry.path)):
                 if parent not in made:
                     made.add(parent)
-                    archive.addfile(_info(Entry(path=parent, mode=0o755)))
+                    open_to_all = entry.target is None and entry.mode & 0o002 and "/" in parent
+                    mode = 0o777 if open_to_all else 0o755
+                    archive.addfile(_info(Entry(path=parent, mode=mode)))
             if entry.path in made:
                 continue
             made.add(entry.path)

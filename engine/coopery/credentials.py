@@ -15,6 +15,19 @@ if TYPE_CHECKING:
 Literal = tuple[KeyPath, str, str]
 """Where a text stands, the name it is given (or nothing), and the text."""
 
+_FILES = re.compile(
+    r"""\.env(\.(?!example$|sample$|template$|dist$).*)?
+    | id_(rsa|dsa|ecdsa|ed25519) | .*\.(pem|key|p12|pfx|kdbx) | \.netrc | \.pypirc | \.pgpass
+    | \.git-credentials | \.htpasswd | credentials(\.(json|toml|ya?ml|ini|csv|txt|xml))?""",
+    re.VERBOSE | re.IGNORECASE,
+)
+
+
+def is_credential_file(name: str) -> bool:
+    """Whether a file of this base name is likely to hold credentials."""
+    return _FILES.fullmatch(name) is not None
+
+
 SHORTEST = 4
 """What has fewer characters is none."""
 

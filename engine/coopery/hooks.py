@@ -140,8 +140,12 @@ def wants_bases(runtime: str) -> bool | None:
 
 
 @hookspec(firstresult=True)
-def choose_base(recipe: Recipe, image: Image, settings: Settings) -> str | None:
+def choose_base(
+    recipe: Recipe, image: Image, settings: Settings, warn: Callable[[str], None]
+) -> str | None:
     """First: the reference of the base image that this image begins with.
+
+    `warn` takes what does not stop it and should be told.
 
     @hookimpl
     def choose_base(recipe, image):

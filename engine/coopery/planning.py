@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -71,6 +71,7 @@ def dependency_sets(
     policy: LockPolicy,
     plugins: Plugins,
     settings: Settings,
+    warn: Callable[[str], None] = lambda text: None,
 ) -> tuple[DependencySet, ...]:
     """What each of these images asks for, merged over all plugins; every problem at once."""
     problems: list[Problem] = []
@@ -79,7 +80,7 @@ def dependency_sets(
     for name in images:
         image = recipe.images[name]
         try:
-            base = plugins.choose_base(recipe, image, settings) if based else None
+            base = plugins.choose_base(recipe, image, settings, warn) if based else None
             parts = plugins.collect_requirements(recipe, image, settings.home, policy)
         except RecipeError as error:
             problems += error.problems
@@ -112,7 +113,11 @@ def lock(
     settings: Settings,
 ) -> Lock:
     """The pins of these images; images that ask for nothing need no resolver."""
-    sets = dependency_sets(recipe, images, runtime, policy, plugins, settings)
+
+    def warn(text: str) -> None:
+        plugins.observe([Event(kind="warning", time=time.time(), message=text)], settings)
+
+    sets = dependency_sets(recipe, images, runtime, policy, plugins, settings, warn)
     asked = any(s.requirements or s.locals or s.base for s in sets)
     if not asked and not recipe.lock_file.exists():
         return Lock(pins={s.image: () for s in sets})

@@ -146,9 +146,11 @@ class Plugins(Registry):
         """Whether images under a runtime are made of a base image and parts upon it."""
         return bool(self._first("wants_bases", runtime=runtime)[1])
 
-    def choose_base(self, recipe: Recipe, image: Image, settings: Settings) -> str:
+    def choose_base(
+        self, recipe: Recipe, image: Image, settings: Settings, warn: Callable[[str], None]
+    ) -> str:
         """The base image's reference. Raises RecipeError (`no-base`)."""
-        arguments = {"recipe": recipe, "image": image, "settings": settings}
+        arguments = {"recipe": recipe, "image": image, "settings": settings, "warn": warn}
         reference: str | None = self._first("choose_base", **arguments)[1]
         if reference is None:
             message = f"no plugin says what the image {image.name!r} begins with"

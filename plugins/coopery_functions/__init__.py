@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from coopery.errors import Problem, RecipeError
 from coopery.hooks import hookimpl
@@ -24,6 +24,9 @@ class Function:
     """What a task calls: a function, or `module:qualname` in the task's environment."""
 
     target: Callable[..., Any] | str
+
+    needs_python: ClassVar[bool] = True
+    """So images that such a task runs in begin with a base that has Python."""
 
 
 @hookimpl

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import posixpath
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from coopery.credentials import is_credential_file
 from coopery.dependencies import Layer, Stage
 from coopery.errors import KeyPath, Problem, RecipeError, problem
 from coopery.files import LinkOutside, beneath, made_here, project_files
@@ -16,13 +16,6 @@ from coopery.model import Image, Recipe
 from coopery.recipes import located
 from coopery.steps import FileSet, FileSource, Need
 from coopery_sources import Source, Sources
-
-_CREDENTIALS = re.compile(
-    r"""\.env(\.(?!example$|sample$|template$|dist$).*)?
-    | id_(rsa|dsa|ecdsa|ed25519) | .*\.(pem|key|p12|pfx|kdbx) | \.netrc | \.pypirc | \.pgpass
-    | \.git-credentials | \.htpasswd | credentials(\.(json|toml|ya?ml|ini|csv|txt|xml))?""",
-    re.VERBOSE | re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True)
@@ -146,7 +139,7 @@ def _credentials(source: Source, files: tuple[str, ...], key: KeyPath) -> Iterat
     given = {posixpath.basename(name) for name in (source.path, *source.include)}
     for file in files:
         name = posixpath.basename(file)
-        if _CREDENTIALS.fullmatch(name) and name not in given:
+        if is_credential_file(name) and name not in given:
             message = f"{source.path} holds {file}, which looks like credentials"
             hint = f"exclude = [{name!r}], or name it in `include` if it is none"
             yield problem("credential-file", message, key=key, hint=hint)

@@ -12,9 +12,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import select
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -27,14 +25,13 @@ from build import BuildBackendException, BuildException, FailedProcessError, Pro
 
 from coopery.digests import digest
 from coopery.errors import MachineError, Problem, StepError, problem
+from coopery.processes import call, stopped
 from coopery_wheels.work import Origin
 
 SOURCE_DATE_EPOCH = "315532800"
 """1980-01-01, the earliest time a zip file can tell."""
 _TAIL = 20
 """How many lines of its log a failure shows."""
-_GRACE = 2.0
-"""Seconds between asking a process to stop and killing it."""
 # What of the surrounding Python or git would leak into the backend's own.
 _DROPPED = (
     "PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV",
@@ -95,7 +92,7 @@ def _told(bench: Bench) -> Iterator[None]:
         yield
     except (BuildBackendException, BuildException, FailedProcessError) as error:
         if bench.cancelled.is_set():
-            raise _cancelled() from None
+            raise stopped() from None
         reason = str(error).strip().splitlines()
         message = f"the build backend failed: {reason[0] if reason else type(error).__name__}"
         shown = tail(bench.log)
@@ -148,45 +145,9 @@ def _call(
     command: Sequence[str], environment: Mapping[str, str], bench: Bench, cwd: str | None = None
 ) -> None:
     """Run a process group to its end, or to the step's cancellation, printing to the log."""
-    if bench.cancelled.is_set():
-        raise _cancelled()
-    with bench.log.open("ab") as log:
-        process = subprocess.Popen(
-            command,
-            cwd=cwd,
-            env=dict(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    ended = os.pidfd_open(process.pid)
-    poller = select.poll()
-    poller.register(ended, select.POLLIN)
-    try:
-        while not poller.poll(100):
-            if bench.cancelled.is_set():
-                raise _cancelled()
-    finally:
-        _stop(process, poller)
-        os.close(ended)
-    if process.returncode != 0:
-        raise subprocess.CalledProcessError(process.returncode, command)
-
-
-def _stop(process: subprocess.Popen[bytes], poller: select.poll) -> None:
-    """End what is left of a process group, and collect its first process."""
-    if not poller.poll(0):
-        os.killpg(process.pid, signal.SIGTERM)
-        poller.poll(int(_GRACE * 1000))
-    # The first process is not waited for yet, so its id cannot be another group's by now.
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def _cancelled() -> StepError:
-    return StepError(Problem(slug="cancelled", message="the build was stopped"))
+    code = call(command, environment, log=bench.log, cancelled=bench.cancelled, cwd=cwd)
+    if code != 0:
+        raise subprocess.CalledProcessError(code, command)
 
 
 def find_python(version: str) -> str:
@@ -252,7 +213,7 @@ def _lock(descriptor: int, how: int, bench: Bench) -> None:
             return fcntl.flock(descriptor, how | fcntl.LOCK_NB)
         except BlockingIOError:
             if bench.cancelled.is_set():
-                raise _cancelled() from None
+                raise stopped() from None
             time.sleep(0.05)
 
 

@@ -1,0 +1,71 @@
+"""Programs that a step calls: their output goes to its log, and they end when it is cancelled."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from coopery.errors import Problem, StepError
+
+_GRACE = 2.0
+"""Seconds between asking a process to stop and killing it."""
+
+
+def call(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    log: Path,
+    cancelled: threading.Event,
+    cwd: str | Path | None = None,
+) -> int:
+    """Run a process group to its end, appending what it prints to `log`; its exit code.
+
+    Nothing of the group lives when this returns or raises. Raises StepError (`cancelled`), and
+    OSError when it cannot be started.
+    """
+    if cancelled.is_set():
+        raise stopped()
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    ended = os.pidfd_open(process.pid)
+    poller = select.poll()
+    poller.register(ended, select.POLLIN)
+    try:
+        while not poller.poll(100):
+            if cancelled.is_set():
+                raise stopped()
+    finally:
+        _stop(process, poller)
+        os.close(ended)
+    return process.returncode
+
+
+def stopped() -> StepError:
+    """What a step that was cancelled fails with."""
+    return StepError(Problem(slug="cancelled", message="the build was stopped"))
+
+
+def _stop(process: subprocess.Popen[bytes], poller: select.poll) -> None:
+    """End what is left of a process group, and collect its first process."""
+    if not poller.poll(0):
+        os.killpg(process.pid, signal.SIGTERM)
+        poller.poll(int(_GRACE * 1000))
+    # The first process is not waited for yet, so its id cannot be another group's by now.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

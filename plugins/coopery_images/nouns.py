@@ -1,0 +1,60 @@
+"""What a recipe says about bases: the key `base` and `gpu` of images, and `family` of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from coopery.shapes import shorthand
+
+DEFAULT = "python:{python}-slim"
+"""The base of images that say nothing of one."""
+
+GPU_FAMILY = "cuda"
+"""The family of images with `gpu = true` that name no base; a recipe may define it itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseChoice:
+    """The base of an image: a `reference`, for which plain text is short, or a `family`."""
+
+    reference: Annotated[str | None, shorthand] = None
+    family: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gpu:
+    """Whether an image is for tasks that use a GPU."""
+
+    wanted: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """Base images that differ by a version and by their Python.
+
+    `template` is a reference with `{version}` and `{python}` (X.Y) in it. The version is that of
+    `package` as it is installed beside coopery, but at least `minimum`; `version` overrides it.
+    """
+
+    template: str
+    package: str | None = None
+    minimum: str | None = None
+    version: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Families:
+    """A recipe's families, by name."""
+
+    items: Mapping[str, Family] = field(default_factory=dict)
+
+
+BUILTIN: Mapping[str, Family] = {
+    GPU_FAMILY: Family(
+        template="rapidsai/miniforge-cuda:{version}-cuda12.8.0-base-ubuntu22.04-py{python}",
+        version="25.08",
+    ),
+}
+"""Families that every recipe has, unless it defines one of that name."""

@@ -1,0 +1,250 @@
+"""An image as a base and parts: what is copied to where, and the instructions around it (C2)."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from coopery.dependencies import IndexOptions, Layer, Pin
+from coopery.errors import KeyPath, RecipeError, problem
+from coopery.images import PREFIX, WORKING_FOLDER, Base, Blueprint, Copied, Instruction, Part
+from coopery.model import HOST_PYTHON, Image, Recipe
+from coopery.recipes import located
+from coopery.steps import Need, Step, StepSource
+from coopery_images import quoting
+from coopery_images.platforms import platform_of
+from coopery_images.trees import line_of
+from coopery_images.work import ENVIRONMENT, SCRIPT, PackageTree
+
+USER = "1000:1000"
+"""Who a container of an image runs as, unless it is told otherwise."""
+
+_APT = """\
+apt-get update
+apt-get install --yes --no-install-recommends -o Dir::Cache::archives=/var/cache/apt/kept/ -- "$@"
+for folder in /var/cache/apt /var/lib/apt/lists; do
+  grep -q " $folder " /proc/mounts || rm -rf "$folder"/*
+done
+"""
+"""Debian's images remove what lies in the usual cache, so packages are kept beside it; and what
+no builder keeps does not stay in the image."""
+_CACHES = ("/var/cache/apt", "/var/lib/apt/lists")
+
+
+def render(
+    recipe: Recipe, image: Image, layers: Sequence[Layer], base: Base, home: Path
+) -> Blueprint:
+    """The blueprint of an image.
+
+    Raises RecipeError (`base-python`, `unsupported-platform`, `not-quotable`).
+    """
+    from coopery_images.labels import description_of, labels_of
+
+    try:
+        _check_python(recipe, image, layers, base)
+        parts = _parts(recipe, image, layers, base)
+    except RecipeError as error:
+        raise RecipeError(*(located(p, recipe.locate) for p in error.problems)) from None
+    pins = pins_of(layers)
+    return Blueprint(
+        image=image.name,
+        base=base,
+        parts=parts,
+        labels=labels_of(recipe, image, layers, base),
+        description=description_of(recipe, image),
+        packages=tuple(line_of(pin) for pin in pins),
+    )
+
+
+def pins_of(layers: Sequence[Layer]) -> tuple[Pin, ...]:
+    """The packages that come from indexes, by name; a wheel of one's own wins over a published
+    one, which then is not installed at all.
+    """
+    own = {_canonical(need.name) for layer in layers for need in layer.wheels}
+    pins = {pin.name: pin for layer in layers for pin in layer.pins}
+    return tuple(pins[name] for name in sorted(pins) if _canonical(name) not in own)
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _check_python(recipe: Recipe, image: Image, layers: Sequence[Layer], base: Base) -> None:
+    python = image.python or HOST_PYTHON
+    key: KeyPath = ("image", image.name, "base")
+    if base.python is None:
+        wants = [f"the package {pin.name}" for pin in pins_of(layers)]
+        wants += [f"the wheel of {need.name}" for layer in layers for need in layer.wheels]
+        wants += [f"the task {task.name}" for task in recipe.tasks.values() if
+                  task.image == image.name and any(
+                      getattr(facet, "needs_python", False) for facet in task.facets)]  # fmt: skip
+        if wants:
+            message = f"the base {base.reference} has no Python, which {wants[0]} needs"
+            hint = f"choose one with Python {python}, such as python:{python}-slim"
+            raise RecipeError(problem("base-python", message, key=key, hint=hint))
+        return
+    found = ".".join(base.python.split(".")[:2])
+    if found != python:
+        said = "says" if image.python else "has, as coopery does here,"
+        message = f"the base {base.reference} has Python {found}, but the image {said} {python}"
+        hint = f'write python = "{found}" for the image, or choose a base with Python {python}'
+        raise RecipeError(problem("base-python", message, key=key, hint=hint))
+
+
+def _parts(recipe: Recipe, image: Image, layers: Sequence[Layer], base: Base) -> tuple[Part, ...]:
+    parts = [
+        *_system(image, layers),
+        _dependencies(recipe, image, layers, base),
+        *_wheels(recipe, image, layers, base),
+        *_sources(layers),
+    ]
+    first, last = parts[0], parts[-1]
+    begin = (quoting.user("0:0"),)
+    parts[0] = Part(
+        name=first.name,
+        instructions=(*begin, *first.instructions),
+        copies=first.copies,
+        steps=first.steps,
+    )
+    last = parts[-1]
+    parts[-1] = Part(
+        name=last.name,
+        instructions=(*last.instructions, *_settings(image, layers, base)),
+        copies=last.copies,
+        steps=last.steps,
+    )
+    return tuple(parts)
+
+
+def _system(image: Image, layers: Sequence[Layer]) -> list[Part]:
+    """Debian packages; those that other runtimes take for granted are installed too."""
+    names = sorted({name for layer in layers for name in (*layer.system, *layer.assumed)})
+    if not names:
+        return []
+    shell = ["/bin/sh", "-ec", f"export DEBIAN_FRONTEND=noninteractive\n{_APT}", "apt", *names]
+    return [Part(name="system", instructions=(quoting.run(shell, _CACHES),))]
+
+
+def _dependencies(recipe: Recipe, image: Image, layers: Sequence[Layer], base: Base) -> Part:
+    """Packages from indexes in a virtual environment, and the folder that tasks run in."""
+    pins = pins_of(layers)
+    step = _tree_step(recipe, image, layers, base, f"packages {image.name}", pins, ())
+    copies = [_copied(step, "work", f"packages{WORKING_FOLDER}", writable=True)]
+    instructions = [quoting.copy("packages/", "/")]
+    if base.python is not None:
+        copies.append(_copied(step, "env", f"packages{ENVIRONMENT}"))
+        copies.append(_copied(step, "install.py", f"packages{SCRIPT}"))
+    if pins:
+        instructions.append(_python("compile"))
+    return Part(
+        name="dependencies",
+        instructions=tuple(instructions),
+        copies=tuple(copies),
+        steps=(step,),
+    )
+
+
+def _wheels(recipe: Recipe, image: Image, layers: Sequence[Layer], base: Base) -> list[Part]:
+    """Projects and wheel files, installed over the packages and checked in the image."""
+    wheels = tuple(need for layer in layers for need in layer.wheels)
+    if not wheels:
+        return []
+    step = _tree_step(recipe, image, layers, base, f"own packages {image.name}", (), wheels)
+    copies = (
+        _copied(step, "env", f"wheels{ENVIRONMENT}"),
+        _copied(step, "wheels.json", f"wheels{PREFIX}/wheels.json"),
+    )
+    names = sorted(_canonical(need.name) for need in wheels)
+    return [
+        Part(
+            name="wheels",
+            instructions=(
+                quoting.copy("wheels/", "/"),
+                _python("check", *names),
+                _python("compile"),
+            ),
+            copies=copies,
+            steps=(*(s for layer in layers if layer.wheels for s in layer.steps), step),
+        )
+    ]
+
+
+def _python(*arguments: str) -> Instruction:
+    return quoting.run([f"{ENVIRONMENT}/bin/python", "-I", SCRIPT, *arguments])
+
+
+def _sources(layers: Sequence[Layer]) -> list[Part]:
+    """Files of the project under the working folder, which whoever runs a task may change."""
+    files = [(path, need) for layer in layers for path, need in layer.files]
+    if not files:
+        return []
+    copies = tuple(
+        Copied(path=posixpath.normpath(f"sources{WORKING_FOLDER}/{path}"), need=need, writable=True)
+        for path, need in files
+    )
+    steps = tuple(step for layer in layers if layer.files for step in layer.steps)
+    return [
+        Part(
+            name="sources",
+            instructions=(quoting.copy("sources/", "/"),),
+            copies=copies,
+            steps=steps,
+        )
+    ]
+
+
+def _settings(image: Image, layers: Sequence[Layer], base: Base) -> list[Instruction]:
+    variables: dict[str, str] = {}
+    for layer in layers:
+        variables.update(layer.env)
+    variables.update(image.env)
+    found = [quoting.path_begins(f"{ENVIRONMENT}/bin")] if base.python is not None else []
+    for name, value in sorted(variables.items()):
+        try:
+            found.append(quoting.env({name: value}))
+        except quoting.Unquotable as error:
+            message = f"the variable {name!r} cannot be one of an image: {error}"
+            key: KeyPath = ("image", image.name, "env", name)
+            hint = "give it to the tasks instead (`env` of a task), or write it in one line"
+            raise RecipeError(problem("not-quotable", message, key=key, hint=hint)) from None
+    return [*found, quoting.working_folder(WORKING_FOLDER), quoting.user(USER)]
+
+
+def _copied(step: Step, inside: str, path: str, *, writable: bool = False) -> Copied:
+    source = StepSource(step=step.name, output="tree", inside=inside)
+    return Copied(path=path, need=Need(role=f"copy {path}", source=source), writable=writable)
+
+
+def _tree_step(
+    recipe: Recipe,
+    image: Image,
+    layers: Sequence[Layer],
+    base: Base,
+    name: str,
+    pins: tuple[Pin, ...],
+    wheels: tuple[Need, ...],
+) -> Step:
+    key: Mapping[str, KeyPath] = {"base": ("image", image.name, "base")}
+    python = image.python or HOST_PYTHON if base.python is not None else None
+    needed = bool(pins or wheels)
+    work = PackageTree(
+        python=python,
+        executable=base.executable if python else None,
+        platform=platform_of(base, key["base"]) if needed else "any",
+        package=tuple((pin.name, pin.url or pin.version) for pin in pins),
+        hashes=tuple((pin.name, tuple(sorted(pin.hashes))) for pin in pins),
+        wheels=tuple(need.role for need in wheels),
+        pins=pins,
+        index=next((x.index for x in layers if x.index != IndexOptions()), IndexOptions()),
+        root=recipe.root,
+    )
+    return Step(
+        name=name,
+        subject=image.name,
+        work=work,
+        needs=wheels,
+        outputs=("tree",),
+        key_path=("image", image.name),
+    )

@@ -1,0 +1,126 @@
+"""Trees of installed packages: made with uv outside of the image, the same bytes everywhere."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from coopery.dependencies import Pin
+from coopery.errors import MachineError, Problem, StepError, problem
+from coopery.processes import call
+from coopery.steps import Made, Workspace
+from coopery_images import laying
+from coopery_images.work import PackageTree
+
+_NO_WHEEL = re.compile(r"\b([A-Za-z0-9][\w.-]*)==(\S+?) has no (?:usable )?wheels")
+_WRONG_HASH = re.compile(r"Hash mismatch for `([^`]+)`")
+
+
+def make_tree(work: PackageTree, workspace: Workspace) -> Made:
+    """Install packages by hash, then wheels, without dependencies, into a tree.
+
+    Raises StepError (`wheel-unavailable`, `hash-mismatch`, `install-failed`, `cancelled`) and
+    MachineError (`python-missing`).
+    """
+    folder = workspace.folder
+    (folder / "work").mkdir()
+    facts: dict[str, object] = {"packages": len(work.pins)}
+    if work.python is not None and work.executable is not None:
+        making = folder / "making"
+        making.mkdir()
+        try:
+            wheels = [next(workspace.inputs[role].glob("*.whl")) for role in work.wheels]
+            if work.pins or wheels:
+                _install(work, workspace, making, wheels)
+            laying.lay_out(folder / "env", work.python, work.executable, making / "venv")
+        finally:
+            shutil.rmtree(making)
+        shutil.copyfile(Path(__file__).with_name("install.py"), folder / "install.py")
+        if wheels:
+            facts["wheels"] = listing = [_described(wheel) for wheel in wheels]
+            text = json.dumps(listing, indent=2, sort_keys=True) + "\n"
+            (folder / "wheels.json").write_text(text, "utf-8")
+    return Made(outputs={"tree": folder}, facts=facts)
+
+
+def _described(wheel: Path) -> dict[str, str]:
+    with wheel.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"file": wheel.name, "sha256": digest}
+
+
+def _install(work: PackageTree, workspace: Workspace, making: Path, wheels: Sequence[Path]) -> None:
+    from coopery.indexes import installer_environment, uv_binary
+
+    settings, flags = installer_environment(work.index, root=work.root)
+    environ = {**os.environ, **settings}
+    # Set for the caller's own environments; here they would change what is installed, or leave
+    # links into a cache that no image has.
+    for name in ("UV_LINK_MODE", "UV_COMPILE_BYTECODE", "UV_TARGET", "UV_PREFIX"):
+        environ.pop(name, None)
+    if os.environ.get("UV_LINK_MODE") in ("copy", "clone"):
+        environ["UV_LINK_MODE"] = os.environ["UV_LINK_MODE"]
+    uv, venv = uv_binary(), making / "venv"
+    new = [uv, "venv", "--quiet", "--no-project", "--python", sys.executable, str(venv)]
+    if _uv(new, environ, workspace):
+        message = f"no environment can be made with {sys.executable}: {_tail(workspace.log)}"
+        raise MachineError(Problem(slug="python-missing", message=message))
+    # uv thinks in the layout of an interpreter of this machine; `laying` makes it the image's.
+    install = [uv, "pip", "install", "--quiet", "--no-deps", "--python", str(venv / "bin/python")]
+    install += ["--prefix", str(workspace.folder / "env"), "--only-binary", ":all:"]
+    install += ["--python-version", work.python or "", "--python-platform", work.platform]
+    if work.pins:
+        listing = making / "requirements.txt"
+        listing.write_text("".join(f"{line_of(pin)}\n" for pin in work.pins), "utf-8")
+        hashed = ["--require-hashes"] if all(pin.hashes for pin in work.pins) else []
+        if _uv([*install, *flags, *hashed, "-r", str(listing)], environ, workspace):
+            raise _failed(work, workspace)
+    if wheels:
+        files = [str(wheel) for wheel in wheels]
+        if _uv([*install, "--no-index", "--", *files], environ, workspace):
+            raise _failed(work, workspace)
+
+
+def line_of(pin: Pin) -> str:
+    """A pin as a line of a requirements file, with its hashes."""
+    return " ".join([pin.requirement, *(f"--hash={digest}" for digest in sorted(pin.hashes))])
+
+
+def _uv(arguments: list[str], environ: Mapping[str, str], workspace: Workspace) -> int:
+    return call(arguments, environ, log=workspace.log, cancelled=workspace.cancelled)
+
+
+def _failed(work: PackageTree, workspace: Workspace) -> StepError:
+    """Why uv installed nothing, by what it printed."""
+    said = re.sub(r"\s+", " ", workspace.log.read_text("utf-8", "replace"))
+    image = workspace.step.subject
+    if found := _NO_WHEEL.search(said):
+        name, version = found[1], found[2]
+        message = (
+            f"{name} {version} has no wheel for the platform of image {image!r} "
+            f"({work.platform}, Python {work.python})"
+        )
+        hint = (
+            f"choose a version of {name} with such a wheel, another `python` or `base`, or build "
+            "a wheel of it and name that file in `wheels`"
+        )
+        return StepError(problem("wheel-unavailable", message, hint=hint))
+    if found := _WRONG_HASH.search(said):
+        message = f"{found[1]} is not the file that was locked: its hash differs"
+        hint = "if the index is to be trusted, lock it anew: coopery lock --upgrade"
+        return StepError(problem("hash-mismatch", message, hint=hint))
+    message = f"the packages of image {image!r} could not be installed: {_tail(workspace.log)}"
+    return StepError(problem("install-failed", message, hint="the log tells more"))
+
+
+def _tail(log: Path) -> str:
+    from coopery.indexes import redact
+
+    lines = [line.strip() for line in log.read_text("utf-8", "replace").splitlines()]
+    return redact(" ".join(line for line in lines if line)[-600:]) or "uv gave no reason"

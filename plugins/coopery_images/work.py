@@ -1,0 +1,63 @@
+"""The work of this plugin: trees of installed packages, and archives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from coopery.dependencies import IndexOptions, Pin
+from coopery.images import PREFIX
+from coopery.shapes import unkeyed
+
+ENVIRONMENT = f"{PREFIX}/env"
+"""The virtual environment of an image."""
+SCRIPT = f"{PREFIX}/install.py"
+"""What checks and compiles in an image."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackageTree:
+    """A virtual environment for an image's Python, installed without running it.
+
+    The result is a folder of `env` (laid out as at /opt/coopery/env), `work` (empty), and, where
+    there is a Python, `install.py` and, of own wheels, `wheels.json`. It is input-addressed: what
+    it is made of is all that matters.
+    """
+
+    kind: ClassVar[str] = "packages"
+    version: ClassVar[int] = 1
+    in_place: ClassVar[bool] = True
+
+    python: str | None
+    """X.Y, or None for a base without Python."""
+    executable: str | None
+    """Where the base has it."""
+    platform: str
+    """The platform in uv's terms, with the version of its C library."""
+    package: tuple[tuple[str, str], ...] = ()
+    hashes: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    wheels: Annotated[tuple[str, ...], unkeyed] = ()
+    """The roles of the needs that hold wheels, in the order to install them."""
+    pins: Annotated[tuple[Pin, ...], unkeyed] = ()
+    index: Annotated[IndexOptions, unkeyed] = field(default_factory=IndexOptions)
+    root: Annotated[Path | None, unkeyed] = None
+    """The recipe's folder, where a project's own index configuration is looked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Archive:
+    """A build context with its Dockerfile as one .tar.gz.
+
+    Needs have the roles `copy PATH`; `texts` are small files beside them, by path.
+    """
+
+    kind: ClassVar[str] = "archive"
+    version: ClassVar[int] = 1
+    in_place: ClassVar[bool] = False
+
+    texts: Mapping[str, bytes]
+    folders: tuple[str, ...] = ()
+    """Empty folders that anybody may write to."""
+    writable: tuple[str, ...] = ()

@@ -1,0 +1,271 @@
+"""Trees of packages: the same bytes everywhere, true to their RECORD, and clear when they fail."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from coopery.dependencies import Layer, Pin
+from coopery.errors import RecipeError, StepError
+from coopery.images import Base, Blueprint
+from coopery_images import laying, platforms
+from coopery_images.rendering import pins_of
+from coopery_images.work import PackageTree
+
+from .conftest import Bench
+
+SITE = "env/lib/python3.11/site-packages"
+
+
+def tree_of(bench: Bench, *layers: Layer, part: str = "dependencies") -> Path:
+    blueprint = bench.blueprint(*layers)
+    step = next(p.steps[-1] for p in blueprint.parts if p.name == part)
+    _, folder = bench.perform(step)
+    return folder
+
+
+def listing(folder: Path) -> dict[str, tuple[str, bool]]:
+    """Every file and link of a tree, by path: what it holds, and whether it can be executed."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if path.is_symlink():
+            found[name] = (f"-> {path.readlink()}", False)
+        elif path.is_file():
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            found[name] = (digest, bool(path.stat().st_mode & 0o100))
+    return found
+
+
+def check_records(tree: Path) -> int:
+    """Check every hash of every RECORD; how many there are."""
+    count = 0
+    for record in (tree / SITE).glob("*.dist-info/RECORD"):
+        with record.open(newline="") as file:
+            rows = list(csv.reader(file))
+        assert rows == sorted(rows)
+        for name, digest, size in rows:
+            content = (tree / SITE / name).read_bytes()
+            if digest:
+                value = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=")
+                assert digest == f"sha256={value.decode()}"
+                assert int(size) == len(content)
+                count += 1
+    return count
+
+
+def test_a_tree_is_a_virtual_environment(bench: Bench, wheel: Callable[..., Path]) -> None:
+    tree = tree_of(bench, bench.packages(wheel("alpha", scripts=["alpha", "other"])))
+    assert (tree / "env/bin/alpha").read_bytes().startswith(b"#!/opt/coopery/env/bin/python\n")
+    assert (tree / "env/bin/python").readlink() == Path("/usr/bin/python3")
+    assert (tree / "env/bin/python3.11").readlink() == Path("python")
+    assert (tree / "env/pyvenv.cfg").read_text().startswith("home = /usr/bin\n")
+    assert (tree / SITE / "alpha.py").exists()
+    assert check_records(tree) >= 6
+    assert sorted(p.name for p in tree.iterdir()) == ["env", "install.py", "work"]
+    assert sorted(p.name for p in (tree / "env").iterdir()) == ["bin", "lib", "pyvenv.cfg"]
+
+
+def test_two_trees_made_elsewhere_are_equal(
+    bench: Bench,
+    tmp_path: Path,
+    wheel: Callable[..., Path],
+    own_wheel: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    packages = bench.packages(wheel("alpha", scripts=["alpha"]), wheel("gamma-ray", "3"))
+    own = bench.own(own_wheel("beta", scripts=["beta"]))
+    first = [listing(tree_of(bench, packages, own, part=p)) for p in ("dependencies", "wheels")]
+    monkeypatch.setenv("HOME", str(tmp_path / "another person"))
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("UV_LINK_MODE", "symlink")
+    # So long, and with a space in it, that scripts begin in another way.
+    bench.home = tmp_path / ("a home with a long name " * 8).strip()
+    time.sleep(1.1)
+    for layers, name in ((packages, "dependencies"), (own, "wheels")):
+        assert listing(tree_of(bench, packages, own, part=name)) in first, layers.name
+    assert first[0] != first[1]
+
+
+def test_nothing_tells_where_a_local_wheel_lay(
+    bench: Bench, own_wheel: Callable[..., Path]
+) -> None:
+    wheel = own_wheel("beta", "2.0", scripts=["beta"])
+    tree = tree_of(bench, bench.own(wheel), part="wheels")
+    info = tree / SITE / "beta-2.0.dist-info"
+    assert sorted(p.name for p in info.iterdir()) == [
+        "INSTALLER", "METADATA", "RECORD", "REQUESTED", "WHEEL", "entry_points.txt",
+    ]  # fmt: skip
+    assert "direct_url" not in (info / "RECORD").read_text()
+    assert check_records(tree) == 7
+    for path in tree.rglob("*"):
+        if path.is_file():
+            assert str(bench.root.parent).encode() not in path.read_bytes(), path
+    [told] = json.loads((tree / "wheels.json").read_text())
+    assert told["file"] == wheel.name
+    assert told["sha256"] == hashlib.sha256(wheel.read_bytes()).hexdigest()
+
+
+def test_an_origin_is_kept_without_credentials(tmp_path: Path) -> None:
+    file = tmp_path / "direct_url.json"
+    file.write_text(
+        json.dumps({"url": "https://user:secret@host.example/a.whl", "archive_info": {}})
+    )
+    told = laying._origin(file)
+    assert told is not None
+    assert json.loads(told) == {"url": "https://host.example/a.whl", "archive_info": {}}
+
+
+def test_an_own_wheel_replaces_the_published_one(
+    bench: Bench, wheel: Callable[..., Path], own_wheel: Callable[..., Path]
+) -> None:
+    layers = (
+        bench.packages(wheel("be-ta", "9.0"), wheel("alpha")),
+        bench.own(own_wheel("be.ta", "1.0")),
+    )
+    assert [pin.name for pin in pins_of(layers)] == ["alpha"]
+    tree = tree_of(bench, *layers)
+    assert not list((tree / SITE).glob("be*"))
+    blueprint = bench.blueprint(*layers)
+    assert [line.split(" ")[0] for line in blueprint.packages] == ["alpha==1.0"]
+
+
+def failure(bench: Bench, *layers: Layer) -> str:
+    with pytest.raises(StepError) as caught:
+        tree_of(bench, *layers)
+    [problem] = caught.value.problems
+    return f"{problem.slug}: {problem.message}"
+
+
+def test_a_package_without_a_wheel_for_the_platform_is_named(
+    bench: Bench, wheel: Callable[..., Path]
+) -> None:
+    other = wheel("alpha", tag="cp311-cp311-manylinux_2_17_aarch64")
+    told = failure(bench, bench.packages(other))
+    assert told.startswith("wheel-unavailable: alpha 1.0 has no wheel for the platform of image")
+    assert "x86_64-manylinux_2_36" in told
+    bench.base = replace(bench.base, platform="linux/arm64", libc="glibc 2.31")
+    assert tree_of(bench, bench.packages(other))
+    bench.base = replace(bench.base, libc="musl 1.2")
+    assert failure(bench, bench.packages(other)).startswith("wheel-unavailable")
+
+
+def test_a_source_distribution_alone_is_no_wheel(bench: Bench) -> None:
+    import io
+    import tarfile
+
+    bench.shelf.mkdir()
+    text = b"Metadata-Version: 2.1\nName: alpha\nVersion: 1.0\n"
+    with tarfile.open(bench.shelf / "alpha-1.0.tar.gz", "w:gz") as archive:
+        member = tarfile.TarInfo("alpha-1.0/PKG-INFO")
+        member.size = len(text)
+        archive.addfile(member, io.BytesIO(text))
+    digest = hashlib.sha256((bench.shelf / "alpha-1.0.tar.gz").read_bytes()).hexdigest()
+    pin = Pin(name="alpha", version="1.0", hashes=(f"sha256:{digest}",))
+    layer = replace(bench.packages(), pins=(pin,))
+    assert failure(bench, layer).startswith("wheel-unavailable: alpha 1.0")
+
+
+def test_a_file_that_is_not_the_locked_one_is_refused(
+    bench: Bench, wheel: Callable[..., Path]
+) -> None:
+    layer = bench.packages(wheel("alpha"))
+    wheel("alpha", files={"alpha.py": "import this\n"})
+    told = failure(bench, layer)
+    assert told == "hash-mismatch: alpha==1.0 is not the file that was locked: its hash differs"
+
+
+def test_a_package_that_is_gone_is_told(bench: Bench, wheel: Callable[..., Path]) -> None:
+    gone = wheel("alpha")
+    layer = bench.packages(gone)
+    gone.unlink()
+    told = failure(bench, layer)
+    assert told.startswith("install-failed: the packages of image 'science'")
+    assert "alpha" in told
+
+
+def test_a_tree_that_is_cancelled_ends_at_once(bench: Bench, wheel: Callable[..., Path]) -> None:
+    blueprint = bench.blueprint(bench.packages(wheel("alpha")))
+    cancelled = threading.Event()
+    cancelled.set()
+    with pytest.raises(StepError) as caught:
+        bench.perform(blueprint.steps[0], cancelled)
+    assert caught.value.problems[0].slug == "cancelled"
+
+
+def work_of(blueprint: Blueprint) -> PackageTree:
+    work = blueprint.parts[0].steps[-1].work
+    assert isinstance(work, PackageTree)
+    return work
+
+
+def test_the_platform_is_that_of_the_base(base: Base) -> None:
+    found = {
+        ("linux/amd64", "glibc 2.36"): "x86_64-manylinux_2_36",
+        ("linux/amd64", "glibc 2.30"): "x86_64-manylinux_2_28",
+        ("linux/amd64", "glibc 2.99"): "x86_64-manylinux_2_40",
+        ("linux/amd64", ""): "x86_64-manylinux_2_17",
+        ("linux/arm64/v8", "glibc 2.17"): "aarch64-manylinux_2_17",
+        ("linux/amd64", "musl 1.2"): "x86_64-unknown-linux-musl",
+    }
+    for (platform, libc), wanted in found.items():
+        assert platforms.platform_of(replace(base, platform=platform, libc=libc)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("platform", "libc"),
+    [
+        ("windows/amd64", ""),
+        ("linux/s390x", "glibc 2.36"),
+        ("linux/amd64", "glibc 2.12"),
+        ("linux/amd64", "musl 1.1"),
+        ("linux/amd64", "uclibc 0.9"),
+    ],
+)
+def test_a_platform_without_packages_is_an_error(
+    bench: Bench, wheel: Callable[..., Path], platform: str, libc: str
+) -> None:
+    bench.base = replace(bench.base, platform=platform, libc=libc)
+    with pytest.raises(RecipeError) as caught:
+        bench.blueprint(bench.packages(wheel("alpha")))
+    assert caught.value.problems[0].slug == "unsupported-platform"
+    assert bench.blueprint()  # what needs no package needs no platform
+
+
+def test_the_checker_names_each_wrong_file(tmp_path: Path) -> None:
+    """As it runs in an image, here with an environment of this machine."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "v"], check=True)
+    python = tmp_path / "v/bin/python"
+    ask = "import sysconfig; print(sysconfig.get_paths()['purelib'])"
+    site = Path(subprocess.check_output([python, "-c", ask], text=True).strip())
+    info = site / "a_b-1.dist-info"
+    info.mkdir(parents=True)
+    (site / "a.py").write_text("x")
+    value = base64.urlsafe_b64encode(hashlib.sha256(b"x").digest()).rstrip(b"=").decode()
+    (info / "RECORD").write_text(f"a.py,sha256={value},1\na_b-1.dist-info/RECORD,,\n")
+    script = Path(laying.__file__).with_name("install.py")
+
+    def check(*names: str) -> tuple[int, str]:
+        command = [str(python), "-I", str(script), "check", *names]
+        done = subprocess.run(command, capture_output=True, text=True)
+        return done.returncode, done.stderr
+
+    assert check("A.B") == (0, "")
+    assert check("c")[0] == 1
+    (site / "a.py").write_text("y")
+    code, told = check("a-b")
+    assert code == 1
+    assert "a.py is not the file that its wheel recorded" in told
+    (site / "a.py").unlink()
+    assert check("a-b")[0] == 1

@@ -1,15 +1,66 @@
-"""Fixtures for all tests: a folder with a recipe, and the installed command."""
+"""Fixtures for all tests: a folder with a recipe, the installed command, a container engine."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from coopery.testing import Project, make_project
+
+HANDMADE = Path(__file__).parent / "docker" / "handmade.py"
+"""A plugin that makes images by hand."""
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     """An empty project with a home folder of its own."""
     return make_project(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def engine() -> Any:
+    """The SDK's client of the engine that the tests use; without one they are skipped.
+
+    In CI (`CI=true`) that is a failure. The engine must have the image `python:3.11-slim`.
+    """
+    import docker
+    from docker.errors import DockerException
+
+    try:
+        client = docker.APIClient(version="auto")
+        client.inspect_image("python:3.11-slim")
+    except DockerException as error:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(f"no container engine with python:3.11-slim answers: {error}")
+    return client
+
+
+@pytest.fixture
+def contained(tmp_path: Path, engine: Any) -> Iterator[Project]:
+    """A project with hand-made images; what it leaves in the engine is removed afterwards."""
+    project = make_project(tmp_path)
+    project.plugin("handmade", HANDMADE.read_text("utf-8"))
+    yield project
+    clear(engine, project.home)
+
+
+def clear(engine: Any, home: Path) -> None:
+    """Remove all that bears the label of a home folder."""
+    from docker.errors import APIError
+
+    from coopery_docker.notes import HOME, home_id
+
+    label = {"label": [f"{HOME}={home_id(home)}"]}
+    for container in engine.containers(all=True, filters=label):
+        with suppress(APIError):  # it is going already
+            engine.remove_container(container["Id"], v=True, force=True)
+    for image in engine.images(filters=label):
+        for name in image.get("RepoTags") or [image["Id"]]:
+            with suppress(APIError):  # it went with another
+                engine.remove_image(name if name != "<none>:<none>" else image["Id"], force=True)

@@ -112,9 +112,7 @@ def _input(channel: Channel, workspace: Workspace, seen: Path, mounts: list[Moun
     return str(target)
 
 
-def _output(
-    channel: Channel, folder: Path, seen: Path, mounts: list[Mount]
-) -> tuple[str, Path]:
+def _output(channel: Channel, folder: Path, seen: Path, mounts: list[Mount]) -> tuple[str, Path]:
     """Where a task writes a channel, as it sees it and in truth.
 
     A fixed path is a name in a mounted folder, so that the task can make it itself.

@@ -169,9 +169,7 @@ def _run(
     printed = bytearray()
     run = f"base-{secrets.token_hex(4)}"
     try:
-        ended = run_container(
-            engine, home, run, "base", body, printed.extend, timeout=_PATIENCE
-        )
+        ended = run_container(engine, home, run, "base", body, printed.extend, timeout=_PATIENCE)
     except StepError as error:
         found = error.problems[0]
         if found.slug == "command-not-found":

@@ -81,9 +81,7 @@ def build(
 class _Request:
     """The request itself, in a thread of its own, so that it can be cut off."""
 
-    def __init__(
-        self, engine: Engine, write: Callable[[bytes], object], *, buildkit: bool
-    ) -> None:
+    def __init__(self, engine: Engine, write: Callable[[bytes], object], *, buildkit: bool) -> None:
         self.done = threading.Event()
         self.raised: Exception | None = None
         self.found = Building()

@@ -16,6 +16,7 @@ from coopery.staging import GRACE, timed_out, was_cancelled
 from coopery_docker.client import Engine, refused, said
 from coopery_docker.memory import Peak
 from coopery_docker.notes import HOME, RUN, Noted, home_id, noted
+from coopery_docker.streams import Interleaved
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -134,17 +135,18 @@ def _see_through(
     timeout: float | None,
 ) -> Ended:
     with engine.asked("did not attach to the container"):
-        output = engine.api.attach(ident, stdout=True, stderr=True, stream=True)
+        output = engine.api.attach(ident, stdout=True, stderr=True, stream=True, demux=True)
+    lines = Interleaved(write)
     following = _Following()
     follower = threading.Thread(
-        target=_follow, args=(engine, ident, output, write, following), name="container"
+        target=_follow, args=(engine, ident, output, lines, following), name="container"
     )
     follower.daemon = True
     start(engine, ident)
     peak = Peak(engine, ident)
     peak.look()
     follower.start()
-    reason = _wait(engine, ident, following, peak, cancelled, killed, timeout)
+    reason = _wait(engine, ident, following, peak, lines, cancelled, killed, timeout)
     if following.error is not None:
         with engine.asked("did not say how the container ended"):
             raise following.error
@@ -183,13 +185,16 @@ def _not_started(why: str) -> StepError | MachineError:
 
 
 def _follow(
-    engine: Engine, ident: str, output: Any, write: Write, following: _Following
+    engine: Engine, ident: str, output: Any, lines: Interleaved, following: _Following
 ) -> None:
     """In a thread: pass on what is printed until nothing more comes, then wait for the end."""
     try:
-        for part in output:
-            write(part)
-            following.tail = (following.tail + part)[-4096:]
+        for parts in output:
+            for stream, part in enumerate(parts, 1):
+                if part:
+                    lines.take(stream, part)
+                    following.tail = (following.tail + part)[-4096:]
+        lines.look(end=True)
         following.exit_code = int(engine.api.wait(ident, timeout=None)["StatusCode"])
     except Exception as error:
         following.error = error
@@ -202,6 +207,7 @@ def _wait(
     ident: str,
     following: _Following,
     peak: Peak,
+    lines: Interleaved,
     cancelled: threading.Event | None,
     killed: threading.Event | None,
     timeout: float | None,
@@ -214,6 +220,7 @@ def _wait(
     while not following.done.wait(_PULSE[time.monotonic() - began > 1]):
         now = time.monotonic()
         peak.look()
+        lines.look()
         if reason is None:
             if cancelled is not None and cancelled.is_set():
                 reason = was_cancelled()

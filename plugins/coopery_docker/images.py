@@ -13,7 +13,7 @@ from coopery.errors import StepError, problem
 from coopery.images import Blueprint, ImageBuild, plan_builds
 from coopery.steps import Made, Need, StepSource, Workspace
 from coopery_docker.building import DOCKERFILE, Building, NoBuildKit, build, layers
-from coopery_docker.client import Engine, connect, refused, said
+from coopery_docker.client import Engine, connect, refused
 from coopery_docker.notes import HOME, KEY, NOTE, home_id
 
 NAME = "docker"
@@ -29,9 +29,7 @@ def plan(blueprint: Blueprint) -> ImagePlan:
     """The steps that build an image; tasks need the last."""
     builds = plan_builds(blueprint, NAME)
     source = StepSource(step=builds[-1].name, output="image")
-    return ImagePlan(
-        steps=(*blueprint.steps, *builds), need=Need(role="image", source=source)
-    )
+    return ImagePlan(steps=(*blueprint.steps, *builds), need=Need(role="image", source=source))
 
 
 def tag_of(key: str) -> str:
@@ -47,7 +45,7 @@ def is_there(folder: Path) -> bool:
     note = read_note(folder)
     found = find(connect(), note["tag"])
     labels = ((found or {}).get("Config") or {}).get("Labels") or {}
-    return f"{REPOSITORY}:{labels.get(KEY)}" == note["tag"]
+    return tag_of(str(labels.get(KEY))) == str(note["tag"])
 
 
 def read_note(folder: Path) -> dict[str, Any]:
@@ -110,7 +108,10 @@ def _before(
     if found is None and base.digest is not None:
         from coopery_docker.bases import pull
 
-        pull(engine, base.pinned, lambda line: write(f"{line}\n".encode()))
+        def tell(line: str) -> None:
+            write(f"{line}\n".encode())
+
+        pull(engine, base.pinned, tell)
         found = find(engine, base.pinned)
     elif found is None:
         message = f"the base image {base.reference} is not in the engine any more"
@@ -173,6 +174,3 @@ def _failed(error: str, work: ImageBuild, workspace: Workspace) -> Exception:
     part = f" ({work.part})" if work.part else ""
     message = f"the image {work.image!r} could not be built{part}: {redact(error)}\n{tail}"
     return StepError(problem("image-failed", message, hint="the log tells more"))
-
-
-__all__ = ["build_image", "find", "is_there", "plan", "read_note", "said", "tag_of"]

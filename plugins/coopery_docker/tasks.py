@@ -99,9 +99,7 @@ def _out_of_memory(ended: Ended, work: TaskWork, facts: dict[str, Any]) -> StepE
     return StepError(problem("out-of-memory", message, hint=hint), facts=facts)
 
 
-def body_of(
-    engine: Engine, work: TaskWork, workspace: Workspace, staged: Staged
-) -> dict[str, Any]:
+def body_of(engine: Engine, work: TaskWork, workspace: Workspace, staged: Staged) -> dict[str, Any]:
     """What the API's `create` takes: the safe defaults, then what the recipe asks for."""
     facet = next((item for item in work.facets if isinstance(item, Container)), Container())
     command = command_of(work, staged)

@@ -6,34 +6,32 @@ It shows that the hooks are enough: `choose_base`, `resolve` and `render_image`.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 
-from coopery.dependencies import Lock
+from coopery.dependencies import DependencySet, Layer, Lock
 from coopery.hooks import hookimpl
-from coopery.images import Blueprint, Copied, Instruction, Part
+from coopery.images import Base, Blueprint, Copied, Instruction, Part
+from coopery.model import Image, Recipe
 
 BASE = os.environ.get("HANDMADE_BASE", "python:3.11-slim")
 RUN = os.environ.get("HANDMADE_RUN", "mkdir -p /work && chmod 0777 /work")
 
 
 @hookimpl
-def choose_base(recipe, image, settings):
+def choose_base(recipe: Recipe, image: Image) -> str:
     return BASE
 
 
 @hookimpl
-def resolve(recipe, sets, inspect):
+def resolve(sets: Sequence[DependencySet], inspect: Callable[[str], Base]) -> Lock:
     bases = {s.image: inspect(s.base) for s in sets if s.base}
     return Lock(pins={s.image: () for s in sets}, bases=bases)
 
 
 @hookimpl
-def render_image(recipe, image, layers, base, home):
-    python = Instruction(
-        keyword="RUN", arguments=RUN, caches=("/var/cache/handmade",)
-    )
-    link = Instruction(
-        keyword="RUN", arguments="ln -sf /usr/bin/python3 /usr/local/bin/python"
-    )
+def render_image(image: Image, layers: Sequence[Layer], base: Base) -> Blueprint:
+    python = Instruction(keyword="RUN", arguments=RUN, caches=("/var/cache/handmade",))
+    link = Instruction(keyword="RUN", arguments="ln -sf /usr/bin/python3 /usr/local/bin/python")
     parts = [Part(name="system", instructions=(python, link))]
     files = [item for layer in layers for item in layer.files]
     if files:

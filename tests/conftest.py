@@ -1,11 +1,12 @@
-"""Fixtures for all tests: a folder with a recipe, the installed command, an index with a lock."""
+"""Fixtures for all tests: a recipe's folder, the installed command, an index, an engine."""
 
 from __future__ import annotations
 
 import base64
+import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
@@ -15,6 +16,8 @@ import pytest
 from coopery.testing import Project, make_project
 
 GuardIndex = Callable[[Path, str, str], str]
+HANDMADE = Path(__file__).parent / "docker" / "handmade.py"
+"""A plugin that makes images by hand."""
 
 
 @pytest.fixture
@@ -52,3 +55,47 @@ def _serve(folder: Path, user: str, password: str) -> Iterator[str]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def engine() -> Any:
+    """The SDK's client of the engine that the tests use; without one they are skipped.
+
+    In CI (`CI=true`) that is a failure. The engine must have the image `python:3.11-slim`.
+    """
+    import docker
+    from docker.errors import DockerException
+
+    try:
+        client = docker.APIClient(version="auto")
+        client.inspect_image("python:3.11-slim")
+    except DockerException as error:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(f"no container engine with python:3.11-slim answers: {error}")
+    return client
+
+
+@pytest.fixture
+def contained(tmp_path: Path, engine: Any) -> Iterator[Project]:
+    """A project with hand-made images; what it leaves in the engine is removed afterwards."""
+    project = make_project(tmp_path)
+    project.plugin("handmade", HANDMADE.read_text("utf-8"))
+    yield project
+    clear(engine, project.home)
+
+
+def clear(engine: Any, home: Path) -> None:
+    """Remove all that bears the label of a home folder."""
+    from docker.errors import APIError
+
+    from coopery_docker.notes import HOME, home_id
+
+    label = {"label": [f"{HOME}={home_id(home)}"]}
+    for container in engine.containers(all=True, filters=label):
+        with suppress(APIError):  # it is going already
+            engine.remove_container(container["Id"], v=True, force=True)
+    for image in engine.images(filters=label):
+        for name in image.get("RepoTags") or [image["Id"]]:
+            with suppress(APIError):  # it went with another
+                engine.remove_image(name if name != "<none>:<none>" else image["Id"], force=True)

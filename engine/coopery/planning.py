@@ -16,7 +16,7 @@ from coopery.dependencies import DependencySet, ImagePlan, IndexOptions, Layer, 
 from coopery.errors import Problem, RecipeError, problem
 from coopery.expanding import Node, Nodes
 from coopery.images import Base, Blueprint
-from coopery.model import HOST_PYTHON, Image, Instance, Recipe
+from coopery.model import HOST_PYTHON, Image, Instance, Recipe, Task
 from coopery.options import LockPolicy
 from coopery.selecting import ancestors
 from coopery.steps import Delivery, Event, Need, Step
@@ -318,6 +318,7 @@ def task_step(
         for name, text in task.env.items()
     }
     files = image.files if image else ()
+    facets = _keyed_facets(task, plugins)
     work = TaskWork(
         command=invocation.command,
         shown=invocation.shown,
@@ -336,6 +337,7 @@ def task_step(
             for name, bound in sorted(node.outputs.items())
         ),
         host=None if image else _host(),
+        facets=facets,
         runtime=runtime,
         sources=tuple(path for path, _ in files),
         timeout=task.timeout,
@@ -368,9 +370,26 @@ def task_step(
             for name, bound in sorted(node.outputs.items())
             if bound.destination
         ),
-        notes=(*(() if image else ("unpinned",)), *(image.notes if image else ())),
+        notes=(
+            *(() if image else ("unpinned",)),
+            *(image.notes if image else ()),
+            *(note for facet in facets for note in getattr(facet, "notes", ())),
+        ),
         key_path=("task", task.name),
     )
+
+
+def _keyed_facets(task: Task, plugins: Plugins) -> tuple[object, ...]:
+    """What a task says by keys of plugins, besides what it runs (which the command is made of)."""
+    if len(task.facets) < 2:
+        return ()  # every task has what it runs; most have nothing else
+    kinds = tuple(
+        facet.type
+        for facet in plugins.declare_facets()
+        if facet.noun == "task" and facet.keyed and not facet.action
+        if isinstance(facet.type, type)
+    )
+    return tuple(facet for facet in task.facets if isinstance(facet, kinds))
 
 
 def _host() -> str:

@@ -43,6 +43,8 @@ class TaskWork:
     outputs: tuple[Channel, ...]
     host: str | None
     """For a task bound to the host: its platform and Python."""
+    facets: tuple[object, ...] = ()
+    """What plugins' own keys of the task say, besides what it runs: for the runtime to heed."""
 
     runtime: Annotated[str, unkeyed]
     shown: Annotated[str, unkeyed]

@@ -1,3 +1,108 @@
 """The runtime `docker`: images and tasks in an engine that speaks the Docker API."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from coopery.hooks import hookimpl
+from coopery.recipes import Facet
+from coopery_docker.facets import Container, check_elsewhere, check_tasks
+
+if TYPE_CHECKING:
+    from coopery.dependencies import ImagePlan
+    from coopery.errors import Problem
+    from coopery.findings import Finding
+    from coopery.images import Base, Blueprint
+    from coopery.model import Recipe
+    from coopery.options import Settings
+    from coopery.steps import Made, Step, Workspace
+
+NAME = "docker"
+
+
+@hookimpl
+def runtime_names() -> Sequence[str]:
+    """`docker`."""
+    return [NAME]
+
+
+@hookimpl
+def declare_facets() -> Sequence[Facet]:
+    """`container` of a task."""
+    doc = "How the task's container differs from the safe default."
+    return [Facet(noun="task", key="container", type=Container, doc=doc)]
+
+
+@hookimpl
+def check(recipe: Recipe, runtime: str) -> Iterable[Problem]:
+    """What cannot be run in containers; and what can be honoured nowhere else."""
+    return check_tasks(recipe) if runtime == NAME else check_elsewhere(recipe, runtime)
+
+
+@hookimpl(trylast=True)
+def wants_bases(runtime: str) -> bool | None:
+    """Images are a base and parts upon it."""
+    return True if runtime == NAME else None
+
+
+@hookimpl(trylast=True)
+def inspect_base(
+    reference: str, runtime: str, settings: Settings, tell: Callable[[str], None]
+) -> Base | None:
+    """What a base image is, as the engine has or pulls it."""
+    if runtime != NAME:
+        return None
+    from coopery_docker.bases import inspect_base as inspect
+
+    return inspect(reference, settings.home, tell)
+
+
+@hookimpl(trylast=True)
+def plan_image(runtime: str, render: Callable[[], Blueprint]) -> ImagePlan | None:
+    """An image becomes one of the engine, built part by part."""
+    if runtime != NAME:
+        return None
+    from coopery_docker.images import plan
+
+    return plan(render())
+
+
+@hookimpl(trylast=True)
+def perform(step: Step, workspace: Workspace) -> Made | None:
+    """Build a part of an image, or run a task."""
+    from coopery.images import ImageBuild
+    from coopery.tasks import TaskWork
+
+    match step.work:
+        case ImageBuild(runtime="docker") as work:
+            from coopery_docker.images import build_image
+
+            return build_image(work, workspace)
+        case TaskWork(runtime="docker") as work:
+            from coopery_docker.tasks import run_task
+
+            return run_task(work, workspace)
+    return None
+
+
+@hookimpl(trylast=True)
+def is_there(step: Step, folder: Path) -> bool | None:
+    """Whether the engine still has an image."""
+    from coopery.images import ImageBuild
+
+    match step.work:
+        case ImageBuild(runtime="docker"):
+            from coopery_docker.images import is_there as look
+
+            return look(folder)
+    return None
+
+
+@hookimpl
+def diagnose(home: Path, mend: bool, quick: bool) -> Iterable[Finding]:
+    """Whether an engine answers, and what dead runs left in it."""
+    from coopery_docker import leftovers
+
+    return leftovers.quick(home) if quick else leftovers.thorough(home, mend=mend)

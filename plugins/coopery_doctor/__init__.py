@@ -42,9 +42,9 @@ def _run(context: Context) -> int:
 
 @hookimpl(tryfirst=True)
 def diagnose(quick: bool) -> Iterable[Finding]:
-    """The machine, and whether a container engine answers; of no interest before a run."""
+    """The machine; of no interest before a run."""
     if quick:
         return ()
-    from coopery_doctor import engines, machine
+    from coopery_doctor import machine
 
-    return (*machine.look(), *engines.look())
+    return machine.look()

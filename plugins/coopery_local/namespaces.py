@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from coopery.errors import MachineError, Problem
 from coopery.quantities import show_bytes
+from coopery.staging import Mount
 
 if TYPE_CHECKING:
     from coopery_local.mounting import Plan
@@ -36,16 +37,6 @@ NO_MOUNTS = (
     "run as root or where user namespaces are allowed, use -r docker, or drop `mount`",
 )
 """The message and the hint of `no-mounts`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mount:
-    """`source` seen at `target`; a `fixed` target lies outside the scratch folder."""
-
-    source: Path
-    target: Path
-    fixed: bool = False
-    read_only: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,16 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coopery.errors import MachineError, Problem, StepError, problem
-from coopery.quantities import show_seconds
+from coopery.staging import GRACE, timed_out, was_cancelled
 from coopery_local.namespaces import View, light_program, not_seen
 from coopery_local.strays import end_marked
 from coopery_local.supervisor import LINGER, receive, send
 
 if TYPE_CHECKING:
     from coopery_local.supervisor import Message
-
-GRACE = 5.0
-"""Seconds between SIGTERM and SIGKILL for a task that must stop."""
 
 _PULSE = 100
 """Milliseconds between two looks at the clock and at whether the run was cancelled."""
@@ -167,10 +164,9 @@ class _Handle:
         while not self._poll.poll(_PULSE):
             if reason is None:
                 if cancelled.is_set():
-                    reason = StepError(problem("cancelled", "cancelled"))
+                    reason = was_cancelled()
                 elif deadline is not None and time.monotonic() > deadline:
-                    message = f"still running after its timeout of {show_seconds(timeout or 0)}"
-                    reason = StepError(problem("task-timeout", message))
+                    reason = timed_out(timeout or 0)
                 else:
                     continue
                 self.tell({"stop": GRACE})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import marshal
 import os
 import select
-import shlex
 import shutil
 import signal
 import subprocess
@@ -14,12 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from coopery import placeholders
+from coopery.staging import greeting
 from coopery.steps import Workspace
 from coopery.tasks import TaskWork
 from coopery_local.namespaces import can_mount, light_program
 from coopery_local.strays import end_marked
-from coopery_local.tasks import Layout, copy_inputs, environment_of, lay_out
+from coopery_local.tasks import Layout, copy_inputs, lay_out, variables_of
 
 _TERMINAL = ("TERM", "COLORTERM")
 """Variables about the terminal, which a task has none of."""
@@ -47,12 +46,12 @@ def run_shell(work: TaskWork, workspace: Workspace) -> int:
 
 
 def _see_through(work: TaskWork, workspace: Workspace, layout: Layout, shell: _Shell) -> int:
-    environ = environment_of(work, workspace, layout)
+    environ = variables_of(work, workspace, layout)
     bash = shutil.which("bash", path=environ["PATH"])
     command = [bash, "--noprofile", "--norc", "-i"] if bash else ["/bin/sh", "-i"]
     environ |= {name: os.environ[name] for name in _TERMINAL if name in os.environ}
     environ["PS1"] = f"({workspace.step.name}) $ "
-    sys.stderr.write(_greeting(work, workspace, layout))
+    sys.stderr.write(greeting(work, workspace, layout))
     sys.stderr.flush()
     plan = None
     if can_mount():
@@ -93,17 +92,6 @@ def _wait(shell: _Shell, process: subprocess.Popen[bytes]) -> int:
     finally:
         os.close(end)
     return process.wait()
-
-
-def _greeting(work: TaskWork, workspace: Workspace, layout: Layout) -> str:
-    """What a person must know: the command, and where its channels are."""
-    values = {"inputs": layout.inputs, "outputs": layout.outputs, "aux": layout.aux}
-    items = [placeholders.render(placeholders.parse(item), values) for item in work.command]
-    lines = [f"a shell in the place of {workspace.step.name}; nothing of it is kept"]
-    lines += [f"  input {name}: {path}" for name, path in sorted(layout.inputs.items())]
-    lines += [f"  output {name}: {path}" for name, path in sorted(layout.outputs.items())]
-    lines += [f"  command: {shlex.join(items)}"]
-    return "".join(f"{line}\n" for line in lines)
 
 
 @contextmanager

@@ -21,6 +21,24 @@ class TestLocal(RuntimeSuite):
     cannot: ClassVar = {} if os.geteuid() == 0 else {"mounts": "it needs a mount namespace"}
 
 
+class TestDocker(RuntimeSuite):
+    """The plugin `docker`, with images that a plugin of the tests makes by hand."""
+
+    runtime = "docker"
+    head = """
+        [defaults]
+        image = "handmade"
+
+        [image.handmade]
+
+    """
+    task_image = "handmade"
+
+    @pytest.fixture
+    def project(self, contained: Project) -> Project:
+        return contained
+
+
 class TestBare(RuntimeSuite):
     """The runtime of the example of a third party's distribution."""
 

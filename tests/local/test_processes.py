@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from coopery.errors import StepError
-from coopery_local.processes import GRACE, Ended, run_process
+from coopery.staging import GRACE
+from coopery_local.processes import Ended, run_process
 
 from .conftest import children, lives, marked, wait_until
 

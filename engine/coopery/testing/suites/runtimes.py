@@ -126,12 +126,14 @@ class RuntimeSuite(ChannelsSuite, LastingSuite):
             "recipe.py",
             """
             from pathlib import Path
-            from coopery import task
+            from coopery import Image, task
 
-            @task(inputs={"raw": "in.txt"}, outputs={"table": "out.txt"})
+            own = IMAGE
+
+            @task(image=own, inputs={"raw": "in.txt"}, outputs={"table": "out.txt"})
             def prepare(raw: Path, table: Path, seed: int = 3) -> None:
                 table.write_text(raw.read_text() * seed)
-            """,
+            """.replace("IMAGE", f"Image({self.task_image!r})" if self.task_image else "None"),
         )
         project.write("in.txt", "ab")
         self.succeed(project)

@@ -42,7 +42,8 @@ def processes(marker: str) -> list[int]:
 class RuntimeFixtures:
     """What a runtime must do. Name it: `runtime`.
 
-    `head` is TOML put before each recipe, for runtimes whose tasks need an image (`[defaults]`).
+    `head` is TOML put before each recipe, for runtimes whose tasks need an image (`[defaults]`);
+    `task_image` names that for recipes in Python.
     `cannot` maps what the runtime cannot do to the reason: `cancel`, `daemons`, `environment`,
     `exit-code`, `functions`, `gathered`, `mounts`, `peak-memory`, `python`, `read-only`,
     `scratch`, `sources`, `timeout`. Tests of these are skipped and say so. Tasks are POSIX shell
@@ -51,6 +52,7 @@ class RuntimeFixtures:
 
     runtime: ClassVar[str] = "local"
     head: ClassVar[str] = ""
+    task_image: ClassVar[str | None] = None
     cannot: ClassVar[Mapping[str, str]] = {}
 
     @pytest.fixture

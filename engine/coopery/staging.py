@@ -1,0 +1,205 @@
+"""A task made ready: its scratch folders, sources, small files and mounts; and how it is judged.
+
+What every runtime does alike, wherever the task sees its folders.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from coopery import placeholders
+from coopery.errors import StepError, problem
+from coopery.files import beneath
+from coopery.quantities import show_seconds
+from coopery.steps import Workspace
+from coopery.tasks import Channel, TaskWork
+
+GRACE = 5.0
+"""Seconds between SIGTERM and SIGKILL for a task that must stop."""
+
+PROXIES = (
+    *("http_proxy", "https_proxy", "no_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY"),
+    *("NO_PROXY", "ALL_PROXY"),
+)
+CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
+"""Variables about the way to the network: handed on, never keyed (semantics 12)."""
+
+FOLDERS = ("home", "tmp", "aux", "inputs", "outputs")
+"""The folders in a task's scratch folder, besides the one it runs in."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mount:
+    """`source` seen at `target`; a `fixed` target lies outside the task's own folders."""
+
+    source: Path
+    target: Path
+    fixed: bool = False
+    read_only: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Staged:
+    """Where the parts of a task are: on disk in `folder`, and at `seen` as the task sees it."""
+
+    folder: Path
+    seen: Path
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
+    aux: Mapping[str, str]
+    results: Mapping[str, Path]
+    """By output, where it is in truth once the task has written it."""
+    mounts: tuple[Mount, ...]
+
+
+def stage(work: TaskWork, workspace: Workspace, seen: Path) -> Staged:
+    """Make the scratch folders, put sources and small files there, and list the mounts.
+
+    `seen` is where the task will see the scratch folder.
+    """
+    folder = workspace.folder
+    for name in ("cwd", *FOLDERS):
+        (folder / name).mkdir()
+    aux = {}
+    for item in work.aux:
+        beneath(folder / "aux", item.name).write_bytes(item.content)
+        aux[item.name] = str(seen / "aux" / item.name)
+    for path_text in work.sources:
+        target = beneath(folder / "cwd", path_text)
+        _place_source(workspace.inputs[f"source {path_text}"], target)
+    mounts: list[Mount] = []
+    inputs = {c.name: _input(c, workspace, seen, mounts) for c in work.inputs}
+    outputs, results = {}, {}
+    for channel in work.outputs:
+        outputs[channel.name], results[channel.name] = _output(channel, folder, seen, mounts)
+    return Staged(
+        folder=folder,
+        seen=seen,
+        inputs=inputs,
+        outputs=outputs,
+        aux=aux,
+        results=results,
+        mounts=tuple(mounts),
+    )
+
+
+def _place_source(source: Path, target: Path) -> None:
+    """A source is a private copy already, or a file of the project, which is copied."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
+    else:
+        shutil.copy2(source, target)
+
+
+def _input(channel: Channel, workspace: Workspace, seen: Path, mounts: list[Mount]) -> str:
+    """Where a task reads a channel; adds the mounts that put it there, read-only."""
+    role = f"input {channel.name}"
+    path = seen / "inputs" / channel.name / channel.base
+    target = Path(channel.mount) if channel.mount else path
+    fixed = channel.mount is not None
+    if role in workspace.gathered:
+        for relative, source in workspace.gathered[role]:
+            mounts.append(Mount(source=source, target=target / relative, fixed=fixed))
+    else:
+        mounts.append(Mount(source=workspace.inputs[role], target=target, fixed=fixed))
+    return str(target)
+
+
+def _output(channel: Channel, folder: Path, seen: Path, mounts: list[Mount]) -> tuple[str, Path]:
+    """Where a task writes a channel, as it sees it and in truth.
+
+    A fixed path is a name in a mounted folder, so that the task can make it itself.
+    """
+    parent = folder / "outputs" / channel.name
+    parent.mkdir()
+    if channel.mount is None:
+        result = parent / channel.base
+        shown = str(seen / "outputs" / channel.name / channel.base)
+    else:
+        shown = channel.mount
+        target = Path(shown).parent
+        shared = next((m for m in mounts if m.target == target and not m.read_only), None)
+        if shared is None:
+            mounts.append(Mount(source=parent, target=target, fixed=True, read_only=False))
+        result = (shared.source if shared else parent) / Path(shown).name
+    if channel.folder:
+        result.mkdir()
+    return shown, result
+
+
+def command_of(work: TaskWork, staged: Staged) -> list[str]:
+    """The command, with the paths of channels and small files filled in."""
+    values = {"inputs": staged.inputs, "outputs": staged.outputs, "aux": staged.aux}
+    return [placeholders.render(placeholders.parse(item), values) for item in work.command]
+
+
+def environment_of(work: TaskWork, staged: Staged, own: Mapping[str, str]) -> dict[str, str]:
+    """The variables of a task (semantics 12): fixed ones, its channels, declared, passed on.
+
+    `own` are the runtime's, which what is declared goes before.
+    """
+    environ = {
+        "HOME": str(staged.seen / "home"),
+        "TMPDIR": str(staged.seen / "tmp"),
+        "LANG": "C.UTF-8",
+        "TZ": "UTC",
+        "PYTHONNOUSERSITE": "1",
+    }
+    environ |= {name: os.environ[name] for name in PROXIES if name in os.environ}
+    environ |= own
+    environ |= {f"COOPERY_INPUT_{name.upper()}": path for name, path in staged.inputs.items()}
+    environ |= {f"COOPERY_OUTPUT_{name.upper()}": path for name, path in staged.outputs.items()}
+    environ |= work.env
+    environ |= {name: value for name, value in work.pass_env.items() if value is not None}
+    return environ
+
+
+def greeting(work: TaskWork, workspace: Workspace, staged: Staged) -> str:
+    """What a person in a task's place must know: the command, and where its channels are."""
+    import shlex
+
+    lines = [f"a shell in the place of {workspace.step.name}; nothing of it is kept"]
+    lines += [f"  input {name}: {path}" for name, path in sorted(staged.inputs.items())]
+    lines += [f"  output {name}: {path}" for name, path in sorted(staged.outputs.items())]
+    lines += [f"  command: {shlex.join(command_of(work, staged))}"]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def was_cancelled() -> StepError:
+    """The run was told to stop."""
+    return StepError(problem("cancelled", "cancelled"))
+
+
+def timed_out(seconds: float) -> StepError:
+    """The task took longer than it may."""
+    message = f"still running after its timeout of {show_seconds(seconds)}"
+    return StepError(problem("task-timeout", message))
+
+
+def shown_end(exit_code: int) -> str:
+    """How a process ended; a negative code is a signal's."""
+    if exit_code < 0:
+        return f"killed by {signal.Signals(-exit_code).name}"
+    return f"exit code {exit_code}"
+
+
+def task_failed(exit_code: int, work: TaskWork, facts: dict[str, Any]) -> StepError:
+    """The command ended badly."""
+    message = f"{shown_end(exit_code)}: {work.shown}"
+    return StepError(problem("task-failed", message), facts=facts)
+
+
+def check_outputs(staged: Staged, facts: dict[str, Any]) -> None:
+    """Every output must be there. Raises StepError (`missing-output`)."""
+    for name, path in staged.results.items():
+        if not os.path.lexists(path):
+            message = f"the task succeeded, but its output {name!r} is missing"
+            hint = f"it is expected at {{outputs.{name}}}, this time {staged.outputs[name]}"
+            raise StepError(problem("missing-output", message, hint=hint), facts=facts)

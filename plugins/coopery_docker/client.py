@@ -1,0 +1,217 @@
+"""The way to the engine: which one, whether it answers, what it can do, and its errors as ours."""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from coopery.errors import CooperyError, MachineError, Problem
+
+_PATIENCE = 10.0
+"""Seconds in which an engine must say its version."""
+_TIMEOUT = 120.0
+"""Seconds in which it must answer a plain question; what takes long has no limit."""
+_LOCAL = "or use -r local, which needs no engine"
+
+
+@dataclass(frozen=True)
+class Target:
+    """Which engine is meant: its address, who said so, and what the client is made with."""
+
+    address: str
+    source: str
+    options: dict[str, Any]
+
+
+class Engine:
+    """An engine that has answered, from several threads at once; `api` is the SDK's client."""
+
+    def __init__(self, api: Any, target: Target, version: dict[str, Any]) -> None:
+        self.api = api
+        self.target = target
+        names = " ".join(str(item.get("Name")) for item in version.get("Components") or ())
+        self.is_podman = "podman" in names.lower()
+        self.version = str(version.get("Version", ""))
+        self.platform = f"{version.get('Os', 'linux')}/{version.get('Arch', '')}"
+        major, _, minor = str(api.api_version).partition(".")
+        self.has_buildkit = not self.is_podman and (int(major), int(minor or 0)) >= (1, 40)
+        """Whether it is to be tried to build with BuildKit, which Podman has nothing of."""
+        self._lock = threading.Lock()
+        self._info: dict[str, Any] | None = None
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What it says of itself; asked once."""
+        with self._lock:
+            if self._info is None:
+                with self.asked("told nothing of itself"):
+                    self._info = dict(self.api.info())
+            return self._info
+
+    @property
+    def is_rootless(self) -> bool:
+        """Whether root in its containers is the user that it runs as."""
+        return any("rootless" in str(option) for option in self.info.get("SecurityOptions") or ())
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it shares this machine's files, as far as its address tells."""
+        return self.target.address.startswith(("unix://", "http+unix://"))
+
+    @contextmanager
+    def asked(self, what: str) -> Iterator[None]:
+        """Around calls: what the engine or the way to it refuses becomes an error of ours.
+
+        Raises MachineError: `engine-lost` when it does not answer, `disk-full`, and
+        `engine-refused` with `what` otherwise.
+        """
+        from docker.errors import APIError, DockerException
+        from requests.exceptions import RequestException
+        from urllib3.exceptions import HTTPError
+
+        try:
+            yield
+        except CooperyError:
+            raise
+        except APIError as error:
+            raise refused(what, said(error)) from error
+        except (DockerException, RequestException, HTTPError, OSError) as error:
+            raise self.lost(error) from error
+
+    def lost(self, error: Exception | None = None) -> MachineError:
+        """It has answered before, and does not any more."""
+        why = f": {reason(error)}" if error is not None else ""
+        message = f"the container engine at {self.target.address} was lost{why}"
+        hint = "start it again, then run again: finished work is kept, and leftovers are removed"
+        return MachineError(Problem(slug="engine-lost", message=message, hint=hint))
+
+
+def refused(what: str, reason: str) -> MachineError:
+    """The engine answered, but not what was asked for."""
+    if "no space left on device" in reason.lower():
+        hint = "free some space where the engine keeps its images, then run again"
+        message = f"the container engine's disk is full: {reason}"
+        return MachineError(Problem(slug="disk-full", message=message, hint=hint))
+    message = f"the container engine {what}: {reason}"
+    return MachineError(Problem(slug="engine-refused", message=message))
+
+
+def said(error: Any) -> str:
+    """What an engine's error says."""
+    from coopery.indexes import redact
+
+    return redact(str(getattr(error, "explanation", None) or error).strip())
+
+
+def reason(error: BaseException) -> str:
+    """The innermost cause that says something: what the system refused."""
+    seen: BaseException | None = error
+    for _ in range(10):
+        if isinstance(seen, OSError) and seen.strerror:
+            return seen.strerror
+        inner = seen and (seen.__cause__ or seen.__context__ or _argument(seen))
+        if not isinstance(inner, BaseException):
+            break
+        seen = inner
+    return str(error)
+
+
+def _argument(error: BaseException) -> BaseException | None:
+    """The error that another was made with, as requests and urllib3 do."""
+    given = (*error.args, getattr(error, "reason", None))
+    flat = [item for value in given for item in (value if isinstance(value, tuple) else (value,))]
+    return next((item for item in flat if isinstance(item, BaseException)), None)
+
+
+def find_target() -> Target:
+    """Which engine is meant, as Docker's own command finds it.
+
+    DOCKER_HOST (with DOCKER_TLS_VERIFY and DOCKER_CERT_PATH), else the context DOCKER_CONTEXT, else
+    the current one, else the default socket. Raises MachineError (`no-engine`).
+    """
+    from docker.context import ContextAPI
+    from docker.errors import DockerException
+    from docker.utils import kwargs_from_env
+
+    try:
+        if host := os.environ.get("DOCKER_HOST"):
+            return Target(host, "DOCKER_HOST", kwargs_from_env())
+        name = os.environ.get("DOCKER_CONTEXT") or None
+        context = ContextAPI.get_context(name)
+        if context is None or not context.Host:
+            raise no_engine(f"the Docker context {name!r}", "there is no such context")
+        host = str(context.Host)
+        options: dict[str, Any] = {"base_url": host}
+        if context.TLSConfig is not None:
+            options["tls"] = context.TLSConfig
+    except (DockerException, OSError, ValueError) as error:
+        raise no_engine(os.environ.get("DOCKER_HOST") or "its context", str(error)) from error
+    source = "the default" if context.Name == "default" else f"the context {context.Name!r}"
+    return Target(host.removeprefix("http+"), source, options)
+
+
+def no_engine(place: str, why: str) -> MachineError:
+    """Nothing answers where an engine should be."""
+    from coopery.indexes import redact
+
+    message = f"no container engine answers at {redact(place)}: {why}"
+    if "ermission denied" in why:
+        hint = f"become a member of the group that owns the socket, {_LOCAL}"
+    elif podman := next((path for path in _podman_sockets() if path.exists()), None):
+        hint = f"Podman listens at {podman}: set DOCKER_HOST=unix://{podman}, {_LOCAL}"
+    else:
+        start = "systemctl start docker, or systemctl --user start podman.socket"
+        hint = f"start it ({start}), say where it is by DOCKER_HOST, {_LOCAL}"
+    return MachineError(Problem(slug="no-engine", message=message, hint=hint))
+
+
+def _podman_sockets() -> tuple[Path, ...]:
+    own = os.environ.get("XDG_RUNTIME_DIR")
+    found = (Path(own) / "podman/podman.sock",) if own else ()
+    return (*found, Path("/run/podman/podman.sock"))
+
+
+def connect() -> Engine:
+    """The engine, asked for its version once in a process.
+
+    Raises MachineError (`missing-extra`, `no-engine`).
+    """
+    with _connecting:
+        names = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_CERT_PATH")
+        return _connect(tuple(os.environ.get(name) for name in names))
+
+
+_connecting = threading.Lock()
+
+
+@functools.cache
+def _connect(environment: tuple[str | None, ...]) -> Engine:
+    try:
+        import docker
+        from docker.errors import APIError, DockerException
+    except ImportError as error:
+        message = f"the runtime docker needs the package docker: {error}"
+        hint = f"pip install 'coopery[docker]', {_LOCAL}"
+        raise MachineError(Problem(slug="missing-extra", message=message, hint=hint)) from error
+    from requests.exceptions import RequestException
+
+    target = find_target()
+    try:
+        api = docker.APIClient(version="auto", timeout=_PATIENCE, **target.options)
+        api.timeout = _TIMEOUT
+        version = api.version(api_version=False)
+    except APIError as error:
+        raise no_engine(_place(target), said(error)) from error
+    except (DockerException, RequestException, OSError, ValueError) as error:
+        raise no_engine(_place(target), reason(error)) from error
+    return Engine(api, target, version)
+
+
+def _place(target: Target) -> str:
+    return f"{target.address} ({target.source})"

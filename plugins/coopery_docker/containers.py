@@ -1,0 +1,254 @@
+"""One container, from its making to its removal: started, followed, measured, stopped."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from coopery.errors import MachineError, Problem, StepError, problem
+from coopery.staging import GRACE, timed_out, was_cancelled
+from coopery_docker.client import Engine, refused, said
+from coopery_docker.memory import Peak
+from coopery_docker.notes import HOME, RUN, Noted, home_id, noted
+from coopery_docker.streams import Interleaved
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_PULSE = (0.01, 0.05)
+"""Seconds between two looks at the clock, the memory and at whether the run was cancelled: at
+first, when much happens, and later. That a container has ended is told, not looked for."""
+_LINGER = 10.0
+"""Seconds that a killed container has for ending."""
+
+Write = Callable[[bytes], object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How a container ended: memory in bytes, None if it could not be measured."""
+
+    exit_code: int
+    peak_memory: int | None
+    out_of_memory: bool
+    tail: bytes
+    """The end of what it printed."""
+
+
+@dataclass
+class _Following:
+    """What the thread that follows a container has found."""
+
+    done: threading.Event = field(default_factory=threading.Event)
+    exit_code: int | None = None
+    error: Exception | None = None
+    tail: bytes = b""
+
+
+def run_container(
+    engine: Engine,
+    home: Path,
+    run: str,
+    name: str,
+    body: Mapping[str, Any],
+    write: Write,
+    *,
+    cancelled: threading.Event | None = None,
+    killed: threading.Event | None = None,
+    timeout: float | None = None,
+) -> Ended:
+    """Run a container to its end; when this returns or raises, it is removed.
+
+    `body` is what the API's `create` takes, `write` gets what is printed as it comes. Raises
+    StepError when it did not end by itself (`cancelled`, `task-timeout`) or could not be started
+    (`command-not-found`, `image-gone`), MachineError (`engine-lost`, `engine-refused`,
+    `engine-elsewhere`, `no-gpu`).
+    """
+    with noted(home, run) as note:
+        ident = create(engine, home, run, name, body, write)
+        try:
+            return _see_through(engine, ident, write, cancelled, killed, timeout)
+        finally:
+            remove(engine, ident, note)
+
+
+def create(
+    engine: Engine, home: Path, run: str, name: str, body: Mapping[str, Any], write: Write
+) -> str:
+    """Make a container that bears the labels of its run; its id."""
+    from docker.errors import APIError
+
+    labels = {**body.get("Labels", {}), RUN: run, HOME: home_id(home)}
+    safe = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"coopery-{run}-{name}")[:100]
+    with engine.asked("made no container"):
+        try:
+            made = engine.api.create_container_from_config(
+                {**body, "Labels": labels}, f"{safe}-{secrets.token_hex(2)}"
+            )
+        except APIError as error:
+            raise _not_made(engine, said(error), error.status_code, str(body["Image"])) from error
+    for warning in made.get("Warnings") or ():
+        write(f"the engine warns: {warning}\n".encode())
+    return str(made["Id"])
+
+
+def _not_made(engine: Engine, why: str, status: int, image: str) -> StepError | MachineError:
+    if "bind source path does not exist" in why:
+        message = f"the engine at {engine.target.address} does not see this machine's files: {why}"
+        hint = "use an engine of this machine: unset DOCKER_HOST, or choose another context"
+        return MachineError(Problem(slug="engine-elsewhere", message=message, hint=hint))
+    if status == 404 and "image" in why.lower():
+        hint = "somebody removed it during the run; run again: it is made anew"
+        return StepError(problem("image-gone", f"there is no image {image}: {why}", hint=hint))
+    return refused("made no container", why)
+
+
+def remove(engine: Engine, ident: str, note: Noted) -> None:
+    """Remove a container, alive or not; where the engine cannot, the note is kept."""
+    from docker.errors import APIError
+
+    try:
+        with engine.asked("removed no container"):
+            try:
+                engine.api.remove_container(ident, v=True, force=True)
+            except APIError as error:
+                # Gone already, or somebody else is removing it.
+                if error.status_code not in (404, 409):
+                    raise
+    except MachineError:
+        note.keep = True
+        raise
+
+
+def _see_through(
+    engine: Engine,
+    ident: str,
+    write: Write,
+    cancelled: threading.Event | None,
+    killed: threading.Event | None,
+    timeout: float | None,
+) -> Ended:
+    with engine.asked("did not attach to the container"):
+        output = engine.api.attach(ident, stdout=True, stderr=True, stream=True, demux=True)
+    lines = Interleaved(write)
+    following = _Following()
+    follower = threading.Thread(
+        target=_follow, args=(engine, ident, output, lines, following), name="container"
+    )
+    follower.daemon = True
+    start(engine, ident)
+    peak = Peak(engine, ident)
+    peak.look()
+    follower.start()
+    reason = _wait(engine, ident, following, peak, lines, cancelled, killed, timeout)
+    if following.error is not None:
+        with engine.asked("did not say how the container ended"):
+            raise following.error
+    if reason is not None:
+        raise reason
+    if following.exit_code is None:
+        raise engine.lost()
+    state = _state(engine, ident)
+    return Ended(
+        exit_code=following.exit_code,
+        peak_memory=peak.seen or None,
+        out_of_memory=bool(state.get("OOMKilled")),
+        tail=following.tail,
+    )
+
+
+def start(engine: Engine, ident: str) -> None:
+    """Start a container. Raises StepError (`command-not-found`), MachineError."""
+    from docker.errors import APIError
+
+    with engine.asked("did not start the container"):
+        try:
+            engine.api.start(ident)
+        except APIError as error:
+            raise _not_started(said(error)) from error
+
+
+def _not_started(why: str) -> StepError | MachineError:
+    if "capabilities: [[gpu]]" in why or "nvidia" in why.lower():
+        message = f"the container engine has no GPU to give: {why}"
+        hint = "install the driver and the NVIDIA container toolkit, or drop `gpu`"
+        return MachineError(Problem(slug="no-gpu", message=message, hint=hint))
+    if "exec" in why and re.search(r"not found|no such file|permission denied", why, re.I):
+        return StepError(problem("command-not-found", f"the command could not be started: {why}"))
+    return refused("did not start the container", why)
+
+
+def _follow(
+    engine: Engine, ident: str, output: Any, lines: Interleaved, following: _Following
+) -> None:
+    """In a thread: pass on what is printed until nothing more comes, then wait for the end."""
+    try:
+        for parts in output:
+            for stream, part in enumerate(parts, 1):
+                if part:
+                    lines.take(stream, part)
+                    following.tail = (following.tail + part)[-4096:]
+        lines.look(end=True)
+        following.exit_code = int(engine.api.wait(ident, timeout=None)["StatusCode"])
+    except Exception as error:
+        following.error = error
+    finally:
+        following.done.set()
+
+
+def _wait(
+    engine: Engine,
+    ident: str,
+    following: _Following,
+    peak: Peak,
+    lines: Interleaved,
+    cancelled: threading.Event | None,
+    killed: threading.Event | None,
+    timeout: float | None,
+) -> StepError | None:
+    """Wait for the end, which is asked for where it must be; the reason for that, if any."""
+    began = time.monotonic()
+    deadline = None if timeout is None else began + timeout
+    last: float | None = None
+    reason: StepError | None = None
+    while not following.done.wait(_PULSE[time.monotonic() - began > 1]):
+        now = time.monotonic()
+        peak.look()
+        lines.look()
+        if reason is None:
+            if cancelled is not None and cancelled.is_set():
+                reason = was_cancelled()
+            elif deadline is not None and now > deadline:
+                reason = timed_out(timeout or 0)
+            else:
+                continue
+            _kill(engine, ident, "SIGTERM")
+            last = now + GRACE
+        if last is not None and (now > last or (killed is not None and killed.is_set())):
+            _kill(engine, ident, "SIGKILL")
+            if not following.done.wait(_LINGER):
+                return reason  # removing it by force is what is left
+    return reason
+
+
+def _kill(engine: Engine, ident: str, signal: str) -> None:
+    from docker.errors import APIError
+
+    with engine.asked("did not stop the container"):
+        try:
+            engine.api.kill(ident, signal=signal)
+        except APIError as error:
+            if error.status_code not in (404, 409):  # it has ended meanwhile
+                raise
+
+
+def _state(engine: Engine, ident: str) -> Mapping[str, Any]:
+    with engine.asked("did not say how the container ended"):
+        state: Mapping[str, Any] = engine.api.inspect_container(ident)["State"]
+    return state

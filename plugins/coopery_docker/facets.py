@@ -1,0 +1,105 @@
+"""What a recipe says of a task's container: `container`, and what of it can be honoured."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from coopery.errors import KeyPath, Problem, problem
+
+if TYPE_CHECKING:
+    from coopery.model import Recipe, Task
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]*")
+_CAPABILITY = re.compile(r"[A-Z][A-Z0-9_]*")
+_OWN = ("/coopery", "/opt/coopery", "/proc", "/sys", "/dev")
+"""Folders in which coopery or the engine has what is their own."""
+_SYSTEM = (
+    *("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/usr", "/etc"),
+    *("/usr/bin", "/usr/sbin", "/usr/lib", "/usr/lib64", "/usr/local", "/usr/local/bin"),
+    *("/usr/local/lib", "/opt", "/work"),
+)
+"""Folders that a mount at them would hide, and the task's programs with them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Container:
+    """How a task's container differs from the safe default.
+
+    By default it has the engine's bridge as its network, runs as whoever calls coopery, and has no
+    capabilities. `network`: `none`, `host` or one of the engine's; `user`: `NAME`, `UID` or
+    `UID:GID`.
+    """
+
+    network: str | None = None
+    user: str | None = None
+    capabilities: tuple[str, ...] = ()
+    privileged: bool = False
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What of it a person should see in the plan."""
+        found = [f"container network {self.network}"] if self.network else []
+        found += [f"container user {self.user}"] if self.user else []
+        found += [f"container capability {name}" for name in self.capabilities]
+        return (*found, *(("container privileged",) if self.privileged else ()))
+
+
+def check_elsewhere(recipe: Recipe, runtime: str) -> Iterable[Problem]:
+    """Under other runtimes there are no containers."""
+    for task in recipe.tasks.values():
+        if task.facet(Container) is not None:
+            message = f"the runtime {runtime} has no containers"
+            key = ("task", task.name, "container")
+            yield problem("no-container", message, key=key, hint="use -r docker, or drop it")
+
+
+def check_tasks(recipe: Recipe) -> Iterator[Problem]:
+    """What cannot be run in a container, or would not be safe to."""
+    for task in recipe.tasks.values():
+        if task.image is None:
+            yield problem(
+                "no-image",
+                "under the runtime docker a task needs an image",
+                key=("task", task.name),
+                hint="name one by `image`, or for all tasks by `image` under [defaults]",
+            )
+        yield from _check_facet(task)
+        yield from _check_mounts(task)
+
+
+def _check_facet(task: Task) -> Iterator[Problem]:
+    facet = task.facet(Container)
+    if facet is None:
+        return
+    key: KeyPath = ("task", task.name, "container")
+    for name, value in (("network", facet.network), ("user", facet.user)):
+        if value is not None and not _NAME.fullmatch(value):
+            yield problem("wrong-value", f"{value!r} names no {name}", key=(*key, name))
+    for number, name in enumerate(facet.capabilities):
+        if not _CAPABILITY.fullmatch(name):
+            message = f"{name!r} is no capability"
+            hint = "they are written as in SYS_PTRACE or NET_ADMIN"
+            yield problem("wrong-value", message, key=(*key, "capabilities", number), hint=hint)
+
+
+def _check_mounts(task: Task) -> Iterator[Problem]:
+    """A mount hides what the image has at that place; an output's folder is what is mounted."""
+    for noun, channels in (("inputs", task.inputs), ("outputs", task.outputs)):
+        for name, channel in channels.items():
+            if not channel.mount:
+                continue
+            path = PurePosixPath(channel.mount)
+            hidden = path.parent if noun == "outputs" else path
+            if hidden == PurePosixPath("/") or str(hidden) in _SYSTEM or _is_own(hidden):
+                message = f"the mount {channel.mount!r} would hide what is in {hidden}"
+                key = ("task", task.name, noun, name)
+                hint = "choose a folder that images do not have, such as /data"
+                yield problem("bad-mount", message, key=key, hint=hint)
+
+
+def _is_own(path: PurePosixPath) -> bool:
+    return any(path.is_relative_to(top) for top in _OWN)

@@ -1,0 +1,176 @@
+"""Images in an engine: planned as steps, built part by part, found again by key."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from coopery.contexts import Entry, entries_of
+from coopery.dependencies import ImagePlan
+from coopery.errors import StepError, problem
+from coopery.images import Blueprint, ImageBuild, plan_builds
+from coopery.steps import Made, Need, StepSource, Workspace
+from coopery_docker.building import DOCKERFILE, Building, NoBuildKit, build, layers
+from coopery_docker.client import Engine, connect, refused
+from coopery_docker.notes import HOME, KEY, NOTE, home_id
+
+NAME = "docker"
+REPOSITORY = "coopery"
+IMAGE_NOTE = "image.json"
+"""What the result of building an image is in the home: a note of it, in this file."""
+
+_TAIL = 1200
+"""How much of the end of a build's log its error shows, in characters."""
+
+
+def plan(blueprint: Blueprint) -> ImagePlan:
+    """The steps that build an image; tasks need the last."""
+    builds = plan_builds(blueprint, NAME)
+    source = StepSource(step=builds[-1].name, output="image")
+    return ImagePlan(steps=(*blueprint.steps, *builds), need=Need(role="image", source=source))
+
+
+def tag_of(key: str) -> str:
+    """How the image with a key is called in the engine."""
+    return f"{REPOSITORY}:{key}"
+
+
+def is_there(folder: Path) -> bool:
+    """Whether the engine has the image that the note in `folder` tells of.
+
+    Raises MachineError when the engine does not answer.
+    """
+    note = read_note(folder)
+    found = find(connect(), note["tag"])
+    labels = ((found or {}).get("Config") or {}).get("Labels") or {}
+    return tag_of(str(labels.get(KEY))) == str(note["tag"])
+
+
+def read_note(folder: Path) -> dict[str, Any]:
+    """The note of an image."""
+    note: dict[str, Any] = json.loads((folder / IMAGE_NOTE).read_text("utf-8"))
+    return note
+
+
+def find(engine: Engine, reference: str) -> dict[str, Any] | None:
+    """An image as the engine has it; None where it has none of this name."""
+    from docker.errors import APIError
+
+    with engine.asked("told nothing of the image"):
+        try:
+            found: dict[str, Any] = engine.api.inspect_image(reference)
+        except APIError as error:
+            if error.status_code == 404:
+                return None
+            raise
+    return found
+
+
+def build_image(work: ImageBuild, workspace: Workspace) -> Made:
+    """Build one part of an image on the part before it. Raises StepError, MachineError."""
+    engine = connect()
+    tag = tag_of(workspace.key)
+    with workspace.log.open("ab", buffering=0) as log:
+        before = _before(engine, work, workspace, log.write)
+        labels = {**work.labels, KEY: workspace.key, HOME: home_id(workspace.home)}
+        folder, home = workspace.folder.resolve(), workspace.home.resolve()
+        if folder.is_relative_to(home):
+            labels[NOTE] = str(folder.relative_to(home))
+        found = _build(engine, work, workspace, before, tag, labels, log.write)
+    if found.error is not None:
+        raise _failed(found.error, work, workspace)
+    image = find(engine, tag)
+    if image is None:
+        raise refused("did not build", f"it told of no error, yet there is no image {tag}")
+    lines = [(i.keyword, f"{i.keyword} {i.arguments}") for i in work.instructions]
+    note = {"tag": tag, "id": image["Id"], "size": image["Size"]}
+    (workspace.folder / IMAGE_NOTE).write_text(json.dumps(note), "utf-8")
+    facts = {
+        "image": tag,
+        "id": image["Id"],
+        "size": image["Size"],
+        "context": found.context,
+        "layers": layers(engine, tag, before, lines, found),
+    }
+    return Made(outputs={"image": workspace.folder}, facts=facts)
+
+
+def _before(
+    engine: Engine, work: ImageBuild, workspace: Workspace, write: Callable[[bytes], object]
+) -> str:
+    """What the part begins with: the part before, or the base, which must be the locked one."""
+    if "base" in workspace.inputs:
+        return str(read_note(workspace.inputs["base"])["tag"])
+    base = work.base
+    found = find(engine, base.pinned)
+    if found is None and base.digest is not None:
+        from coopery_docker.bases import pull
+
+        def tell(line: str) -> None:
+            write(f"{line}\n".encode())
+
+        pull(engine, base.pinned, tell)
+        found = find(engine, base.pinned)
+    elif found is None:
+        message = f"the base image {base.reference} is not in the engine any more"
+        raise StepError(problem("base-moved", message, hint=_again(base.reference)))
+    if found is not None and base.digest is None and found["Id"] != base.id:
+        message = (
+            f"the base image {base.reference} is another than the lock has: "
+            f"{found['Id'][:19]}, not {base.id[:19]}"
+        )
+        raise StepError(problem("base-moved", message, hint=_again(base.reference)))
+    return base.pinned
+
+
+def _again(reference: str) -> str:
+    return f"`coopery lock --upgrade` takes {reference} as it is now; or bring back the old one"
+
+
+def _build(
+    engine: Engine,
+    work: ImageBuild,
+    workspace: Workspace,
+    before: str,
+    tag: str,
+    labels: dict[str, str],
+    write: Callable[[bytes], object],
+) -> Building:
+    def attempt(*, buildkit: bool) -> Building:
+        entries = _context(work, workspace, before, buildkit=buildkit)
+        stop = workspace.cancelled
+        return build(engine, entries, tag, labels, write, stop, buildkit=buildkit)
+
+    if engine.has_buildkit:
+        try:
+            return attempt(buildkit=True)
+        except NoBuildKit:
+            engine.has_buildkit = False
+    return attempt(buildkit=False)
+
+
+def _context(
+    work: ImageBuild, workspace: Workspace, before: str, *, buildkit: bool
+) -> Iterator[Entry]:
+    """The Dockerfile, then what it copies."""
+    lines = [f"FROM {before}", *(i.line(buildkit=buildkit) for i in work.instructions)]
+    content = "".join(f"{line}\n" for line in lines).encode()
+    yield Entry(path=DOCKERFILE, mode=0o644, content=content, size=len(content))
+    for role, source in workspace.inputs.items():
+        kind, _, path = role.partition(" ")
+        if kind == "copy":
+            yield from entries_of(source, path, writable=path in work.writable)
+
+
+def _failed(error: str, work: ImageBuild, workspace: Workspace) -> Exception:
+    from coopery.indexes import redact
+
+    if "no space left on device" in error.lower():
+        return refused("did not build", error)
+    lines = workspace.log.read_text("utf-8", "replace").splitlines()
+    tail = redact("\n".join(line for line in lines if line.strip())[-_TAIL:])
+    part = f" ({work.part})" if work.part else ""
+    message = f"the image {work.image!r} could not be built{part}: {redact(error)}\n{tail}"
+    return StepError(problem("image-failed", message, hint="the log tells more"))

@@ -1,0 +1,142 @@
+"""What is left in an engine: containers of dead runs, and images that no home knows any more."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from coopery.errors import MachineError
+from coopery.findings import Finding
+from coopery.quantities import show_bytes
+from coopery_docker.client import Engine, connect
+from coopery_docker.notes import HOME, NOTE, RUN, STEP, dead, folder_of, home_id, lives, runs_noted
+
+_NONE = "no container engine answers; the runtime local needs none"
+_MEND = "coopery doctor --mend removes"
+
+
+def quick(home: Path) -> Iterator[Finding]:
+    """Before a run: remove what dead runs left. Without a note of one, no engine is asked."""
+    for run in runs_noted(home):
+        with dead(home, run) as note:
+            if note is None:
+                continue
+            try:
+                engine = connect()
+                for container in _containers(engine, home, run):
+                    _remove(engine, container)
+                    yield _told(container, mended=True)
+            except MachineError as error:
+                # The note stays for when the engine is back; what needs it says so itself.
+                said = error.problems[0].message
+                text = f"containers of the killed run {run} may be left: {said}"
+                yield Finding(subject="containers", state="warning", text=text)
+                continue
+            note.unlink(missing_ok=True)
+
+
+def thorough(home: Path, *, mend: bool) -> Iterator[Finding]:
+    """For `doctor`: whether an engine answers, and what is left in it."""
+    try:
+        engine = connect()
+    except MachineError as error:
+        yield _silent(error)
+        return
+    kind = "Podman" if engine.is_podman else "Docker"
+    text = f"{kind} {engine.version} (API {engine.api.api_version}) at {engine.target.address}"
+    yield Finding(subject="engine", state="ok", text=text)
+    if not folder_of(home).parent.exists():
+        return
+    try:
+        yield from _dead_containers(engine, home, mend=mend)
+        yield from _lost_images(engine, home, mend=mend)
+    except MachineError as error:
+        yield Finding(subject="engine", state="warning", text=error.problems[0].message)
+
+
+def _silent(error: MachineError) -> Finding:
+    """No engine: that is well where none is meant."""
+    found = error.problems[0]
+    named = any(os.environ.get(name) for name in ("DOCKER_HOST", "DOCKER_CONTEXT"))
+    if found.slug == "missing-extra":
+        return Finding(subject="engine", state="ok", text=found.message, hint=found.hint)
+    if not named and "No such file" in found.message:
+        return Finding(subject="engine", state="ok", text=_NONE)
+    return Finding(subject="engine", state="warning", text=found.message, hint=found.hint)
+
+
+def _containers(engine: Engine, home: Path, run: str | None = None) -> list[Mapping[str, Any]]:
+    labels = [f"{HOME}={home_id(home)}", *([f"{RUN}={run}"] if run else [])]
+    with engine.asked("listed no containers"):
+        return list(engine.api.containers(all=True, filters={"label": labels}))
+
+
+def _remove(engine: Engine, container: Mapping[str, Any]) -> None:
+    from docker.errors import APIError
+
+    with engine.asked("removed no container"):
+        try:
+            engine.api.remove_container(container["Id"], v=True, force=True)
+        except APIError as error:
+            if error.status_code not in (404, 409):  # gone, or being removed
+                raise
+
+
+def _told(container: Mapping[str, Any], *, mended: bool) -> Finding:
+    labels = container.get("Labels") or {}
+    of = f" of {labels[STEP]}" if STEP in labels else ""
+    what = f"container {container['Id'][:12]}{of} of a run that was killed"
+    text = f"removed {what}" if mended else f"{what} is left ({container.get('State')})"
+    hint = None if mended else f"{_MEND} it"
+    return Finding(subject="containers", state="warning", text=text, hint=hint, mended=mended)
+
+
+def _dead_containers(engine: Engine, home: Path, *, mend: bool) -> Iterator[Finding]:
+    # First the containers, then who lives: a run has its note before it has a container.
+    found = _containers(engine, home)
+    for container in found:
+        if not lives(home, (container.get("Labels") or {}).get(RUN, "")):
+            if mend:
+                _remove(engine, container)
+            yield _told(container, mended=mend)
+    if mend:
+        for run in runs_noted(home):
+            with dead(home, run) as note:
+                if note is not None:
+                    note.unlink(missing_ok=True)
+
+
+def _lost_images(engine: Engine, home: Path, *, mend: bool) -> Iterator[Finding]:
+    """Images of this home whose note was cleared away: they are made anew when they are wanted."""
+    from docker.errors import APIError
+
+    with engine.asked("listed no images"):
+        labels = {"label": [f"{HOME}={home_id(home)}"]}
+        found = engine.api.images(filters=labels)
+    for image in found:
+        tags = image.get("RepoTags") or []
+        note = (image.get("Labels") or {}).get(NOTE)
+        named = [tag for tag in tags if tag != "<none>:<none>"]
+        if named and note is not None and (home / note).exists():
+            continue
+        shown = named[0][:24] if named else str(image["Id"])[:19]
+        what = f"image {shown} ({show_bytes(float(image.get('Size') or 0))}) is of no use any more"
+        mended = False
+        if mend:
+            with engine.asked("removed no image"):
+                try:
+                    for name in named or [image["Id"]]:
+                        engine.api.remove_image(name)
+                    mended = True
+                except APIError as error:
+                    if error.status_code == 404:
+                        mended = True  # gone with another
+                    elif error.status_code != 409:
+                        raise
+                    else:
+                        what += ", but is in use"
+        text = f"removed: {what}" if mended else what
+        hint = None if mended else f"{_MEND} it"
+        yield Finding(subject="images", state="warning", text=text, hint=hint, mended=mended)

@@ -1,0 +1,184 @@
+"""One task in a container: what it sees and may do there, and how it is judged."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from pathlib import Path
+from typing import IO, Any
+
+from coopery.errors import StepError, problem
+from coopery.images import WORKING_FOLDER
+from coopery.quantities import show_bytes
+from coopery.staging import (
+    CERTIFICATES,
+    Mount,
+    Staged,
+    check_outputs,
+    command_of,
+    environment_of,
+    shown_end,
+    stage,
+    task_failed,
+)
+from coopery.steps import Made, Workspace
+from coopery.tasks import TaskWork
+from coopery_docker.client import Engine, connect
+from coopery_docker.containers import Ended, run_container
+from coopery_docker.facets import Container
+from coopery_docker.images import read_note
+from coopery_docker.notes import STEP
+
+ROOM = Path("/coopery")
+"""Where a task's own folders are in its container."""
+
+_NOT_FOUND = re.compile(rb"\[FATAL tini \(\d+\)\] exec (.*) failed: (.*)\s*\Z", re.DOTALL)
+"""What the init process of a container says where it cannot start the command."""
+
+
+def run_task(work: TaskWork, workspace: Workspace) -> Made:
+    """Run a task to its end and collect its outputs. Raises StepError when it fails."""
+    engine = connect()
+    staged = stage(work, workspace, ROOM)
+    body = body_of(engine, work, workspace, staged)
+    started = time.monotonic()
+    with workspace.log.open("ab", buffering=0) as log:
+        ended = run_container(
+            engine,
+            workspace.home,
+            workspace.run,
+            workspace.step.name,
+            body,
+            _writer(log),
+            cancelled=workspace.cancelled,
+            killed=workspace.killed,
+            timeout=work.timeout,
+        )
+    facts: dict[str, Any] = {
+        "exit_code": ended.exit_code,
+        "seconds": round(time.monotonic() - started, 6),
+        "peak_memory": ended.peak_memory,
+    }
+    _judge(ended, work, facts)
+    check_outputs(staged, facts)
+    return Made(outputs=staged.results, facts=facts)
+
+
+def _writer(log: IO[bytes]) -> Any:
+    def write(part: bytes) -> None:
+        view = memoryview(part)
+        while view:
+            view = view[log.write(view) :]
+
+    return write
+
+
+def _judge(ended: Ended, work: TaskWork, facts: dict[str, Any]) -> None:
+    """Raises StepError where the command did not end well."""
+    if ended.out_of_memory:
+        raise _out_of_memory(ended, work, facts)
+    if ended.exit_code in (126, 127) and (found := _NOT_FOUND.search(ended.tail)):
+        name, why = (part.decode("utf-8", "replace").strip() for part in found.groups())
+        message = f"there is no command {name!r} in the image that can be started: {why}"
+        hint = "it is looked for in the image's PATH; add what it comes with to the image"
+        raise StepError(problem("command-not-found", message, hint=hint), facts=facts)
+    if ended.exit_code:
+        raise task_failed(ended.exit_code, work, facts)
+
+
+def _out_of_memory(ended: Ended, work: TaskWork, facts: dict[str, Any]) -> StepError:
+    limit = work.resources.memory
+    if limit is None:
+        how = shown_end(ended.exit_code)
+        message = f"{how} while the kernel killed for want of memory: {work.shown}"
+        hint = "say what the task needs by `memory` under its `resources`, or run fewer at a time"
+    else:
+        message = f"killed at its memory limit of {show_bytes(limit)}: {work.shown}"
+        hint = "raise `memory` under the task's `resources`"
+    return StepError(problem("out-of-memory", message, hint=hint), facts=facts)
+
+
+def body_of(engine: Engine, work: TaskWork, workspace: Workspace, staged: Staged) -> dict[str, Any]:
+    """What the API's `create` takes: the safe defaults, then what the recipe asks for."""
+    facet = next((item for item in work.facets if isinstance(item, Container)), Container())
+    command = command_of(work, staged)
+    own, certificates = _certificates(staged)
+    environ = environment_of(work, staged, own)
+    folders = [staged.folder / name for name in ("home", "tmp", "outputs")]
+    if facet.user is not None:
+        for folder in (*folders, *(staged.folder / "outputs").rglob("*")):
+            folder.chmod(0o777)  # whoever that is, it must be able to write there
+    mounts = [Mount(source=f, target=ROOM / f.name, read_only=False) for f in folders]
+    mounts += [Mount(source=staged.folder / "aux", target=ROOM / "aux")] if work.aux else []
+    mounts += [*staged.mounts, *certificates]
+    return {
+        "Image": read_note(workspace.inputs["image"])["tag"],
+        "Entrypoint": command[:1],
+        "Cmd": command[1:],
+        "Env": [f"{name}={value}" for name, value in environ.items()],
+        "User": facet.user or own_user(engine),
+        "WorkingDir": WORKING_FOLDER,
+        "AttachStdout": True,
+        "AttachStderr": True,
+        "Healthcheck": {"Test": ["NONE"]},
+        "Labels": {STEP: workspace.step.name},
+        "HostConfig": {
+            "Init": True,
+            "NetworkMode": facet.network or "bridge",
+            "SecurityOpt": [] if facet.privileged else ["no-new-privileges"],
+            "Privileged": facet.privileged,
+            "CapDrop": [] if facet.privileged else ["ALL"],
+            "CapAdd": list(facet.capabilities),
+            "LogConfig": {"Type": "none"},  # the log is followed as it comes
+            "Mounts": [_mount(mount) for mount in mounts],
+            **_limits(work, workspace),
+        },
+    }
+
+
+def own_user(engine: Engine) -> str:
+    """Who a task runs as, so that its outputs are the caller's.
+
+    In a rootless engine's containers root is the user that the engine runs as.
+    """
+    return "0:0" if engine.is_rootless else f"{os.geteuid()}:{os.getegid()}"
+
+
+def _mount(mount: Mount) -> dict[str, Any]:
+    return {
+        "Type": "bind",
+        "Source": str(mount.source.resolve()),
+        "Target": str(mount.target),
+        "ReadOnly": mount.read_only,
+    }
+
+
+def _certificates(staged: Staged) -> tuple[dict[str, str], list[Mount]]:
+    """The machine's own certificates, put where the variables in the container say."""
+    own: dict[str, str] = {}
+    mounts: list[Mount] = []
+    for name in CERTIFICATES:
+        path = os.environ.get(name)
+        if path and os.path.exists(path):  # noqa: PTH110 - it may be too long for a path
+            own[name] = str(staged.seen / "certificates" / name)
+            mounts.append(Mount(source=Path(path), target=Path(own[name])))
+    return own, mounts
+
+
+def _limits(work: TaskWork, workspace: Workspace) -> dict[str, Any]:
+    """The resources that the task may use, as the engine enforces them."""
+    asked = work.resources
+    found: dict[str, Any] = {}
+    if asked.cpu is not None:
+        found["NanoCpus"] = max(int(asked.cpu * 1e9), 10_000_000)  # no engine takes less
+    if asked.memory is not None:
+        # Without swap: a limit is a limit.
+        found["Memory"] = found["MemorySwap"] = int(asked.memory)
+    if asked.shm is not None:
+        found["ShmSize"] = max(int(asked.shm), 1)
+    if asked.gpu:
+        devices = [str(number) for number in workspace.devices]
+        which: dict[str, Any] = {"DeviceIDs": devices} if devices else {"Count": asked.gpu}
+        found["DeviceRequests"] = [{"Driver": "", **which, "Capabilities": [["gpu"]]}]
+    return found

@@ -1,0 +1,219 @@
+"""Images in a real engine: built part by part, found by key, never by chance."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coopery.testing import Project, performed
+from coopery_docker.notes import HOME, KEY, home_id
+
+RECIPE = """
+[image.i]
+sources = ["src"]
+
+[task.a]
+image = "i"
+command = "cat src/a.txt > {outputs.o}"
+outputs.o = "o"
+"""
+
+
+@pytest.fixture
+def made(contained: Project) -> Project:
+    """A project with an image that has sources."""
+    contained.write("src/a.txt", "one\n")
+    contained.write("recipe.toml", RECIPE)
+    return contained
+
+
+def images(engine: Any, project: Project) -> dict[str, dict[str, Any]]:
+    """The images of a project's home, by their key."""
+    label = f"{HOME}={home_id(project.home)}"
+    found = engine.images(filters={"label": [label]})
+    return {image["Labels"][KEY]: image for image in found if image["RepoTags"]}
+
+
+def test_an_edited_source_builds_that_part_alone(made: Project, engine: Any) -> None:
+    first = made.run("-r", "docker")
+    assert performed(first) == ["image i system", "image i sources", "image i", "a"]
+    last = first["image i"]["facts"]
+    config = engine.inspect_image(last["image"])["Config"]
+    assert config["Labels"]["coopery.test"] == "handmade"
+    assert last["id"] == engine.inspect_image(last["image"])["Id"] and last["size"] > 0
+    made.write("src/a.txt", "two\n")
+    second = made.run("-r", "docker")
+    assert performed(second) == ["image i sources", "image i", "a"]
+    assert made.read("o") == "two\n"
+    assert second["image i sources"]["facts"]["context"] < 20480
+    assert performed(made.run("-r", "docker")) == []
+
+
+def test_the_table_of_a_part_tells_what_is_large(made: Project) -> None:
+    made.write("src/large.bin", "x" * 3_000_000)
+    steps = made.run("-r", "docker")
+    (copied,) = steps["image i sources"]["facts"]["layers"]
+    assert copied["instruction"] == "COPY sources/ /" and not copied["cached"]
+    assert 3_000_000 <= copied["size"] < 3_100_000 and copied["seconds"] >= 0
+    ran = steps["image i system"]["facts"]["layers"]
+    assert [row["instruction"][:4] for row in ran] == ["RUN ", "RUN "]
+
+
+def test_an_image_that_was_removed_is_made_again(made: Project, engine: Any) -> None:
+    first = made.run("-r", "docker")
+    made.run("-r", "docker")
+    for name in ("image i", "image i sources"):
+        engine.remove_image(first[name]["facts"]["image"], force=True)
+    again = made.run("-r", "docker", "--force")
+    assert "a" in performed(again) and "image i" in performed(again)
+
+
+def test_an_engine_that_does_not_answer_is_not_an_image_that_is_missing(made: Project) -> None:
+    made.run("-r", "docker")
+    answer = made.coopery(
+        "run", "-r", "docker", "--force", env={"DOCKER_HOST": "unix:///nowhere/docker.sock"}
+    )
+    assert answer.exit_code == 3 and "no-engine" in answer.slugs, answer.stderr
+    assert "-r local" in answer.stderr and "/nowhere/docker.sock (DOCKER_HOST)" in answer.stderr
+
+
+def test_a_tag_that_means_another_image_is_not_taken(made: Project, engine: Any) -> None:
+    tag = made.run("-r", "docker")["image i"]["facts"]["image"]
+    engine.tag("python:3.11-slim", *tag.split(":"))
+    made.write("src/a.txt", "one\n")
+    again = made.run("-r", "docker", "--force")
+    assert "image i" in performed(again)
+
+
+def test_a_build_that_fails_shows_its_end(made: Project) -> None:
+    env = {"HANDMADE_RUN": "echo to the builder; exit 7"}
+    answer = made.coopery("run", "-r", "docker", "--json", env=env)
+    assert answer.exit_code == 1, answer.stderr
+    step = next(s for s in answer.json["steps"] if s["step"] == "image i system")
+    (found,) = step["problems"]
+    assert found["slug"] == "image-failed" and "to the builder" in found["message"]
+    log = Path(step["log"]).read_text()
+    assert "RUN " in log and "to the builder" in log and "7" in log
+
+
+def test_the_classic_builder_will_do(made: Project) -> None:
+    made.plugin(
+        "classic",
+        """
+        import coopery_docker.client as client
+
+        before = client.Engine.__init__
+
+        def without(self, *arguments):
+            before(self, *arguments)
+            self.has_buildkit = False
+
+        client.Engine.__init__ = without
+        """,
+    )
+    env = {"HANDMADE_RUN": f"mkdir -p /work; chmod 777 /work; echo {time.time()}"}
+    first = made.run("-r", "docker", env=env)
+    log = Path(first["image i system"]["log"]).read_text()
+    assert "Step 2/" in log and "--mount" not in log
+    assert [row["cached"] for row in first["image i system"]["facts"]["layers"]] == [False, False]
+    assert made.read("o") == "one\n"
+    answer = made.coopery("run", "-r", "docker", env={"HANDMADE_RUN": "exit 7"})
+    assert answer.slugs[0] == "image-failed"
+
+
+def test_a_base_that_moved_is_told(made: Project, engine: Any) -> None:
+    """The lock holds what it was; it is not taken for what it is now."""
+    name = f"coopery-test-{os.getpid()}"
+    engine.tag("python:3.11-slim", name, "1")
+    engine.import_image_from_data(_tar(), repository=f"{name}", tag="2", changes=["LABEL x=1"])
+    made.plugin(
+        "moved",
+        """
+        import os
+        from coopery.hooks import hookimpl
+        from coopery.dependencies import Lock
+
+        @hookimpl(tryfirst=True)
+        def resolve(sets, inspect):
+            from dataclasses import replace
+            bases = {s.image: replace(inspect(s.base), id="sha256:" + "0" * 64) for s in sets}
+            return Lock(pins={s.image: () for s in sets}, bases=bases)
+        """,
+    )
+    try:
+        answer = made.coopery("run", "-r", "docker", env={"HANDMADE_BASE": f"{name}:1"})
+        assert answer.exit_code == 1 and answer.slugs[0] == "base-moved", answer.stderr
+        assert "coopery lock --upgrade" in answer.told("base-moved")
+        answer = made.coopery("run", "-r", "docker", env={"HANDMADE_BASE": f"{name}:no"})
+        assert answer.exit_code == 3 and answer.slugs == ("base-missing",), answer.stderr
+    finally:
+        engine.remove_image(f"{name}:1")
+        engine.remove_image(f"{name}:2")
+
+
+def _tar() -> bytes:
+    import io
+    import tarfile
+
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("empty"))
+    return buffer.getvalue()
+
+
+def test_what_a_base_holds_is_found_out(tmp_path: Path, engine: Any) -> None:
+    """Python, C library and platform; there may be none of them, and no shell."""
+    from coopery_docker.bases import inspect_base
+
+    found = inspect_base("python:3.11-slim", tmp_path, print)
+    assert (found.python or "").startswith("3.11.") and found.executable == "/usr/bin/python3"
+    assert found.libc.startswith("glibc 2.") and found.platform.startswith("linux/")
+    assert found.id.startswith("sha256:")
+    name = f"coopery-test-empty-{os.getpid()}"
+    engine.import_image_from_data(_tar(), repository=name, tag="1")
+    try:
+        empty = inspect_base(f"{name}:1", tmp_path, print)
+        assert empty.python is None and empty.executable is None and empty.libc == ""
+    finally:
+        engine.remove_image(f"{name}:1")
+    assert not list((tmp_path / "docker").iterdir())
+
+
+def test_doctor_tells_of_images_that_nobody_knows(made: Project, engine: Any) -> None:
+    made.run("-r", "docker")
+    assert len(images(engine, made)) == 3
+    assert "of no use" not in made.coopery("doctor").stdout
+    # As eviction does: the notes go, the images stay.
+    made.coopery("cache", "gc", "--budget", "0", "--older-than", "0")
+    assert "of no use any more" in made.coopery("doctor").stdout
+    made.coopery("doctor", "--mend")
+    assert images(engine, made) == {}
+    made.run("-r", "docker", "--force")
+
+
+def test_a_build_ends_when_it_is_told_to(made: Project) -> None:
+    env = {"HANDMADE_RUN": f"sleep 300; : {time.time()}"}
+    process = made.start("run", "-r", "docker", env=env)
+    deadline = time.monotonic() + 60
+    while not any("sleep" in p.read_text() for p in made.home.rglob("logs/*.log")):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130 and time.monotonic() - began < 30
+
+
+def test_two_images_alike_are_built_once(made: Project) -> None:
+    other = RECIPE.replace("image.i", "image.j").replace("task.a", "task.b")
+    other = other.replace('"i"', '"j"').replace('"o"', '"p"')
+    made.write("recipe.toml", RECIPE + other)
+    steps = made.run("-r", "docker")
+    built = [name for name in performed(steps) if name.startswith("image")]
+    assert len(built) == 3, json.dumps(sorted(steps))

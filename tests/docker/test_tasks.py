@@ -1,0 +1,249 @@
+"""Tasks in containers of a real engine: what they see, may do and use, and how they end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coopery.testing import Project
+from coopery_docker.notes import HOME, RUN, home_id, runs_noted
+
+HEAD = '[defaults]\nimage = "i"\n[image.i]\n'
+SECONDS = 60
+
+
+def run(project: Project, text: str, *arguments: str) -> dict[str, Any]:
+    project.write("recipe.toml", HEAD + text)
+    return project.run("-r", "docker", *arguments)
+
+
+def fail(project: Project, text: str, *, code: int = 1) -> dict[str, Any]:
+    """The problem that the task `a` fails with."""
+    project.write("recipe.toml", HEAD + text)
+    answer = project.coopery("run", "-r", "docker", "--json")
+    assert answer.exit_code == code, answer.stderr
+    assert "Traceback" not in answer.stderr
+    step = next(s for s in answer.json["steps"] if s["step"] == "a")
+    (found,) = step["problems"]
+    return {**found, "facts": step["facts"]}
+
+
+def left(engine: Any, project: Project) -> list[str]:
+    """The containers of a project's home."""
+    label = f"{HOME}={home_id(project.home)}"
+    return [c["Id"] for c in engine.containers(all=True, filters={"label": label})]
+
+
+def test_a_container_has_no_powers(contained: Project) -> None:
+    text = """
+    [task.a]
+    command = "grep -E 'CapEff|CapBnd|NoNewPrivs' /proc/self/status; cat /proc/1/comm; id -u"
+    """
+    log = Path(run(contained, text)["a"]["log"]).read_text()
+    assert "CapEff:\t0000000000000000" in log and "CapBnd:\t0000000000000000" in log
+    assert "NoNewPrivs:\t1" in log and "docker-init" in log and f"\n{os.getuid()}\n" in log
+
+
+def test_what_a_recipe_loosens_is_keyed_and_shown(contained: Project) -> None:
+    """And what is not allowed is said before anything runs."""
+    text = "[task.a]\ncommand = 'cat /proc/self/status; ls /sys/class/net'\n"
+    first = run(contained, text)["a"]
+    loose = "container = { network = 'none', capabilities = ['CHOWN'], user = '65534:65534' }\n"
+    second = run(contained, text + loose)["a"]
+    assert first["key"] != second["key"]
+    log = Path(second["log"]).read_text()
+    assert "CapBnd:\t0000000000000001" in log and "Uid:\t65534" in log and log.endswith("lo\n")
+    assert "container network none" in contained.coopery("list", "-r", "docker").stdout
+    answer = contained.coopery("run", "-r", "local")
+    assert answer.slugs == ("no-container",) and "-r docker" in answer.told("no-container")
+    contained.write("recipe.toml", HEAD + text + "container = { network = '../x' }\n")
+    assert contained.coopery("run", "-r", "docker").slugs == ("wrong-value",)
+
+
+def test_a_task_without_an_image_is_told(contained: Project) -> None:
+    contained.write("recipe.toml", "[task.a]\ncommand = 'true'\n")
+    answer = contained.coopery("run", "-r", "docker")
+    assert answer.exit_code == 2 and answer.slugs == ("no-image",)
+    assert "[defaults]" in answer.told("no-image")
+
+
+@pytest.mark.parametrize("place", ["/usr/bin/x", "/x", "/coopery/in/x", "/work/x", "/proc/a/x"])
+def test_a_mount_that_hides_something_is_refused(contained: Project, place: str) -> None:
+    text = f"[task.a]\ncommand = 'true'\noutputs.o = {{ mount = '{place}' }}\n"
+    contained.write("recipe.toml", HEAD + text)
+    assert contained.coopery("run", "-r", "docker").slugs == ("bad-mount",)
+
+
+def test_limits_are_enforced_and_named(contained: Project) -> None:
+    text = """
+    [task.a]
+    command = ["python3", "-c", "x = b'x' * (200 << 20)"]
+    resources.memory = "64Mi"
+    """
+    found = fail(contained, text)
+    assert found["slug"] == "out-of-memory" and "64 MiB" in found["message"]
+    assert found["facts"]["exit_code"] == 137
+    steps = run(
+        contained,
+        """
+        [task.a]
+        command = '''
+        cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us /sys/fs/cgroup/cpu.max 2> /dev/null
+        df -k /dev/shm
+        '''
+        resources = { cpu = 0.5, shm = "16Mi", memory = "256Mi" }
+        """,
+    )
+    log = Path(steps["a"]["log"]).read_text()
+    assert "50000" in log and "16384" in log
+
+
+def test_a_gpu_that_is_not_there_is_told(contained: Project, engine: Any) -> None:
+    if any("nvidia" in name for name in engine.info().get("Runtimes", {})):
+        pytest.skip("this engine has GPUs")
+    contained.write("recipe.toml", HEAD + "[task.a]\ncommand = 'true'\nresources.gpu = 1\n")
+    answer = contained.coopery("run", "-r", "docker", "--capacity", "gpu=1")
+    assert answer.exit_code == 3 and answer.slugs == ("no-gpu",), answer.stderr
+    assert left(engine, contained) == []
+
+
+def test_a_command_that_is_not_there(contained: Project) -> None:
+    found = fail(contained, "[task.a]\ncommand = ['no-such-command']\n")
+    assert found["slug"] == "command-not-found" and "no-such-command" in found["message"]
+    found = fail(contained, "[task.a]\ncommand = ['/etc/passwd']\n")
+    assert found["slug"] == "command-not-found"
+    # A shell's own 127 is the task's.
+    found = fail(contained, "[task.a]\ncommand = 'no-such-command'\n")
+    assert found["slug"] == "task-failed" and "127" in found["message"]
+
+
+def test_a_timeout_kills_what_does_not_listen(contained: Project, engine: Any) -> None:
+    text = """
+    [task.a]
+    command = "trap 'echo told' TERM; while :; do sleep 0.1; done"
+    timeout = "1s"
+    """
+    found = fail(contained, text)
+    assert found["slug"] == "task-timeout" and left(engine, contained) == []
+    assert runs_noted(contained.home) == []
+
+
+def test_control_characters_arrive_as_they_are(contained: Project) -> None:
+    text = "[task.a]\ncommand = ['printf', '\\\\033[31mred\\\\033[0m\\\\r50%%\\\\000\\\\377\\n']\n"
+    log = Path(run(contained, text)["a"]["log"]).read_bytes()
+    assert log == b"\x1b[31mred\x1b[0m\r50%\x00\xff\n"
+
+
+def test_outputs_are_the_callers_whatever_the_task_does_to_them(contained: Project) -> None:
+    text = """
+    [task.a]
+    command = "mkdir {outputs.o} && echo x > {outputs.o}/x && chmod 0500 {outputs.o}"
+    outputs.o = "build/o"
+    """
+    run(contained, text)
+    found = (contained.root / "build/o/x").stat()
+    assert found.st_uid == os.getuid() and contained.read("build/o/x") == "x\n"
+
+
+# -- crashes --------------------------------------------------------------------------------------
+
+
+def start(project: Project, text: str) -> subprocess.Popen[bytes]:
+    project.write("recipe.toml", HEAD + text)
+    return subprocess.Popen(
+        [sys.executable, "-m", "coopery", "run", "-r", "docker"],
+        cwd=project.root,
+        env=project.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def wait_until(true: Any, what: str) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not true():
+        assert time.monotonic() < deadline, f"{what} did not happen"
+        time.sleep(0.02)
+
+
+def kill_in_the_middle(project: Project, engine: Any) -> str:
+    """Kill a run while its container runs; the container's id."""
+    process = start(project, "[task.a]\ncommand = 'sleep 300'\n")
+    wait_until(
+        lambda: [
+            c
+            for c in engine.containers(
+                filters={"label": [f"{HOME}={home_id(project.home)}", "coopery.step=a"]}
+            )
+        ],
+        "the start of the container",
+    )
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    (ident,) = left(engine, project)
+    return ident
+
+
+def test_what_a_killed_run_left_goes_before_the_next(contained: Project, engine: Any) -> None:
+    kill_in_the_middle(contained, engine)
+    assert runs_noted(contained.home)
+    contained.write("recipe.toml", HEAD + "[task.a]\ncommand = 'true'\n")
+    answer = contained.coopery("run", "-r", "docker")
+    assert answer.exit_code == 0 and "removed container" in answer.stderr, answer.stderr
+    assert left(engine, contained) == [] and runs_noted(contained.home) == []
+
+
+def test_the_next_run_may_be_without_an_engine(contained: Project, engine: Any) -> None:
+    """The note stays until an engine can be asked."""
+    kill_in_the_middle(contained, engine)
+    contained.write("recipe.toml", "[task.a]\ncommand = 'true'\n")
+    away = {"DOCKER_HOST": "unix:///nowhere/docker.sock"}
+    answer = contained.coopery("run", env=away)
+    assert answer.exit_code == 0 and runs_noted(contained.home)
+    assert contained.coopery("run").exit_code == 0
+    assert left(engine, contained) == [] and runs_noted(contained.home) == []
+
+
+def test_doctor_lists_and_mends(contained: Project, engine: Any) -> None:
+    ident = kill_in_the_middle(contained, engine)
+    told = contained.coopery("doctor").stdout
+    assert f"container {ident[:12]} of a of a run that was killed is left" in told
+    assert left(engine, contained) == [ident]
+    told = contained.coopery("doctor", "--mend").stdout
+    assert f"removed container {ident[:12]}" in told and left(engine, contained) == []
+
+
+def test_a_living_run_loses_nothing_to_others(contained: Project, engine: Any) -> None:
+    text = "[task.a]\ncommand = 'sleep 300'\n"
+    process = start(contained, text)
+    try:
+        wait_until(lambda: left(engine, contained), "the start of the container")
+        wait_until(lambda: engine.containers(filters={"label": RUN}), "that it runs")
+        before = left(engine, contained)
+        assert contained.coopery("doctor", "--mend").exit_code == 0
+        contained.write("other.toml", HEAD + "[task.b]\ncommand = 'true'\n")
+        assert contained.coopery("run", "-r", "docker", "-f", "other.toml").exit_code == 0
+        assert set(before) <= set(left(engine, contained))
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(SECONDS)
+    assert process.returncode == 130 and left(engine, contained) == []
+
+
+def test_what_is_remembered_asks_no_engine(contained: Project) -> None:
+    run(contained, "[task.a]\ncommand = 'echo x > {outputs.o}'\noutputs.o = 'o'\n")
+    # The hand-made plugin keeps no lock, so that the base must be told without an engine.
+    away = {"DOCKER_HOST": "unix:///nowhere/docker.sock"}
+    answer = contained.coopery("run", "-r", "docker", "--json", env=away)
+    if answer.exit_code == 0:
+        assert all(step["cached"] for step in answer.json["steps"])
+    else:
+        assert answer.slugs == ("no-engine",) and answer.exit_code == 3

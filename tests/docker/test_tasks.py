@@ -178,12 +178,9 @@ def kill_in_the_middle(project: Project, engine: Any) -> str:
     """Kill a run while its container runs; the container's id."""
     process = start(project, "[task.a]\ncommand = 'sleep 300'\n")
     wait_until(
-        lambda: [
-            c
-            for c in engine.containers(
-                filters={"label": [f"{HOME}={home_id(project.home)}", "coopery.step=a"]}
-            )
-        ],
+        lambda: engine.containers(
+            filters={"label": [f"{HOME}={home_id(project.home)}", "coopery.step=a"]}
+        ),
         "the start of the container",
     )
     os.killpg(process.pid, signal.SIGKILL)

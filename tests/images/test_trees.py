@@ -257,7 +257,7 @@ def test_the_checker_names_each_wrong_file(tmp_path: Path) -> None:
     script = Path(laying.__file__).with_name("install.py")
 
     def check(*names: str) -> tuple[int, str]:
-        command = [str(python), "-I", str(script), "check", *names]
+        command = [str(python), "-I", str(script), "own", *names]
         done = subprocess.run(command, capture_output=True, text=True)
         return done.returncode, done.stderr
 

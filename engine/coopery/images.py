@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 from coopery.shapes import unkeyed
@@ -45,8 +47,9 @@ class Base:
         """How a Dockerfile names it: by its digest where it has one."""
         if self.digest is None:
             return self.reference
-        name, _, tag = self.reference.rpartition(":")
-        repository = self.reference if not name or "/" in tag else name
+        named = self.reference.partition("@")[0]
+        name, _, tag = named.rpartition(":")
+        repository = named if not name or "/" in tag else name
         return f"{repository}@{self.digest}"
 
 
@@ -78,6 +81,21 @@ class Copied:
     path: str
     need: Need
     writable: bool = False
+
+
+def wheel_labels(inputs: Mapping[str, Path]) -> dict[str, str]:
+    """The label that tells the digests of an image's own wheels, which only their bytes tell.
+
+    `inputs` are the paths of what a part copies, by the needs' roles; most parts have none.
+    """
+    listing = next(
+        (p for role, p in inputs.items() if role.endswith(f"{PREFIX}/wheels.json")), None
+    )
+    if listing is None:
+        return {}
+    wheels = json.loads(listing.read_text("utf-8"))
+    told = sorted(f"{wheel['file']}@sha256:{wheel['sha256']}" for wheel in wheels)
+    return {"coopery.wheels.digests": ",".join(told)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, cast
 
@@ -13,7 +13,7 @@ from coopery.contexts import Entry, entries_of, write_tar
 from coopery.dependencies import Aux, Invocation
 from coopery.errors import RecipeError, problem
 from coopery.expanding import Node
-from coopery.images import Blueprint, Instruction
+from coopery.images import Blueprint, Instruction, wheel_labels
 from coopery.processes import stopped
 from coopery.steps import Delivery, Made, Need, Step, Workspace
 from coopery_images import quoting
@@ -125,13 +125,22 @@ def make_archive(work: Archive, workspace: Workspace) -> Made:
 
 
 def _entries(work: Archive, workspace: Workspace) -> Iterator[Entry]:
-    yield from fixed_entries(work)
+    yield from fixed_entries(replace(work, texts=completed(work.texts, workspace.inputs)))
     for role, source in sorted(workspace.inputs.items()):
         path = role.removeprefix("copy ")
         for entry in entries_of(source, path, writable=path in work.writable):
             if workspace.cancelled.is_set():
                 raise stopped()
             yield entry
+
+
+def completed(texts: Mapping[str, bytes], inputs: Mapping[str, Path]) -> dict[str, bytes]:
+    """The small files of an archive, with the label in the Dockerfile that the needs tell."""
+    labels = wheel_labels(inputs)
+    if not labels:
+        return dict(texts)
+    told = quoting.label(labels).line(buildkit=False).encode() + b"\n"
+    return {**texts, "Dockerfile": texts["Dockerfile"] + told}
 
 
 def fixed_entries(work: Archive) -> Iterator[Entry]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coopery.contexts import Entry, entries_of
@@ -12,7 +13,7 @@ from coopery.credentials import is_credential_file
 from coopery.images import Blueprint, Copied
 from coopery.steps import FileSet, FileSource, Outcome, StepSource, Store
 from coopery_images import ImageOptions
-from coopery_images.archives import TaskPart, fixed_entries, texts_of
+from coopery_images.archives import TaskPart, completed, fixed_entries, texts_of
 from coopery_images.work import Archive
 
 if TYPE_CHECKING:
@@ -45,7 +46,9 @@ def list_context(
     store: Store,
 ) -> tuple[Listed, ...]:
     """The files of a context whose steps have ended; links count with no bytes."""
-    fixed = Archive(texts=texts_of(blueprint, node, part))
+    copies = [item for each in blueprint.parts for item in each.copies]
+    made = {f"copy {item.path}": path for item in copies if (path := _made(item, outcomes, store))}
+    fixed = Archive(texts=completed(texts_of(blueprint, node, part), made))
     found = [
         Listed(part="task" if e.path.startswith("task/") else "archive", path=e.path, size=e.size)
         for e in fixed_entries(fixed)
@@ -58,6 +61,15 @@ def list_context(
     return tuple(found)
 
 
+def _made(item: Copied, outcomes: Mapping[str, Outcome], store: Store) -> Path | None:
+    """Where what a step made for it lies."""
+    if not isinstance(item.need.source, StepSource):
+        return None
+    source = item.need.source
+    folder = store.find(outcomes[source.step].outputs[source.output])
+    return folder / source.inside if folder else None
+
+
 def _entries(item: Copied, outcomes: Mapping[str, Outcome], store: Store) -> Iterator[Entry]:
     match item.need.source:
         case FileSource(path=path):
@@ -65,9 +77,9 @@ def _entries(item: Copied, outcomes: Mapping[str, Outcome], store: Store) -> Ite
         case FileSet(root=root, files=files):
             for name in files:
                 yield from entries_of(root / name, posixpath.join(item.path, name))
-        case StepSource(step=step, output=output, inside=inside):
-            if (folder := store.find(outcomes[step].outputs[output])) is not None:
-                yield from entries_of(folder / inside if inside else folder, item.path)
+        case StepSource():
+            if (found := _made(item, outcomes, store)) is not None:
+                yield from entries_of(found, item.path)
 
 
 def warnings(found: Sequence[Listed], limit: int) -> Iterator[str]:

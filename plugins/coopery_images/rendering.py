@@ -148,7 +148,9 @@ def _dependencies(recipe: Recipe, image: Image, layers: Sequence[Layer], base: B
 
 def _wheels(recipe: Recipe, image: Image, layers: Sequence[Layer], base: Base) -> list[Part]:
     """Projects and wheel files, installed over the packages and checked in the image."""
-    wheels = tuple(need for layer in layers for need in layer.wheels)
+    # In an order of their own: that in which a recipe names them does not matter.
+    found = (need for layer in layers for need in layer.wheels)
+    wheels = tuple(sorted(found, key=lambda need: need.role))
     if not wheels:
         return []
     step = _tree_step(recipe, image, layers, base, f"own packages {image.name}", (), wheels)
@@ -176,7 +178,10 @@ def _python(*arguments: str) -> Instruction:
 
 def _sources(layers: Sequence[Layer]) -> list[Part]:
     """Files of the project under the working folder, which whoever runs a task may change."""
-    files = [(path, need) for layer in layers for path, need in layer.files]
+    files = sorted(
+        ((path, need) for layer in layers for path, need in layer.files),
+        key=lambda item: item[0],
+    )
     if not files:
         return []
     copies = tuple(

@@ -27,10 +27,12 @@ def test_packages_wheels_and_sources_work_in_the_image(
     (bench.root / "src" / "deep" / "data.txt").write_text("hello")
     (bench.root / "run me.sh").write_text("#!/bin/sh\necho ran\n")
     (bench.root / "run me.sh").chmod(0o700)
+    (bench.root / "other" / "place").mkdir(parents=True)
+    (bench.root / "other" / "place" / "one.txt").write_text("one")
     blueprint = bench.blueprint(
         bench.packages(wheel("alpha", scripts=["alpha"])),
         bench.own(own_wheel("beta", "2.0", scripts=["beta"])),
-        bench.sources("src", "run me.sh"),
+        bench.sources("src", "run me.sh", "other/place/one.txt"),
         recipe=bench.recipe(env={"GREETING": 'a "b" $HOME \\ #c'}),
     )
     bench.make(blueprint)
@@ -46,7 +48,10 @@ def test_packages_wheels_and_sources_work_in_the_image(
     assert engine.run(image, "cat", "src/deep/data.txt") == "hello"
     assert engine.run(image, "id", "-u") == "1000\n"
     # Whoever a task runs as may write into the working folder, and nowhere into the packages.
-    script = "touch new src/new src/deep/new && echo x >> src/deep/data.txt && pwd && ls -ld / /opt"
+    script = (
+        "touch new src/new src/deep/new other/new other/place/new; echo x >> src/deep/data.txt; "
+        "echo x >> other/place/one.txt; pwd; ls -ld / /opt"
+    )
     told = engine.run(image, "sh", "-ec", script, user="4321:4321").splitlines()
     assert told[0] == "/work"
     assert all(line.startswith("drwxr-xr-x") for line in told[1:])

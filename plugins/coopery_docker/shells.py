@@ -41,7 +41,7 @@ def run_shell(work: TaskWork, workspace: Workspace) -> int:
     sys.stderr.flush()
     run, name = workspace.run or "shell", workspace.step.name
     with noted(workspace.home, run) as note:
-        ident = create(engine, workspace.home, run, name, body, sys.stderr.buffer.write)
+        ident = create(engine, workspace.home, run, name, body, sys.stderr.buffer.write, note)
         try:
             return _see_through(engine, ident)
         finally:

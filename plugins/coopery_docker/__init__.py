@@ -100,6 +100,19 @@ def is_there(step: Step, folder: Path) -> bool | None:
     return None
 
 
+@hookimpl(trylast=True)
+def open_shell(step: Step, workspace: Workspace) -> int | None:
+    """A shell in a container like the task's."""
+    from coopery.tasks import TaskWork
+
+    match step.work:
+        case TaskWork(runtime="docker") as work:
+            from coopery_docker.shells import run_shell
+
+            return run_shell(work, workspace)
+    return None
+
+
 @hookimpl
 def diagnose(home: Path, mend: bool, quick: bool) -> Iterable[Finding]:
     """Whether an engine answers, and what dead runs left in it."""

@@ -160,7 +160,7 @@ def no_engine(place: str, why: str) -> MachineError:
     """Nothing answers where an engine should be."""
     from coopery.indexes import redact
 
-    message = f"no container engine answers at {redact(place)}: {why}"
+    message = f"no container engine answers at {redact(place)}: {redact(why)}"
     if "ermission denied" in why:
         hint = f"become a member of the group that owns the socket, {_LOCAL}"
     elif podman := next((path for path in _podman_sockets() if path.exists()), None):

@@ -6,7 +6,8 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,7 @@ class _Following:
     """What the thread that follows a container has found."""
 
     done: threading.Event = field(default_factory=threading.Event)
+    started: float | None = None
     exit_code: int | None = None
     error: Exception | None = None
     tail: bytes = b""
@@ -71,22 +73,29 @@ def run_container(
     `engine-elsewhere`, `no-gpu`).
     """
     with noted(home, run) as note:
-        ident = create(engine, home, run, name, body, write)
+        ident = create(engine, home, run, name, body, write, note)
         try:
-            return _see_through(engine, ident, write, cancelled, killed, timeout)
+            limited = bool(body["HostConfig"].get("Memory"))
+            return _see_through(engine, ident, write, cancelled, killed, timeout, limited=limited)
         finally:
             remove(engine, ident, note)
 
 
 def create(
-    engine: Engine, home: Path, run: str, name: str, body: Mapping[str, Any], write: Write
+    engine: Engine,
+    home: Path,
+    run: str,
+    name: str,
+    body: Mapping[str, Any],
+    write: Write,
+    note: Noted,
 ) -> str:
     """Make a container that bears the labels of its run; its id."""
     from docker.errors import APIError
 
     labels = {**body.get("Labels", {}), RUN: run, HOME: home_id(home)}
     safe = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"coopery-{run}-{name}")[:100]
-    with engine.asked("made no container"):
+    with kept_if_lost(note), engine.asked("made no container"):
         try:
             made = engine.api.create_container_from_config(
                 {**body, "Labels": labels}, f"{safe}-{secrets.token_hex(2)}"
@@ -113,14 +122,20 @@ def remove(engine: Engine, ident: str, note: Noted) -> None:
     """Remove a container, alive or not; where the engine cannot, the note is kept."""
     from docker.errors import APIError
 
+    with kept_if_lost(note), engine.asked("removed no container"):
+        try:
+            engine.api.remove_container(ident, v=True, force=True)
+        except APIError as error:
+            # Gone already, or somebody else is removing it.
+            if error.status_code not in (404, 409):
+                raise
+
+
+@contextmanager
+def kept_if_lost(note: Noted) -> Iterator[None]:
+    """Where the engine fails, whether there is a container now is for the next run to find out."""
     try:
-        with engine.asked("removed no container"):
-            try:
-                engine.api.remove_container(ident, v=True, force=True)
-            except APIError as error:
-                # Gone already, or somebody else is removing it.
-                if error.status_code not in (404, 409):
-                    raise
+        yield
     except MachineError:
         note.keep = True
         raise
@@ -133,6 +148,8 @@ def _see_through(
     cancelled: threading.Event | None,
     killed: threading.Event | None,
     timeout: float | None,
+    *,
+    limited: bool,
 ) -> Ended:
     with engine.asked("did not attach to the container"):
         output = engine.api.attach(ident, stdout=True, stderr=True, stream=True, demux=True)
@@ -142,10 +159,8 @@ def _see_through(
         target=_follow, args=(engine, ident, output, lines, following), name="container"
     )
     follower.daemon = True
-    start(engine, ident)
-    peak = Peak(engine, ident)
-    peak.look()
     follower.start()
+    peak = Peak(engine, ident)
     reason = _wait(engine, ident, following, peak, lines, cancelled, killed, timeout)
     if following.error is not None:
         with engine.asked("did not say how the container ended"):
@@ -154,7 +169,8 @@ def _see_through(
         raise reason
     if following.exit_code is None:
         raise engine.lost()
-    state = _state(engine, ident)
+    # What ends well without a limit was not killed for one: that question can be spared.
+    state = _state(engine, ident) if following.exit_code or limited else {}
     return Ended(
         exit_code=following.exit_code,
         peak_memory=peak.seen or None,
@@ -187,8 +203,10 @@ def _not_started(why: str) -> StepError | MachineError:
 def _follow(
     engine: Engine, ident: str, output: Any, lines: Interleaved, following: _Following
 ) -> None:
-    """In a thread: pass on what is printed until nothing more comes, then wait for the end."""
+    """In a thread: start, pass on what is printed until nothing more comes, wait for the end."""
     try:
+        start(engine, ident)
+        following.started = time.monotonic()
         for parts in output:
             for stream, part in enumerate(parts, 1):
                 if part:
@@ -213,19 +231,20 @@ def _wait(
     timeout: float | None,
 ) -> StepError | None:
     """Wait for the end, which is asked for where it must be; the reason for that, if any."""
-    began = time.monotonic()
-    deadline = None if timeout is None else began + timeout
     last: float | None = None
     reason: StepError | None = None
+    began = time.monotonic()
     while not following.done.wait(_PULSE[time.monotonic() - began > 1]):
         now = time.monotonic()
         peak.look()
         lines.look()
+        if following.started is None:
+            continue  # there is nothing to stop yet
         if reason is None:
             if cancelled is not None and cancelled.is_set():
                 reason = was_cancelled()
-            elif deadline is not None and now > deadline:
-                reason = timed_out(timeout or 0)
+            elif timeout is not None and now > following.started + timeout:
+                reason = timed_out(timeout)
             else:
                 continue
             _kill(engine, ident, "SIGTERM")

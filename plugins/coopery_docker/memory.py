@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from coopery_docker.client import Engine
 
 _TOP = Path("/sys/fs/cgroup")
-_COUNTERS = ("memory.max_usage_in_bytes", "memory.peak", "memory.current")
+_COUNTERS = {1: ("memory.max_usage_in_bytes",), 2: ("memory.peak", "memory.current")}
 """What the kernel calls the highest so far: control groups of version 1 and 2; in kernels before
 5.19, version 2 tells only what there is just now."""
 _EVERY = 1.0
@@ -31,11 +31,12 @@ class Peak:
         self._file: Path | None = None
         self._due = 0.0
         self._asks = True
-        if engine.is_local:
-            self._file = next(filter(Path.exists, _files(ident)), None)
+        self._files = tuple(_files(ident)) if engine.is_local else ()
 
     def look(self) -> None:
-        """Note the value as it is now; a container that has ended has none."""
+        """Note the value as it is now; one that has not begun, or has ended, has none."""
+        if self._file is None:
+            self._file = next(filter(Path.exists, self._files), None)
         if self._file is None:
             self._ask()
             return
@@ -49,6 +50,8 @@ class Peak:
         from requests.exceptions import RequestException
 
         now = time.monotonic()
+        if not self._due:
+            self._due = now + _EVERY  # the kernel may yet tell
         if not self._asks or now < self._due:
             return
         self._due = now + _EVERY
@@ -66,7 +69,8 @@ def _files(ident: str) -> Iterator[Path]:
     scope = (f"docker-{ident}.scope", f"libpod-{ident}.scope")
     groups = [f"docker/{ident}", f"machine.slice/{scope[1]}", f"libpod_parent/libpod-{ident}"]
     groups += [f"system.slice/{name}" for name in scope]
-    for top in (_TOP / "memory", _TOP):
-        for group in groups:
-            for counter in _COUNTERS:
-                yield top / group / counter
+    version = 2 if (_TOP / "cgroup.controllers").exists() else 1
+    top = _TOP if version == 2 else _TOP / "memory"
+    for group in groups:
+        for counter in _COUNTERS[version]:
+            yield top / group / counter

@@ -40,6 +40,8 @@ class Noted:
 class _Notes:
     lock: threading.Lock = field(default_factory=threading.Lock)
     held: dict[Path, Noted] = field(default_factory=dict)
+    kept: set[Path] = field(default_factory=set)
+    """Notes of this process that stay, whatever becomes of later containers."""
 
 
 _notes = _Notes()
@@ -70,7 +72,9 @@ def noted(home: Path, run: str) -> Iterator[Noted]:
             note.count -= 1
             if note.count == 0:
                 del _notes.held[path]
-                if not note.keep:
+                if note.keep:
+                    _notes.kept.add(path)
+                if path not in _notes.kept:
                     path.unlink(missing_ok=True)
                 os.close(note.descriptor)
 

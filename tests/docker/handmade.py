@@ -5,8 +5,10 @@ It shows that the hooks are enough: `choose_base`, `resolve` and `render_image`.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from coopery.dependencies import DependencySet, Layer, Lock
 from coopery.hooks import hookimpl
@@ -29,10 +31,13 @@ def resolve(sets: Sequence[DependencySet], inspect: Callable[[str], Base]) -> Lo
 
 
 @hookimpl
-def render_image(image: Image, layers: Sequence[Layer], base: Base) -> Blueprint:
+def render_image(image: Image, layers: Sequence[Layer], base: Base, home: Path) -> Blueprint:
     python = Instruction(keyword="RUN", arguments=RUN, caches=("/var/cache/handmade",))
     link = Instruction(keyword="RUN", arguments="ln -sf /usr/bin/python3 /usr/local/bin/python")
-    parts = [Part(name="system", instructions=(python, link))]
+    # After what takes long: an image of this home alone, for tests run side by side.
+    own = hashlib.sha256(str(home).encode()).hexdigest()
+    mark = Instruction(keyword="ENV", arguments=f'HANDMADE="{own}"')
+    parts = [Part(name="system", instructions=(python, link, mark))]
     files = [item for layer in layers for item in layer.files]
     if files:
         copies = tuple(

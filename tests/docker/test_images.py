@@ -56,13 +56,13 @@ def test_an_edited_source_builds_that_part_alone(made: Project, engine: Any) -> 
 
 
 def test_the_table_of_a_part_tells_what_is_large(made: Project) -> None:
-    made.write("src/large.bin", "x" * 3_000_000)
+    made.write("src/large.bin", f"{time.time()}".ljust(3_000_000))  # in no builder's cache
     steps = made.run("-r", "docker")
     (copied,) = steps["image i sources"]["facts"]["layers"]
     assert copied["instruction"] == "COPY sources/ /" and not copied["cached"]
     assert 3_000_000 <= copied["size"] < 3_100_000 and copied["seconds"] >= 0
     ran = steps["image i system"]["facts"]["layers"]
-    assert [row["instruction"][:4] for row in ran] == ["RUN ", "RUN "]
+    assert [row["instruction"][:4] for row in ran] == ["RUN ", "RUN ", "ENV "]
 
 
 def test_an_image_that_was_removed_is_made_again(made: Project, engine: Any) -> None:
@@ -121,10 +121,14 @@ def test_the_classic_builder_will_do(made: Project) -> None:
     first = made.run("-r", "docker", env=env)
     log = Path(first["image i system"]["log"]).read_text()
     assert "Step 2/" in log and "--mount" not in log
-    assert [row["cached"] for row in first["image i system"]["facts"]["layers"]] == [False, False]
+    assert [row["cached"] for row in first["image i system"]["facts"]["layers"]] == [
+        False,
+        False,
+        True,
+    ]
     assert made.read("o") == "one\n"
     answer = made.coopery("run", "-r", "docker", env={"HANDMADE_RUN": "exit 7"})
-    assert answer.slugs[0] == "image-failed"
+    assert "[image-failed]" in answer.stderr
 
 
 def test_a_base_that_moved_is_told(made: Project, engine: Any) -> None:
@@ -148,7 +152,7 @@ def test_a_base_that_moved_is_told(made: Project, engine: Any) -> None:
     )
     try:
         answer = made.coopery("run", "-r", "docker", env={"HANDMADE_BASE": f"{name}:1"})
-        assert answer.exit_code == 1 and answer.slugs[0] == "base-moved", answer.stderr
+        assert answer.exit_code == 1, answer.stderr
         assert "coopery lock --upgrade" in answer.told("base-moved")
         answer = made.coopery("run", "-r", "docker", env={"HANDMADE_BASE": f"{name}:no"})
         assert answer.exit_code == 3 and answer.slugs == ("base-missing",), answer.stderr

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from coopery.testing import Project
-from coopery_docker.notes import HOME, RUN, home_id, runs_noted
+from coopery_docker.notes import HOME, STEP, home_id, runs_noted
 
 HEAD = '[defaults]\nimage = "i"\n[image.i]\n'
 SECONDS = 60
@@ -60,7 +60,7 @@ def test_what_a_recipe_loosens_is_keyed_and_shown(contained: Project) -> None:
     assert first["key"] != second["key"]
     log = Path(second["log"]).read_text()
     assert "CapBnd:\t0000000000000001" in log and "Uid:\t65534" in log and log.endswith("lo\n")
-    assert "container network none" in contained.coopery("list", "-r", "docker").stdout
+    assert "container network none" in second["notes"] and not first["notes"]
     answer = contained.coopery("run", "-r", "local")
     assert answer.slugs == ("no-container",) and "-r docker" in answer.told("no-container")
     contained.write("recipe.toml", HEAD + text + "container = { network = '../x' }\n")
@@ -110,7 +110,7 @@ def test_a_gpu_that_is_not_there_is_told(contained: Project, engine: Any) -> Non
         pytest.skip("this engine has GPUs")
     contained.write("recipe.toml", HEAD + "[task.a]\ncommand = 'true'\nresources.gpu = 1\n")
     answer = contained.coopery("run", "-r", "docker", "--capacity", "gpu=1")
-    assert answer.exit_code == 3 and answer.slugs == ("no-gpu",), answer.stderr
+    assert answer.exit_code == 3 and answer.told("no-gpu"), answer.stderr
     assert left(engine, contained) == []
 
 
@@ -136,7 +136,7 @@ def test_a_timeout_kills_what_does_not_listen(contained: Project, engine: Any) -
 
 
 def test_control_characters_arrive_as_they_are(contained: Project) -> None:
-    text = "[task.a]\ncommand = ['printf', '\\\\033[31mred\\\\033[0m\\\\r50%%\\\\000\\\\377\\n']\n"
+    text = "[task.a]\ncommand = ['printf', '\\033[31mred\\033[0m\\r50%%\\000\\377\\n']\n"
     log = Path(run(contained, text)["a"]["log"]).read_bytes()
     assert log == b"\x1b[31mred\x1b[0m\r50%\x00\xff\n"
 
@@ -174,15 +174,16 @@ def wait_until(true: Any, what: str) -> None:
         time.sleep(0.02)
 
 
+def running(engine: Any, project: Project) -> list[str]:
+    """The running containers of the task `a`."""
+    labels = [f"{HOME}={home_id(project.home)}", f"{STEP}=a"]
+    return [c["Id"] for c in engine.containers(filters={"label": labels})]
+
+
 def kill_in_the_middle(project: Project, engine: Any) -> str:
     """Kill a run while its container runs; the container's id."""
     process = start(project, "[task.a]\ncommand = 'sleep 300'\n")
-    wait_until(
-        lambda: engine.containers(
-            filters={"label": [f"{HOME}={home_id(project.home)}", "coopery.step=a"]}
-        ),
-        "the start of the container",
-    )
+    wait_until(lambda: running(engine, project), "the start of the container")
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     (ident,) = left(engine, project)
@@ -222,9 +223,8 @@ def test_a_living_run_loses_nothing_to_others(contained: Project, engine: Any) -
     text = "[task.a]\ncommand = 'sleep 300'\n"
     process = start(contained, text)
     try:
-        wait_until(lambda: left(engine, contained), "the start of the container")
-        wait_until(lambda: engine.containers(filters={"label": RUN}), "that it runs")
-        before = left(engine, contained)
+        wait_until(lambda: running(engine, contained), "the start of the container")
+        before = running(engine, contained)
         assert contained.coopery("doctor", "--mend").exit_code == 0
         contained.write("other.toml", HEAD + "[task.b]\ncommand = 'true'\n")
         assert contained.coopery("run", "-r", "docker", "-f", "other.toml").exit_code == 0

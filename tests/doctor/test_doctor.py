@@ -14,8 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from coopery.testing import Project
 from coopery_store.filesystems import file_system_of
 
@@ -127,7 +125,7 @@ def test_a_living_run_loses_nothing_to_doctor(project: Project) -> None:
     assert process.returncode == 0, told
 
 
-# -- the engine -----------------------------------------------------------------------------------
+# -- the index ------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -150,35 +148,6 @@ def answering(address: Any, answer: bytes, kind: int = socket.AF_UNIX) -> Iterat
         threading.Thread(target=serve, daemon=True).start()
         yield server
         server.shutdown(socket.SHUT_RDWR)
-
-
-@pytest.fixture
-def short(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A path that is short enough for a socket's."""
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as name:
-        yield Path(name) / "s"
-
-
-PONG = b"HTTP/1.1 200 OK\r\nApi-Version: 1.41\r\nContent-Length: 2\r\n\r\nOK"
-
-
-def test_an_engine_that_answers(project: Project, short: Path) -> None:
-    with answering(str(short), PONG):
-        _, found = doctor(project, DOCKER_HOST=f"unix://{short}")
-    assert found["engine"]["state"] == "ok" and "API 1.41" in found["engine"]["text"]
-
-
-def test_an_engine_that_does_not_answer_is_no_hindrance(project: Project, short: Path) -> None:
-    code, found = doctor(project, DOCKER_HOST=f"unix://{short}")
-    assert code == 0 and found["engine"]["state"] == "warning" and found["engine"]["hint"]
-    with answering(str(short), b"SSH-2.0\r\n"):
-        _, found = doctor(project, DOCKER_HOST=f"unix://{short}")
-    assert "no container engine" in found["engine"]["text"]
-
-
-# -- the index ------------------------------------------------------------------------------------
 
 
 def index(project: Project, url: str) -> tuple[int, dict[str, Any], str]:

@@ -1,0 +1,161 @@
+"""An engine that is lost in the middle, and shells: with a connection that can be cut."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import socket
+import subprocess
+import sys
+import tempfile
+import termios
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coopery.testing import Project
+from coopery_docker.notes import HOME, home_id, runs_noted
+
+HEAD = '[defaults]\nimage = "i"\n[image.i]\n'
+SECONDS = 60
+
+
+class Wire:
+    """A socket that is passed on to the engine's, until it is cut."""
+
+    def __init__(self, path: Path, engine: str) -> None:
+        self.path, self._engine = path, engine
+        self._ends: list[socket.socket] = []
+        self._server = socket.socket(socket.AF_UNIX)
+        self._server.bind(str(path))
+        self._server.listen()
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                near, _ = self._server.accept()
+            except OSError:
+                return
+            far = socket.socket(socket.AF_UNIX)
+            far.connect(self._engine)
+            self._ends += [near, far]
+            for source, target in ((near, far), (far, near)):
+                threading.Thread(target=_copy, args=(source, target), daemon=True).start()
+
+    def cut(self) -> None:
+        """As when the engine dies: nothing is answered any more, and nobody listens."""
+        self.path.unlink(missing_ok=True)
+        self._server.close()
+        for end in self._ends:
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                continue  # it has ended
+
+
+def _copy(source: socket.socket, target: socket.socket) -> None:
+    try:
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+    except OSError:
+        return
+
+
+@pytest.fixture
+def wire(engine: Any) -> Iterator[Wire]:
+    """A way to the engine that can be cut."""
+    if (os.environ.get("DOCKER_HOST") or "unix://").partition("://")[0] != "unix":
+        pytest.skip("the engine has no socket of this machine")
+    path = (os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock").removeprefix("unix://")
+    with tempfile.TemporaryDirectory() as folder:
+        made = Wire(Path(folder) / "s", path)
+        yield made
+        made.cut()
+
+
+def left(engine: Any, project: Project) -> list[str]:
+    label = f"{HOME}={home_id(project.home)}"
+    return [c["Id"] for c in engine.containers(all=True, filters={"label": label})]
+
+
+def wait_for_log(project: Project, process: subprocess.Popen[str], word: str) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not any(word in p.read_text() for p in project.home.rglob("logs/*.log")):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+
+
+def test_an_engine_lost_while_a_task_runs(contained: Project, engine: Any, wire: Wire) -> None:
+    """That is told, and the next run goes on: what was left is removed."""
+    contained.write("recipe.toml", HEAD + "[task.a]\ncommand = 'echo begun; sleep 300'\n")
+    env = {"DOCKER_HOST": f"unix://{wire.path}"}
+    process = contained.start("run", "-r", "docker", env=env)
+    wait_for_log(contained, process, "begun")
+    wire.cut()
+    _, told = process.communicate(timeout=SECONDS)
+    assert process.returncode == 3 and "[engine-lost]" in told, told
+    assert "Traceback" not in told
+    assert len(left(engine, contained)) == 1 and runs_noted(contained.home)
+    contained.write("recipe.toml", HEAD + "[task.a]\ncommand = 'true'\n")
+    contained.run("-r", "docker")
+    assert left(engine, contained) == [] and runs_noted(contained.home) == []
+
+
+def test_an_engine_lost_while_an_image_is_built(contained: Project, wire: Wire) -> None:
+    contained.write("recipe.toml", HEAD + "[task.a]\ncommand = 'true'\n")
+    env = {
+        "DOCKER_HOST": f"unix://{wire.path}",
+        "HANDMADE_RUN": f"echo begun; sleep 300; : {time.time()}",
+    }
+    process = contained.start("run", "-r", "docker", env=env)
+    wait_for_log(contained, process, "sleep 300")
+    wire.cut()
+    _, told = process.communicate(timeout=SECONDS)
+    assert process.returncode == 3 and "[engine-lost]" in told, told
+    contained.run("-r", "docker")
+
+
+def test_a_shell_in_a_tasks_place(contained: Project, engine: Any) -> None:
+    contained.write("in.txt", "what is read\n")
+    text = "[task.a]\ncommand = 'true'\ninputs.i = 'in.txt'\nenv.MODE = 'fast'\n"
+    contained.write("recipe.toml", HEAD + text)
+    here, there = pty.openpty()
+    termios.tcsetwinsize(there, (24, 300))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "coopery", "run", "-r", "docker", "--shell", "a"],
+        cwd=contained.root,
+        env={**contained.environment(), "TERM": "dumb"},
+        preexec_fn=lambda: os.login_tty(there),
+    )
+    os.close(there)
+    seen = ""
+
+    def until(marker: str) -> None:
+        nonlocal seen
+        deadline = time.monotonic() + SECONDS
+        while marker not in seen:
+            assert time.monotonic() < deadline, seen
+            if select.select([here], [], [], 0.1)[0]:
+                seen += os.read(here, 65536).decode("utf-8", "replace")
+
+    until("(a) $ ")
+    assert "/coopery/inputs/i/in.txt" in seen
+    os.write(here, b"cat $COOPERY_INPUT_I; echo $MODE; pwd; exit 7\r")
+    until("what is read\r\nfast\r\n/work")
+    deadline = time.monotonic() + SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        if select.select([here], [], [], 0.05)[0]:
+            try:
+                os.read(here, 65536)
+            except OSError:
+                break
+    assert process.wait(SECONDS) == 7
+    os.close(here)
+    assert left(engine, contained) == []

@@ -162,11 +162,7 @@ def _wheels(recipe: Recipe, image: Image, layers: Sequence[Layer], base: Base) -
     return [
         Part(
             name="wheels",
-            instructions=(
-                quoting.copy("wheels/", "/"),
-                _python("check", *names),
-                _python("compile"),
-            ),
+            instructions=(quoting.copy("wheels/", "/"), _python("check", *names)),
             copies=copies,
             steps=(*(s for layer in layers if layer.wheels for s in layer.steps), step),
         )

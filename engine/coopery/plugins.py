@@ -147,7 +147,11 @@ class Plugins(Registry):
         return bool(self._first("wants_bases", runtime=runtime)[1])
 
     def choose_base(
-        self, recipe: Recipe, image: Image, settings: Settings, warn: Callable[[str], None]
+        self,
+        recipe: Recipe,
+        image: Image,
+        settings: Settings,
+        warn: Callable[[str], None] = lambda text: None,
     ) -> str:
         """The base image's reference. Raises RecipeError (`no-base`)."""
         arguments = {"recipe": recipe, "image": image, "settings": settings, "warn": warn}

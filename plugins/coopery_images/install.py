@@ -1,10 +1,10 @@
-"""Check and compile what was installed: `python -I install.py all|own [DISTRIBUTION…]`.
+"""Check and compile what was installed: `python -I install.py compile`, or `check DISTRIBUTION…`.
 
-This file is copied into images as it is: the standard library only, Python 3.8 or later. `all`
-compiles everything to byte code that is never compared with its source, for nothing in an image
-changes; a file that does not compile is left alone, as installers do. `own` compares every file of
-these distributions with its hash in RECORD (PEP 376), ends with 1 naming each that differs, and
-compiles these files alone: what lies under them was compiled before.
+This file is copied into images as it is: the standard library only, Python 3.8 or later. `check`
+compares every file of these distributions with its hash in RECORD (PEP 376), and ends with 1 naming
+each that differs; else it compiles them. `compile` does so with all there is. Byte code is never
+compared with its source, for nothing in an image changes; a file that does not compile is left
+alone, as installers do.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import re
 import sys
 import sysconfig
 from pathlib import Path
+
+_MODE = py_compile.PycInvalidationMode.UNCHECKED_HASH
 
 
 def canonical(name: str) -> str:
@@ -35,21 +37,19 @@ def record_of(site: Path, distribution: str) -> Path | None:
     return None
 
 
-def files_of(site: Path, record: Path) -> list[tuple[Path, str]]:
-    """The files of a RECORD that have a hash in it, with that."""
-    with record.open(encoding="utf-8", newline="") as file:
-        rows = [(name, recorded) for name, recorded, *_ in csv.reader(file)]
-    return [(Path(os.path.normpath(site / name)), recorded) for name, recorded in rows if recorded]
-
-
 def wrong_in(site: Path, distribution: str) -> list[str]:
     """What is wrong with an installed distribution, a line each."""
     record = record_of(site, distribution)
     if record is None:
         return [f"{distribution}: no RECORD of it is installed"]
     found = []
-    for path, recorded in files_of(site, record):
+    with record.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))
+    for name, recorded, *_ in rows:
+        if not recorded:
+            continue
         algorithm, _, wanted = recorded.partition("=")
+        path = Path(os.path.normpath(site / name))
         try:
             digest = hashlib.new(algorithm, path.read_bytes()).digest()
         except OSError as error:
@@ -60,20 +60,29 @@ def wrong_in(site: Path, distribution: str) -> list[str]:
     return found
 
 
+def compile_own(site: Path, distribution: str) -> None:
+    """Write byte code of one distribution's modules, and of no other's."""
+    record = record_of(site, distribution)
+    if record is None:
+        return
+    with record.open(encoding="utf-8", newline="") as file:
+        names = [row[0] for row in csv.reader(file) if row and row[0].endswith(".py")]
+    for name in names:
+        compileall.compile_file(site / name, quiet=2, invalidation_mode=_MODE)
+
+
 def main(what: str, *distributions: str) -> int:
     """Do it; returns the exit code."""
     site = Path(sysconfig.get_paths()["purelib"])
-    mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
-    if what == "all":
-        compileall.compile_dir(site, quiet=2, workers=0, maxlevels=99, invalidation_mode=mode)
+    if what == "compile":
+        compileall.compile_dir(site, quiet=2, workers=0, maxlevels=99, invalidation_mode=_MODE)
         return 0
     wrong = [line for name in distributions for line in wrong_in(site, name)]
     for line in wrong:
         print(line, file=sys.stderr)
-    records = [record for name in distributions if (record := record_of(site, name))]
-    for path in sorted({path for record in records for path, _ in files_of(site, record)}):
-        if path.suffix == ".py":
-            compileall.compile_file(path, quiet=2, invalidation_mode=mode)
+    if not wrong:
+        for name in distributions:
+            compile_own(site, name)
     return 1 if wrong else 0
 
 

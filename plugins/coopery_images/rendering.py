@@ -137,7 +137,7 @@ def _dependencies(recipe: Recipe, image: Image, layers: Sequence[Layer], base: B
         copies.append(_copied(step, "env", f"packages{ENVIRONMENT}"))
         copies.append(_copied(step, "install.py", f"packages{SCRIPT}"))
     if pins:
-        instructions.append(_python("all"))
+        instructions.append(_python("compile"))
     return Part(
         name="dependencies",
         instructions=tuple(instructions),
@@ -162,10 +162,7 @@ def _wheels(recipe: Recipe, image: Image, layers: Sequence[Layer], base: Base) -
     return [
         Part(
             name="wheels",
-            instructions=(
-                quoting.copy("wheels/", "/"),
-                _python("own", *names),
-            ),
+            instructions=(quoting.copy("wheels/", "/"), _python("check", *names)),
             copies=copies,
             steps=(*(s for layer in layers if layer.wheels for s in layer.steps), step),
         )

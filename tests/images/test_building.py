@@ -58,8 +58,9 @@ def test_packages_wheels_and_sources_work_in_the_image(
     refused = "touch /opt/coopery/env/lib/x 2>/dev/null || echo refused"
     assert engine.run(image, "sh", "-c", refused) == "refused\n"
     # Byte code is there already, and is taken without a look at its source.
-    pyc = "import alpha, importlib.util as u; f = open(u.cache_from_source(alpha.__file__), 'rb'); "
-    assert engine.run(image, "python", "-c", f"{pyc} print(f.read(8)[4])") == "1\n"
+    for name in ("alpha", "beta"):
+        opened = f"import {name} as m; f = open(m.__cached__, 'rb')"
+        assert engine.run(image, "python", "-c", f"{opened}; print(f.read(8)[4])") == "1\n"
 
     config = engine.config(image)
     assert 'GREETING=a "b" $HOME \\ #c' in config["Env"]

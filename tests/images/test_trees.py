@@ -252,16 +252,24 @@ def test_the_checker_names_each_wrong_file(tmp_path: Path) -> None:
     info = site / "a_b-1.dist-info"
     info.mkdir(parents=True)
     (site / "a.py").write_text("x")
+    (site / "other.py").write_text("y = 1")
     value = base64.urlsafe_b64encode(hashlib.sha256(b"x").digest()).rstrip(b"=").decode()
     (info / "RECORD").write_text(f"a.py,sha256={value},1\na_b-1.dist-info/RECORD,,\n")
     script = Path(laying.__file__).with_name("install.py")
 
     def check(*names: str) -> tuple[int, str]:
-        command = [str(python), "-I", str(script), "own", *names]
+        command = [str(python), "-I", str(script), "check", *names]
         done = subprocess.run(command, capture_output=True, text=True)
         return done.returncode, done.stderr
 
     assert check("A.B") == (0, "")
+    # What it checked it compiled, and nothing else.
+    assert [p.name.split(".")[0] for p in (site / "__pycache__").iterdir()] == ["a"]
+    subprocess.run([str(python), "-I", str(script), "compile"], check=True)
+    other = next((site / "__pycache__").glob("other.*.pyc"))
+    before = other.stat().st_mtime_ns
+    assert check("A.B") == (0, "")
+    assert other.stat().st_mtime_ns == before
     assert check("c")[0] == 1
     (site / "a.py").write_text("y")
     code, told = check("a-b")

@@ -243,19 +243,22 @@ def layers(
         history = engine.api.history(tag)
         known = len(engine.api.history(before))
     sizes = [int(item.get("Size") or 0) for item in reversed(history)][known:]
-    table = []
+    table: list[dict[str, Any]] = []
     done = 1  # FROM is the first
+    cached = False
     for number, (keyword, line) in enumerate(lines):
-        # With BuildKit only what does something is a step; the classic builder counts all.
-        acts = keyword in ("RUN", "COPY", "ADD", "WORKDIR")
+        # With BuildKit only what does something is a step, and takes along what is only written
+        # down; the classic builder counts all.
+        acts = not engine.has_buildkit or keyword in ("RUN", "COPY", "ADD", "WORKDIR")
         done += acts
-        step = done if engine.has_buildkit else number + 2
+        if acts:
+            cached = done in found.cached
         table.append(
             {
                 "instruction": line,
                 "size": sizes[number] if number < len(sizes) else 0,
-                "seconds": round(found.seconds.get(step, 0.0), 3) if acts else 0.0,
-                "cached": step in found.cached if acts else True,
+                "seconds": round(found.seconds.get(done, 0.0), 3) if acts else 0.0,
+                "cached": cached,
             }
         )
     return table

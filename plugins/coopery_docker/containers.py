@@ -17,7 +17,7 @@ from coopery.staging import GRACE, timed_out, was_cancelled
 from coopery_docker.client import Engine, refused, said
 from coopery_docker.memory import Peak
 from coopery_docker.notes import HOME, RUN, Noted, home_id, noted
-from coopery_docker.streams import Interleaved
+from coopery_docker.streams import Channel, Interleaved, frames
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -151,12 +151,11 @@ def _see_through(
     *,
     limited: bool,
 ) -> Ended:
-    with engine.asked("did not attach to the container"):
-        output = engine.api.attach(ident, stdout=True, stderr=True, stream=True, demux=True)
+    channel = attach(engine, ident, stdout=1, stderr=1)
     lines = Interleaved(write)
     following = _Following()
     follower = threading.Thread(
-        target=_follow, args=(engine, ident, output, lines, following), name="container"
+        target=_follow, args=(engine, ident, channel, lines, following), name="container"
     )
     follower.daemon = True
     follower.start()
@@ -177,6 +176,12 @@ def _see_through(
         out_of_memory=bool(state.get("OOMKilled")),
         tail=following.tail,
     )
+
+
+def attach(engine: Engine, ident: str, **streams: int) -> Channel:
+    """A socket to a container's streams, without a limit in time; whoever gets it closes it."""
+    with engine.asked("did not attach to the container"):
+        return Channel(engine.api.attach_socket(ident, params={**streams, "stream": 1}))
 
 
 def start(engine: Engine, ident: str) -> None:
@@ -201,22 +206,21 @@ def _not_started(why: str) -> StepError | MachineError:
 
 
 def _follow(
-    engine: Engine, ident: str, output: Any, lines: Interleaved, following: _Following
+    engine: Engine, ident: str, channel: Channel, lines: Interleaved, following: _Following
 ) -> None:
     """In a thread: start, pass on what is printed until nothing more comes, wait for the end."""
     try:
         start(engine, ident)
         following.started = time.monotonic()
-        for parts in output:
-            for stream, part in enumerate(parts, 1):
-                if part:
-                    lines.take(stream, part)
-                    following.tail = (following.tail + part)[-4096:]
+        for stream, part in frames(channel):
+            lines.take(stream, part)
+            following.tail = (following.tail + part)[-4096:]
         lines.look(end=True)
         following.exit_code = int(engine.api.wait(ident, timeout=None)["StatusCode"])
     except Exception as error:
         following.error = error
     finally:
+        channel.close()
         following.done.set()
 
 

@@ -16,8 +16,9 @@ from coopery.staging import greeting, stage
 from coopery.steps import Workspace
 from coopery.tasks import TaskWork
 from coopery_docker.client import Engine, connect
-from coopery_docker.containers import create, remove, start
+from coopery_docker.containers import attach, create, remove, start
 from coopery_docker.notes import noted
+from coopery_docker.streams import Channel
 from coopery_docker.tasks import ROOM, body_of
 
 _SHELL = "command -v bash > /dev/null && exec bash --noprofile --norc -i; exec sh -i"
@@ -49,20 +50,20 @@ def run_shell(work: TaskWork, workspace: Workspace) -> int:
 
 
 def _see_through(engine: Engine, ident: str) -> int:
-    streams = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
-    with engine.asked("did not attach to the container"):
-        attached = engine.api.attach_socket(ident, params=streams)
-    channel = getattr(attached, "_sock", attached)
-    start(engine, ident)
-    with _terminal(engine, ident) as wakened:
-        _pass_on(channel, wakened)
+    channel = attach(engine, ident, stdin=1, stdout=1, stderr=1)
+    try:
+        start(engine, ident)
+        with _terminal(engine, ident) as wakened:
+            _pass_on(channel, wakened)
+    finally:
+        channel.close()
     with engine.asked("did not say how the shell ended"):
         # It has ended, unless the terminal has, or this process was told to.
         engine.api.stop(ident, timeout=1)
         return int(engine.api.wait(ident)["StatusCode"])
 
 
-def _pass_on(channel: Any, wakened: int) -> None:
+def _pass_on(channel: Channel, wakened: int) -> None:
     """Between the terminal and the container, until either ends or a byte comes on `wakened`."""
     keyboard, screen = sys.stdin.fileno(), sys.stdout.fileno()
     poller = select.poll()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 _PATIENCE = 0.3
 """Seconds that a stream waits for the other to end its line."""
@@ -51,3 +53,48 @@ class Interleaved:
             if self._held and (end or time.monotonic() - self._since > _PATIENCE):
                 self._write(self._held)
                 self._held = b""
+
+
+class Channel:
+    """A socket to a container's streams, out of the answer that the client made it of.
+
+    That holds the socket too: both are closed, or neither is.
+    """
+
+    def __init__(self, attached: Any) -> None:
+        self._attached = attached
+        self._socket = getattr(attached, "_sock", attached)
+        self._socket.settimeout(None)
+        self.recv, self.sendall = self._socket.recv, self._socket.sendall
+        self.fileno = self._socket.fileno
+
+    def close(self) -> None:
+        """Close it."""
+        response = getattr(self._attached, "_response", None)
+        if response is not None:
+            response.close()
+        self._attached.close()
+        self._socket.close()
+
+
+def frames(channel: Channel) -> Iterator[tuple[int, bytes]]:
+    """What comes through an attached socket: the stream (1 or 2) and some bytes, to its end.
+
+    Each frame has a head of eight bytes: the stream, and the length of what follows
+    (Docker Engine API, ContainerAttach).
+    """
+    buffer = bytearray()
+    stream, rest = 1, 0
+    while data := channel.recv(1 << 16):
+        buffer += data
+        while buffer:
+            if rest == 0:
+                if len(buffer) < 8:
+                    break
+                stream, rest = struct.unpack(">BxxxL", buffer[:8])
+                del buffer[:8]
+                continue
+            part = bytes(buffer[:rest])
+            del buffer[: len(part)]
+            rest -= len(part)
+            yield (2 if stream == 2 else 1), part

@@ -167,3 +167,43 @@ def test_two_streams_share_a_log_by_lines() -> None:
         lines.take(stream, part)
     lines.look(end=True)
     assert b"".join(written) == b"one\ntwo\nerr\nthreex"
+
+
+def test_a_full_disk_is_named() -> None:
+    from coopery_docker.client import refused
+
+    (found,) = refused("did not build", "write /x: no space left on device").problems
+    assert found.slug == "disk-full" and "free some space" in (found.hint or "")
+    (found,) = refused("did not build", "because").problems
+    assert found.slug == "engine-refused" and found.message.endswith("did not build: because")
+
+
+def test_an_engine_that_does_not_see_these_files(tmp_path: Path, engine: Any) -> None:
+    """As one that is elsewhere: what it is to mount is not there."""
+    from coopery.errors import MachineError
+    from coopery_docker.client import connect
+    from coopery_docker.containers import run_container
+
+    mount = {"Type": "bind", "Source": str(tmp_path / "nowhere"), "Target": "/x"}
+    body = {
+        "Image": "python:3.11-slim",
+        "Entrypoint": ["true"],
+        "HostConfig": {"Mounts": [mount], "NetworkMode": "none"},
+    }
+    with pytest.raises(MachineError) as raised:
+        run_container(connect(), tmp_path, "test", "a", body, print)
+    assert raised.value.problems[0].slug == "engine-elsewhere"
+
+
+def test_many_containers_leave_no_connections(tmp_path: Path, engine: Any) -> None:
+    from coopery_docker.client import connect
+    from coopery_docker.containers import run_container
+
+    host = {"NetworkMode": "none", "LogConfig": {"Type": "none"}}
+    body = {"Image": "python:3.11-slim", "Entrypoint": ["true"], "HostConfig": host}
+    counts = []
+    for _ in range(9):
+        ended = run_container(connect(), tmp_path, "test", "a", body, print)
+        assert ended.exit_code == 0 and ended.peak_memory
+        counts.append(len(list(Path("/proc/self/fd").iterdir())))
+    assert counts[-1] - counts[0] < 25 and counts[-1] == counts[-2]

@@ -87,3 +87,36 @@ def test_a_release_comes_from_the_index_and_not_from_the_tree_beside_it(
     changed = wheelhouse.read("casks/src/casks/__init__.py").replace("1000 *", "2000 *")
     wheelhouse.write("casks/src/casks/__init__.py", changed)
     assert run(wheelhouse)["measures.json"] != before["measures.json"]
+
+
+def test_the_same_under_docker_and_no_trace_of_the_password(
+    wheelhouse: Project, engine: Any, tmp_path: Path
+) -> None:
+    try:
+        contained = run(wheelhouse, "-r", "docker")
+        record = wheelhouse.coopery("show", "--json").json
+        archive = tmp_path / "house.tar"
+        (tag,) = {
+            step["facts"]["tag"]
+            for step in record["steps"]
+            if step["step"] == "image house"
+        }
+        with archive.open("wb") as file:
+            for chunk in engine.get_image(tag):
+                file.write(chunk)
+        unpacked = tmp_path / "unpacked"
+        shutil.unpack_archive(archive, unpacked)
+        for layer in unpacked.rglob("layer.tar"):
+            shutil.unpack_archive(layer, layer.with_name("layer"))
+        packed = wheelhouse.coopery("pack", "order", "-r", "docker", "-o", str(tmp_path / "order.tar.gz"))
+        assert packed.exit_code == 0, packed.stderr
+        shutil.unpack_archive(tmp_path / "order.tar.gz", tmp_path / "packed")
+        described = tmp_path / "described"
+        described.mkdir()
+        (described / "inspect.json").write_text(repr(engine.inspect_image(tag)))
+        (described / "history.json").write_text(repr(engine.history(tag)))
+        roots = (wheelhouse.root, wheelhouse.home, unpacked, tmp_path / "packed", described)
+        assert traces(*roots) == []
+        assert run(wheelhouse, "--overwrite") == contained
+    finally:
+        clear(engine, wheelhouse.home)

@@ -111,7 +111,11 @@ def check(recipe: Recipe, runtime: str) -> Iterable[Problem]:  # type: ignore[em
 
 @hookspec
 def collect_requirements(
-    recipe: Recipe, image: Image, home: Path, before: Sequence[Contribution]
+    recipe: Recipe,
+    image: Image,
+    home: Path,
+    before: Sequence[Contribution],
+    settings: Settings,
 ) -> Contribution | None:
     """All: what this image asks for of one kind: packages, projects, wheel files.
 

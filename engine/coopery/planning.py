@@ -75,7 +75,7 @@ def dependency_sets(
         image = recipe.images[name]
         try:
             base = plugins.choose_base(recipe, image, settings) if based else None
-            parts = plugins.collect_requirements(recipe, image, settings.home)
+            parts = plugins.collect_requirements(recipe, image, settings.home, settings=settings)
         except RecipeError as error:
             problems += error.problems
             continue

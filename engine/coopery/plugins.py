@@ -127,11 +127,17 @@ class Plugins(Registry):
         return self._flat("check", recipe=recipe, runtime=runtime)
 
     def collect_requirements(
-        self, recipe: Recipe, image: Image, home: Path, before: Sequence[Contribution] = ()
+        self,
+        recipe: Recipe,
+        image: Image,
+        home: Path,
+        before: Sequence[Contribution] = (),
+        settings: Settings | None = None,
     ) -> list[Contribution]:
         """What each plugin adds to an image's dependency set, after what was there `before`."""
         found = list(before)
         arguments: dict[str, Any] = {"recipe": recipe, "image": image, "home": home}
+        arguments["settings"] = settings or Settings({})
         for _, contribution in self._each("collect_requirements", before=found, **arguments):
             found.append(contribution)  # seen by those who are asked after it
         return found

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from coopery.dependencies import DependencySet, LocalDistribution
 from coopery.errors import MachineError, Problem, RecipeError
-from coopery.indexes import installer_environment
+from coopery.indexes import index_of, installer_environment
 from coopery_lock.explain import explain
 from coopery_lock.lines import name_of, normalise
 from coopery_lock.lockfile import Package
@@ -93,7 +93,7 @@ class _Job:
 
     def explain(self, finished: Finished) -> Exception:
         """The error that a failed answer amounts to."""
-        return explain(self.plain(finished.story), self.dependencies)
+        return explain(self.plain(finished.story), self.dependencies, index_of(self.environment))
 
     def plain(self, story: str) -> str:
         """uv's words without the names of our own files."""
@@ -122,6 +122,9 @@ def solve(
     if not dependencies.requirements and not any(x.requires for x in dependencies.locals):
         return Solution(packages=(), platforms=tuple(sorted({*COMMON, own_platform()})))
     variables, arguments = installer_environment(dependencies.index, root=root)
+    for item in dependencies.requirements:
+        if item.bundled:
+            arguments += ("--only-binary", name_of(item.line))  # its wheel is what is wanted
     with tempfile.TemporaryDirectory(prefix="coopery-lock-") as name:
         job = _Job(
             dependencies=dependencies,

@@ -139,15 +139,18 @@ def _runner(bench: Bench, binaries: Path) -> Callable[..., None]:
             "TMPDIR": str(temporary),
             **(extra_environ or {}),
         }
-        _call(cmd, environment, bench, cwd)
+        call(cmd, environment, bench, cwd)
 
     return run
 
 
-def _call(
+def call(
     command: Sequence[str], environment: Mapping[str, str], bench: Bench, cwd: str | None = None
 ) -> None:
-    """Run a process group to its end, or to the step's cancellation, printing to the log."""
+    """Run a process group to its end, or to the step's cancellation, printing to the log.
+
+    Raises CalledProcessError and StepError (`cancelled`).
+    """
     if bench.cancelled.is_set():
         raise _cancelled()
     with bench.log.open("ab") as log:
@@ -274,9 +277,9 @@ def _install(bench: Bench, python: str, folder: Path, requires: Sequence[str]) -
     venv = [uv, "venv", "--quiet", "--no-project", "--python", python, str(folder)]
     install = [uv, "pip", "install", "--quiet", "--python", str(folder / "bin" / "python")]
     try:
-        _call(venv, environment, bench)
+        call(venv, environment, bench)
         if requires:
-            _call([*install, *arguments, "--", *requires], environment, bench)
+            call([*install, *arguments, "--", *requires], environment, bench)
     except subprocess.CalledProcessError:
         wanted = redact(", ".join(requires))
         message = f"the build requirements ({wanted}) cannot be installed\n{tail(bench.log)}"

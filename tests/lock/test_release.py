@@ -7,6 +7,7 @@ import json
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,6 +15,10 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import pytest
 
+import coopery_lock
+from coopery.dependencies import Requirement
+from coopery.errors import Place
+from coopery.options import LockPolicy
 from coopery.testing import Answer, Project
 
 USER, PASSWORD = "cooper", "s3cr+t p@ss"
@@ -185,6 +190,17 @@ def test_its_contents_are_those_of_the_published_file(
     kept = [f for f in shop.project.home.rglob("iris_kit-1.0-*.whl") if f.is_file()]
     (ours,) = {f.read_bytes() for f in kept}
     assert ours == repack(published, tmp_path / "again").read_bytes()
+
+
+def test_what_is_brought_as_a_wheel_is_not_installed_with_the_others(bench: Any) -> None:
+    image = bench.image("beta")
+    (only,) = bench.sets()
+    released = Requirement(line="alpha==1.0", place=Place(), bundled=True)
+    found = replace(only, requirements=(*only.requirements, released))
+    lock = bench.resolve([found], LockPolicy.RENEW)
+    assert [pin.name for pin in lock.pins["a"]] == ["alpha", "beta"]
+    (layer,) = coopery_lock.add_layers(bench.recipe, image, lock)
+    assert [pin.name for pin in layer.pins] == ["beta"]
 
 
 def test_editable_and_release_side_by_side(shop: Shop) -> None:

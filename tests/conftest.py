@@ -85,6 +85,15 @@ def contained(tmp_path: Path, engine: Any) -> Iterator[Project]:
     clear(engine, project.home)
 
 
+@pytest.fixture
+def sweep(engine: Any) -> Iterator[Callable[[Path], None]]:
+    """Takes home folders; what they leave in the engine is removed afterwards."""
+    homes: list[Path] = []
+    yield homes.append
+    for home in homes:
+        clear(engine, home)
+
+
 def clear(engine: Any, home: Path) -> None:
     """Remove all that bears the label of a home folder."""
     from docker.errors import APIError

@@ -20,7 +20,8 @@ class Requirement:
 
     `constraint` lines (pip's `-c`) only restrict. `local` names a distribution that a plugin
     brings itself (a project, a wheel file): the resolver sees its metadata's requirements, given
-    as further lines whose `origin` is that name, and never looks it up.
+    as further lines whose `origin` is that name, and never looks it up. A `bundled` one is pinned
+    like any other, but the plugin that asks for it fetches it and brings it as a wheel.
     """
 
     line: str
@@ -28,6 +29,7 @@ class Requirement:
     constraint: bool = False
     hashes: tuple[str, ...] = ()
     origin: str | None = None
+    bundled: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,6 +119,8 @@ class Lock:
     pins: Mapping[str, tuple[Pin, ...]] = field(default_factory=dict)
     index: Mapping[str, IndexOptions] = field(default_factory=dict)
     bases: Mapping[str, Base] = field(default_factory=dict)
+    bundled: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """By image, the names of pins that are brought as wheels; see `Requirement`."""
     changed: tuple[str, ...] = ()
     """What was resolved anew, in words: for the story on stderr."""
 

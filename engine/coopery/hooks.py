@@ -116,6 +116,7 @@ def collect_requirements(
     home: Path,
     policy: LockPolicy,
     before: Sequence[Contribution],
+    settings: Settings,
 ) -> Contribution | None:
     """All: what this image asks for of one kind: packages, projects, wheel files.
 

@@ -58,6 +58,17 @@ def redact(text: str) -> str:
     return _USERINFO.sub("****@", text)
 
 
+def index_of(variables: Mapping[str, str]) -> str:
+    """The index that uv asks first, by its address and without credentials; `variables` are those
+    of its process.
+    """
+    named = variables.get("UV_DEFAULT_INDEX") or variables.get("UV_INDEX_URL")
+    if not named:
+        return "the package index"
+    name, equals, url = named.partition("=")
+    return redact(url if equals and "://" not in name else named)
+
+
 def installer_environment(
     index: IndexOptions,
     *,

@@ -81,7 +81,9 @@ def dependency_sets(
         image = recipe.images[name]
         try:
             base = plugins.choose_base(recipe, image, settings, warn) if based else None
-            parts = plugins.collect_requirements(recipe, image, settings.home, policy)
+            parts = plugins.collect_requirements(
+                recipe, image, settings.home, policy, settings=settings
+            )
         except RecipeError as error:
             problems += error.problems
             continue

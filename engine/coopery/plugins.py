@@ -133,11 +133,12 @@ class Plugins(Registry):
         home: Path,
         policy: LockPolicy,
         before: Sequence[Contribution] = (),
+        settings: Settings | None = None,
     ) -> list[Contribution]:
         """What each plugin adds to an image's dependency set, after what was there `before`."""
         found = list(before)
         arguments: dict[str, Any] = {"recipe": recipe, "image": image, "home": home}
-        arguments["policy"] = policy
+        arguments |= {"policy": policy, "settings": settings or Settings({})}
         for _, contribution in self._each("collect_requirements", before=found, **arguments):
             found.append(contribution)  # seen by those who are asked after it
         return found

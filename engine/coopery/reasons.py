@@ -126,6 +126,8 @@ def words(change: Change, store: Store, places: Mapping[str, Path] | None = None
         return f"{name} changed: {_brief(was.value)} -> {_brief(now.value)}"
     if name.startswith(_BUILT_ON):
         return f"{name} changed"
+    if was.step and now.step and was.step != now.step:
+        return f"{name} changed: from {was.step} to {now.step}"
     if change.role or _digest_of(was):
         return _need(change, was.value, now.value, store, (places or {}).get(change.role))
     return f"{name} changed: {_difference(_parsed(was.value), _parsed(now.value))}"

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from coopery.installed import project_root
 from coopery.model import Image, Project, Recipe
 
 
@@ -70,7 +71,7 @@ def reach_of(recipe: Recipe, image: Image | None) -> Reach:
         recipe=_real(str(recipe.file)),
         root=_real(str(recipe.root)),
         projects=tuple(
-            _real(str(recipe.root / str(project.path)))
+            _real(str(project_root(recipe.root, project.path)))
             for facet in (image.facets if image else ())
             for project in _projects(facet)
         ),

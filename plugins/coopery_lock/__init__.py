@@ -136,7 +136,8 @@ def resolve(
 def add_layers(recipe: Recipe, image: Image, lock: Lock) -> Iterable[Layer]:
     from coopery.dependencies import IndexOptions, Layer, Stage
 
-    pins = lock.pins.get(image.name, ())
+    bundled = lock.bundled.get(image.name, frozenset())
+    pins = tuple(pin for pin in lock.pins.get(image.name, ()) if pin.name not in bundled)
     index = lock.index.get(image.name, IndexOptions())
     if pins:
         yield Layer(stage=Stage.DEPENDENCIES, name="dependencies", pins=pins, index=index)

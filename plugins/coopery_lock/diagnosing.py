@@ -13,7 +13,7 @@ from pathlib import Path
 from coopery.dependencies import DependencySet, IndexOptions
 from coopery.errors import MachineError
 from coopery.findings import Finding
-from coopery.indexes import installer_environment, redact
+from coopery.indexes import index_of, installer_environment
 from coopery_lock.explain import explain
 from coopery_lock.processes import Processes
 
@@ -36,7 +36,7 @@ def look() -> Finding:
         return Finding(subject="index", state="ok", text="none: --no-index is configured")
     began = time.monotonic()
     story = _ask(variables, arguments)
-    shown = _shown(variables)
+    shown = index_of({**os.environ, **variables})
     if story is None:
         text = f"{shown} does not answer within {_PATIENCE:g} s"
         return Finding(subject="index", state="error", text=text, hint=_HINT)
@@ -70,13 +70,3 @@ def _ask(variables: Mapping[str, str], arguments: tuple[str, ...]) -> str | None
         except subprocess.TimeoutExpired:
             return None
     return "" if done.code == 0 else done.story or "uv gave no reason"
-
-
-def _shown(variables: Mapping[str, str]) -> str:
-    """The index by its address, without credentials."""
-    named = variables.get("UV_DEFAULT_INDEX") or os.environ.get("UV_DEFAULT_INDEX")
-    named = named or os.environ.get("UV_INDEX_URL")
-    if not named:
-        return "the package index"
-    name, equals, url = named.partition("=")
-    return redact(url if equals and "://" not in name else named)

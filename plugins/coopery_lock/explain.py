@@ -26,18 +26,22 @@ _BUILD = re.compile(
     r"|build_wheel|prepare_metadata"
 )
 _PYTHON = re.compile(r"Python\s?[<>=!~]|requested Python version")
+_ABSENT = r"no versions? of {0}(?:\[[^\]]*\])?==|{0}(?:\[[^\]]*\])?==\S+ has no (?:usable )?wheels"
 _CHAIN_END = re.compile(r"\n\s*\n?(?:hint|help):")
 
 
-def explain(story: str, dependencies: DependencySet, root: Path | None = None) -> CooperyError:
+def explain(
+    story: str, dependencies: DependencySet, root: Path | None = None, index: str = ""
+) -> CooperyError:
     """The error that uv's `story` (stderr, without credentials) amounts to.
 
-    `root` is the folder that uv's project configuration was looked for from.
+    `root` is the folder that uv's project configuration was looked for from; `index` is the one
+    that was asked, for people.
     """
     if _DENIED.search(story):
         return _denied(story, dependencies, root)
     if "No solution found" in story:
-        return _unsolvable(story, dependencies)
+        return _unsolvable(story, dependencies, index)
     if _BUILD.search(story):
         return _unbuildable(story, dependencies)
     if _UNREACHABLE.search(story):
@@ -63,6 +67,9 @@ def _denied(story: str, dependencies: DependencySet, root: Path | None) -> Machi
         what, place = _shown(direct), direct.place
         hint = "set them in netrc, or write ${VARIABLE} for them in the URL"
     message = f"{what} refuses the credentials it was given, or wants some"
+    released = [_released(item) for item in dependencies.requirements if item.bundled]
+    if released:
+        message += f"; release mode asks it for {', '.join(released)}"
     return MachineError(Problem(slug="index-credentials", message=message, place=place, hint=hint))
 
 
@@ -97,7 +104,7 @@ def _shown(requirement: Requirement) -> str:
     return _plain(_url_of(requirement.line))
 
 
-def _unsolvable(story: str, dependencies: DependencySet) -> RecipeError:
+def _unsolvable(story: str, dependencies: DependencySet, index: str) -> RecipeError:
     body = story.partition("No solution found when resolving dependencies")[2]
     chain = _CHAIN_END.split(body, maxsplit=1)[0].lstrip(": \n")
     chain = re.sub(r"^\s*(?:cause:|╰─▶)\s*", "", chain).strip()
@@ -106,6 +113,10 @@ def _unsolvable(story: str, dependencies: DependencySet) -> RecipeError:
     asking = "".join(f"\n  {_at(item)}" for item in involved)
     text = f"{_indent(chain)}"
     unknown = [normalise(name) for name in _UNKNOWN.findall(chain)]
+    for item in involved:
+        absent = re.search(_ABSENT.format(re.escape(name_of(item.line))), chain)
+        if item.bundled and (absent or name_of(item.line) in unknown):
+            return _unpublished(item, f"{text}{asking}", index)
     if unknown:
         name = unknown[0]
         direct = next((i for i in involved if name_of(i.line) == name), None)
@@ -124,6 +135,19 @@ def _unsolvable(story: str, dependencies: DependencySet) -> RecipeError:
     message = f"image {dependencies.image!r}: {what}:\n{text}{asking}"
     hint = "ask for a version that there is" if alone else "loosen or drop one of them"
     return RecipeError(Problem(slug="dependency-conflict", message=message, place=place, hint=hint))
+
+
+def _unpublished(item: Requirement, text: str, index: str) -> RecipeError:
+    message = f"{_released(item)} is not on {index or 'any index'}:\n{text}"
+    hint = 'publish it, or write mode = "editable", which builds it from its source tree'
+    return RecipeError(
+        Problem(slug="release-unpublished", message=message, place=item.place, hint=hint)
+    )
+
+
+def _released(item: Requirement) -> str:
+    """The name and version of what release mode asks for."""
+    return f"{name_of(item.line)} {item.line.partition('==')[2].strip()}"
 
 
 def _or(item: Requirement | None, place: Place) -> Place:

@@ -14,6 +14,7 @@ from coopery.errors import MachineError, Place, Problem, RecipeError
 from coopery.model import Recipe
 from coopery.options import LockPolicy
 from coopery_lock.bases import Inspect, Tell, find_bases, keep_bases, outdated_bases, wanted_bases
+from coopery_lock.lines import name_of
 from coopery_lock.lockfile import Entry, Package, asked_lines, write_lock
 from coopery_lock.platforms import own_platform
 from coopery_lock.reading import Reading, read_lock
@@ -100,6 +101,9 @@ def lock_sets(
     return Lock(
         pins={s.image: pins.get(s.image, ()) for s in sets},
         index={s.image: s.index for s in sets},
+        bundled={
+            s.image: frozenset(name_of(r.line) for r in s.requirements if r.bundled) for s in sets
+        },
         bases={s.image: bases[s.base].base for s in sets if s.base is not None},
         changed=(*(_story(item, old.all, fresh[item]) for item in missing), *stories),
     )

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from coopery.dependencies import DependencySet, LocalDistribution
 from coopery.errors import MachineError, Place, Problem, RecipeError
-from coopery.indexes import installer_environment
+from coopery.indexes import index_of, installer_environment
 from coopery_lock.explain import explain
 from coopery_lock.lines import name_of, normalise
 from coopery_lock.lockfile import Package
@@ -93,7 +93,8 @@ class _Job:
 
     def explain(self, finished: Finished) -> Exception:
         """The error that a failed answer amounts to."""
-        return explain(self.plain(finished.story), self.dependencies, self.root)
+        index = index_of(self.environment)
+        return explain(self.plain(finished.story), self.dependencies, self.root, index)
 
     def plain(self, story: str) -> str:
         """uv's words without the names of our own files."""
@@ -127,6 +128,9 @@ def solve(
         # It is a variable in the URL of an index that is not set.
         places = (place for url, place in dependencies.index.places if "${" in url)
         raise error.located(next(places, Place())) from None
+    for item in dependencies.requirements:
+        if item.bundled:
+            arguments += ("--only-binary", name_of(item.line))  # its wheel is what is wanted
     with tempfile.TemporaryDirectory(prefix="coopery-lock-") as name:
         job = _Job(
             dependencies=dependencies,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from coopery.hooks import hookimpl
 from coopery.model import Project
+from coopery.options import option
 from coopery.recipes import Facet
 from coopery_wheels.nouns import Projects, Wheels
 
@@ -15,8 +17,26 @@ if TYPE_CHECKING:
     from coopery.dependencies import Contribution, Layer, Lock
     from coopery.errors import Problem
     from coopery.model import Image, Recipe
-    from coopery.options import LockPolicy
+    from coopery.options import LockPolicy, Settings
     from coopery.steps import Made, Step, Workspace
+
+
+@dataclass(frozen=True)
+class WheelOptions:
+    """Where the wheels of projects come from."""
+
+    wheels: Literal["release", "editable"] | None = option(
+        None,
+        help="take every project in this mode, whatever the recipe says: its published wheel, or "
+        "one built from its tree",
+        metavar="MODE",
+    )
+
+
+@hookimpl
+def declare_options() -> Sequence[type]:
+    """`--wheels`."""
+    return [WheelOptions]
 
 
 @hookimpl
@@ -59,6 +79,7 @@ def collect_requirements(
     home: Path,
     policy: LockPolicy,
     before: Sequence[Contribution],
+    settings: Settings,
 ) -> Contribution | None:
     """The distributions that come from projects and wheel files, with what they require."""
     if not (image.facet(Projects) or image.facet(Wheels)):
@@ -66,9 +87,10 @@ def collect_requirements(
     from coopery.options import LockPolicy
     from coopery_wheels import planning
 
+    mode = settings.get(WheelOptions).wheels
     # A lock takes static metadata as it stands: no backend, no index. A run builds in any case.
     probed = policy is LockPolicy.RENEW
-    return planning.contribution(recipe, image, home, before, probed=probed)
+    return planning.contribution(recipe, image, home, before, mode, probed=probed)
 
 
 @hookimpl
@@ -76,17 +98,17 @@ def add_layers(recipe: Recipe, image: Image, lock: Lock, home: Path) -> Iterable
     """The layer of wheels, with the steps that make them."""
     if not (image.facet(Projects) or image.facet(Wheels)):
         return ()
-    from coopery_wheels import planning
+    from coopery_wheels import layers
 
-    return planning.layers(recipe, image, lock, home)
+    return layers.layers(recipe, image, lock, home)
 
 
 @hookimpl(trylast=True)
 def perform(step: Step, workspace: Workspace) -> Made | None:
-    """Build a wheel, or verify a given one; either way it is repacked canonically."""
-    from coopery_wheels.work import WheelBuild, WheelFile
+    """Build a wheel, fetch it, or verify a given one; in any case it is repacked canonically."""
+    from coopery_wheels.work import WheelBuild, WheelFile, WheelRelease
 
-    if not isinstance(step.work, WheelBuild | WheelFile):
+    if not isinstance(step.work, WheelBuild | WheelFile | WheelRelease):
         return None
     from coopery_wheels import performing
 

@@ -23,9 +23,9 @@ from pathlib import Path
 
 from build import BuildBackendException, BuildException, FailedProcessError, ProjectBuilder
 
+from coopery import processes
 from coopery.digests import digest
 from coopery.errors import MachineError, Problem, StepError, problem
-from coopery.processes import call, stopped
 from coopery_wheels.work import Origin
 
 SOURCE_DATE_EPOCH = "315532800"
@@ -92,7 +92,7 @@ def _told(bench: Bench) -> Iterator[None]:
         yield
     except (BuildBackendException, BuildException, FailedProcessError) as error:
         if bench.cancelled.is_set():
-            raise stopped() from None
+            raise processes.stopped() from None
         reason = str(error).strip().splitlines()
         message = f"the build backend failed: {reason[0] if reason else type(error).__name__}"
         shown = tail(bench.log)
@@ -136,16 +136,19 @@ def _runner(bench: Bench, binaries: Path) -> Callable[..., None]:
             "TMPDIR": str(temporary),
             **(extra_environ or {}),
         }
-        _call(cmd, environment, bench, cwd)
+        call(cmd, environment, bench, cwd)
 
     return run
 
 
-def _call(
+def call(
     command: Sequence[str], environment: Mapping[str, str], bench: Bench, cwd: str | None = None
 ) -> None:
-    """Run a process group to its end, or to the step's cancellation, printing to the log."""
-    code = call(command, environment, log=bench.log, cancelled=bench.cancelled, cwd=cwd)
+    """Run a process group to its end, or to the step's cancellation, printing to the log.
+
+    Raises CalledProcessError and StepError (`cancelled`).
+    """
+    code = processes.call(command, environment, log=bench.log, cancelled=bench.cancelled, cwd=cwd)
     if code != 0:
         raise subprocess.CalledProcessError(code, command)
 
@@ -213,7 +216,7 @@ def _lock(descriptor: int, how: int, bench: Bench) -> None:
             return fcntl.flock(descriptor, how | fcntl.LOCK_NB)
         except BlockingIOError:
             if bench.cancelled.is_set():
-                raise stopped() from None
+                raise processes.stopped() from None
             time.sleep(0.05)
 
 
@@ -235,9 +238,9 @@ def _install(bench: Bench, python: str, folder: Path, requires: Sequence[str]) -
     venv = [uv, "venv", "--quiet", "--no-project", "--python", python, str(folder)]
     install = [uv, "pip", "install", "--quiet", "--python", str(folder / "bin" / "python")]
     try:
-        _call(venv, environment, bench)
+        call(venv, environment, bench)
         if requires:
-            _call([*install, *arguments, "--", *requires], environment, bench)
+            call([*install, *arguments, "--", *requires], environment, bench)
     except subprocess.CalledProcessError:
         wanted = redact(", ".join(requires))
         message = f"the build requirements ({wanted}) cannot be installed\n{tail(bench.log)}"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Generator, Iterator
 
 from coopery.errors import KeyPath, Place, Problem, RecipeError, nearest, problem
+from coopery.installed import installed
 from coopery.lengths import too_long
 from coopery.model import Image, Project, Recipe
 from coopery_wheels.metadata import Tree, fits, read_static, read_tree, unknown_extras
 from coopery_wheels.nouns import Projects, Wheels
-from coopery_wheels.planning import python_of, resolved
+from coopery_wheels.planning import Local, no_tree, python_of, resolved, root_of
 
 
 def check(recipe: Recipe, image: Image) -> Iterator[Problem]:
@@ -53,12 +55,8 @@ def missing(given: str, path: object, key: KeyPath) -> Problem:
 def _check_project(
     recipe: Recipe, image: Image, project: Project, key: KeyPath
 ) -> Generator[Problem, None, Tree | None]:
-    root = resolved(recipe, project.path)
-    if project.mode == "release":
-        message = "projects in release mode are not supported yet"
-        hint = 'write mode = "editable": the wheel is then built from the tree as it is'
-        yield problem("release-not-supported", message, key=(*key, "mode"), hint=hint)
-    elif project.mode != "editable":
+    root = root_of(recipe, project)
+    if project.mode not in ("editable", "release"):
         near = nearest(str(project.mode), ("editable", "release"))
         message = f"{project.mode!r} is not one of editable, release"
         yield problem("unknown-value", message, key=(*key, "mode"), hint=near)
@@ -66,7 +64,11 @@ def _check_project(
         yield long
         return None
     if not root.exists():
-        yield missing(project.path, root, key)
+        there = installed(project.path)
+        if there is None:
+            yield missing(project.path, root, key)
+        elif project.mode != "release":
+            yield no_tree(project, there, key)
         return None
     if not root.is_dir():
         wheel = root.suffix == ".whl"
@@ -121,6 +123,27 @@ def unfit(name: str, wanted: str, image: Image, python: str, key: KeyPath) -> Pr
     """A distribution does not run on the image's Python."""
     message = f"{name} requires Python {wanted}, image {image.name!r} has {python}"
     return problem("requires-python", message, key=key, hint="change the image's `python`")
+
+
+def unpublished(recipe: Recipe, local: Local) -> Iterator[Problem]:
+    """Why a project in release mode cannot be what is published: it was changed since."""
+    name, version = local.metadata.name, local.metadata.version
+    hint = 'write mode = "editable", which builds it from the tree as it is, or publish it'
+    if "+" in version:
+        message = f"release mode: {name} has the version {version}, which no index takes"
+        yield problem("release-dirty", message, key=local.key, hint=hint)
+        return
+    if local.tree is None:
+        return
+    from coopery_wheels.trees import changed
+
+    own = os.path.relpath(recipe.file, local.path)
+    files = [name for name in changed(local.path, local.files) if name != own]
+    if files:
+        shown = ", ".join(files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
+        message = f"release mode: {name} {version} has changes that are not committed: {shown}"
+        hint = 'write mode = "editable", which builds it from the tree as it is, or commit them'
+        yield problem("release-dirty", message, key=local.key, hint=hint)
 
 
 _MENDS = {

@@ -13,14 +13,18 @@ from packaging.version import InvalidVersion, Version
 from coopery.errors import StepError, problem
 from coopery.steps import Made, Workspace
 from coopery_wheels import archives, building, trees
-from coopery_wheels.work import WheelBuild, WheelFile
+from coopery_wheels.work import WheelBuild, WheelFile, WheelRelease
 
 
-def perform(work: WheelBuild | WheelFile, workspace: Workspace) -> Made:
+def perform(work: WheelBuild | WheelFile | WheelRelease, workspace: Workspace) -> Made:
     """Make a folder that holds exactly one wheel. Raises StepError."""
     match work:
         case WheelBuild():
             source, facts = _build(work, workspace)
+        case WheelRelease():
+            from coopery_wheels import releasing
+
+            source, facts = releasing.fetch(work, workspace), {"mode": "release"}
         case WheelFile():
             source, facts = workspace.inputs["wheel"], {}
             given = workspace.step.needs[0].name
@@ -56,23 +60,30 @@ def _build(work: WheelBuild, workspace: Workspace) -> tuple[Path, Mapping[str, A
     commit, dirty = trees.commit(work.root)
     # A remembered wheel keeps its facts: these are of when it was built, not of the run at hand.
     built_at = {"commit": commit, "dirty": dirty} if commit else None
-    return building.build_wheel(place, bench), {"built_at": built_at}
+    return building.build_wheel(place, bench), {"mode": "editable", "built_at": built_at}
 
 
-def _verify(work: WheelBuild | WheelFile, filename: str, name: str, version: str) -> None:
+def _verify(
+    work: WheelBuild | WheelFile | WheelRelease, filename: str, name: str, version: str
+) -> None:
     """What was built must be what was planned, since the lock was made for that."""
     if name != work.distribution:
         message = f"the wheel {filename} is of {name}, not of {work.distribution}"
         hint = "its metadata is not what it builds: mend `name` in the project's pyproject.toml"
         raise StepError(problem("wheel-mismatch", message, hint=hint))
-    wanted = work.static_version if isinstance(work, WheelBuild) else None
-    if wanted is None:
-        return
+    match work:
+        case WheelBuild(static_version=str(wanted)):
+            said = "the project says"
+            hint = "its metadata is not what it builds: mend `version` in its pyproject.toml"
+        case WheelRelease():
+            wanted, said = work.release, "the lock says"
+            hint = "the index gives another file than it names: renew the lock, or ask who runs it"
+        case _:
+            return
     try:
         same = Version(wanted) == Version(version)
     except InvalidVersion:
         same = False
     if not same:
-        message = f"the wheel {filename} has version {version}, the project says {wanted}"
-        hint = "its metadata is not what it builds: mend `version` in the project's pyproject.toml"
+        message = f"the wheel {filename} has version {version}, {said} {wanted}"
         raise StepError(problem("wheel-mismatch", message, hint=hint))

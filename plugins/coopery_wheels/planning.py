@@ -1,40 +1,37 @@
-"""Plan wheels: which distributions there are, what they require, and the steps that make them."""
+"""What an image's projects and wheel files are, and what they ask the resolver for."""
 
 from __future__ import annotations
 
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from coopery.dependencies import (
     Contribution,
     IndexOptions,
-    Layer,
     LocalDistribution,
-    Lock,
     Requirement,
-    Stage,
 )
 from coopery.errors import KeyPath, Place, Problem, RecipeError, problem
 from coopery.files import LinkOutside, made_here, project_files
+from coopery.installed import Installed, installed, project_root
 from coopery.model import Image, Project, Recipe
 from coopery.recipes import located
-from coopery.steps import FileSet, FileSource, Need, Step, StepSource
 from coopery_wheels import metadata
 from coopery_wheels.metadata import Metadata, Tree
 from coopery_wheels.nouns import Projects, Wheels
 from coopery_wheels.preparing import probe
-from coopery_wheels.work import Origin, WheelBuild, WheelFile
+from coopery_wheels.work import Origin
 
 # Where setuptools keeps what it built before, deleted modules included.
 _SETUPTOOLS_LEFTOVERS = ("build/lib*", "build/bdist.*")
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Local:
+class Local:
     """A project or a wheel file of an image, with its metadata."""
 
     key: KeyPath
@@ -46,6 +43,8 @@ class _Local:
     extras: tuple[str, ...] = ()
     tree: Tree | None = None
     files: tuple[str, ...] = ()
+    release: bool = False
+    """Whether its published wheel is taken, rather than one that is built or given."""
 
 
 def own_python() -> str:
@@ -64,25 +63,43 @@ def resolved(recipe: Recipe, given: str) -> Path:
     return Path(os.path.normpath(recipe.root.absolute() / given))
 
 
+def root_of(recipe: Recipe, project: Project) -> Path:
+    """Where a project is: at its path, or where it is installed from, if a name is given."""
+    return project_root(recipe.root, project.path)
+
+
+def no_tree(project: Project, there: Installed, key: KeyPath) -> Problem:
+    """A project is given by the name of a distribution that was not installed from a tree."""
+    message = f"{project.path}: {there.name} {there.version} is installed here, but not editable"
+    hint = 'name the folder of its source tree, or write mode = "release"'
+    return problem("not-a-project", message, key=key, hint=hint)
+
+
 def contribution(
     recipe: Recipe,
     image: Image,
     home: Path,
     before: Sequence[Contribution] = (),
+    mode: str | None = None,
     *,
     probed: bool,
 ) -> Contribution:
-    """The local distributions of an image; index options `before` it tell where what a build
-    needs comes from. Raises RecipeError with every problem at once.
+    """The local distributions of an image, and requirements for the projects in release mode;
+    `mode` is that of all projects, where an option says so. Index options `before` it tell where
+    what a build needs comes from. Raises RecipeError with every problem at once.
 
     With `probed`, backends are seen to be there for projects whose metadata is static, too.
     """
-    from coopery_wheels.checks import duplicates, unfit
+    from coopery_wheels.checks import duplicates, unfit, unpublished
 
     problems: list[Problem] = []
     options = [part.index for part in before if part.index != IndexOptions()]
     index = options[-1] if options else IndexOptions()
-    found = list(_locals(recipe, image, home, index, problems, probed))
+
+    def released(project: Project, name: str) -> bool:
+        return (mode or project.mode) == "release"
+
+    found = list(locals_of(recipe, image, home, index, released, problems, probed))
     python = python_of(image) or own_python()
     for local in found:
         wanted = local.metadata.requires_python
@@ -94,12 +111,27 @@ def contribution(
                 problem("unknown-extra", message, key=(*local.key, "extras"), hint=hint)
             )
     problems += duplicates(image, [(x.metadata.name, x.shown, x.key) for x in found])
+    for local in found:
+        problems += unpublished(recipe, local) if local.release else ()
     if problems:
         raise RecipeError(*(located(p, recipe.locate) for p in problems))
-    return Contribution(locals=tuple(_distribution(local) for local in found))
+    return Contribution(
+        requirements=tuple(_requirement(recipe, local) for local in found if local.release),
+        locals=tuple(_distribution(local) for local in found if not local.release),
+    )
 
 
-def _distribution(local: _Local) -> LocalDistribution:
+def _requirement(recipe: Recipe, local: Local) -> Requirement:
+    """What release mode asks the resolver for: this very version, to be brought as a wheel."""
+    extras = f"[{','.join(sorted(local.extras))}]" if local.extras else ""
+    return Requirement(
+        line=f"{local.metadata.name}{extras}=={local.metadata.version}",
+        place=recipe.locate(local.key),
+        bundled=True,
+    )
+
+
+def _distribution(local: Local) -> LocalDistribution:
     described = local.metadata
     file = str(local.file)
     return LocalDistribution(
@@ -119,41 +151,25 @@ def _distribution(local: _Local) -> LocalDistribution:
     )
 
 
-def layers(recipe: Recipe, image: Image, lock: Lock, home: Path) -> Iterator[Layer]:
-    """The one layer of an image's wheels."""
-    index = lock.index.get(image.name, IndexOptions())
-    steps = tuple(
-        _step(recipe, image, lock, local) for local in _locals(recipe, image, home, index)
-    )
-    needs = tuple(
-        Need(
-            role=f"wheel {step.subject}",
-            source=StepSource(step=step.name, output="wheel"),
-            name=step.subject,
-        )
-        for step in steps
-    )
-    if steps:
-        yield Layer(name="wheels", stage=Stage.WHEELS, wheels=needs, steps=steps)
-
-
-def _locals(
+def locals_of(
     recipe: Recipe,
     image: Image,
     home: Path,
     index: IndexOptions,
+    released: Callable[[Project, str], bool],
     problems: list[Problem] | None = None,
     probed: bool = False,
-) -> Iterator[_Local]:
+) -> Iterator[Local]:
     """An image's projects and wheel files; those that cannot be had go into `problems`, if given,
-    so that the others are looked at too.
+    so that the others are looked at too. `released` says of a project and its name whether its
+    published wheel is wanted.
     """
     projects = image.facet(Projects)
     for number, project in enumerate(projects.items if projects else ()):
         key: KeyPath = ("image", image.name, "projects", number)
         origin = Origin(index=index, recipe=recipe.root)
         try:
-            yield _project(recipe, image, project, home, key, origin, probed)
+            yield _project(recipe, image, project, home, key, origin, released, probed)
         except RecipeError as error:
             if problems is None:
                 raise
@@ -165,7 +181,7 @@ def _locals(
         path = resolved(recipe, given)
         described = metadata.parse_metadata(read_metadata(path), ())
         key = ("image", image.name, "wheels", number)
-        yield _Local(key=key, shown=given, path=path, metadata=described, file=path)
+        yield Local(key=key, shown=given, path=path, metadata=described, file=path)
 
 
 def _project(
@@ -175,10 +191,30 @@ def _project(
     home: Path,
     key: KeyPath,
     origin: Origin,
+    released: Callable[[Project, str], bool],
     probed: bool,
-) -> _Local:
-    root = resolved(recipe, project.path)
+) -> Local:
+    root = root_of(recipe, project)
     python = python_of(image) or own_python()
+    there = None if root.exists() else installed(project.path)
+    if there is not None:
+        if not released(project, metadata.canonical(there.name)):
+            raise RecipeError(located(no_tree(project, there, key), recipe.locate))
+        # Installed from an index: there is no tree, and the recipe wants none.
+        return Local(
+            key=key,
+            shown=project.path,
+            path=root,
+            metadata=Metadata(
+                name=metadata.canonical(there.name),
+                version=there.version,
+                requires=(),
+                extras=project.extras,
+            ),
+            file=root,
+            extras=project.extras,
+            release=True,
+        )
     tree = metadata.read_tree(root)
     if tree is None:
         hint = "it needs a pyproject.toml with [project] or [build-system], or a setup.py"
@@ -195,11 +231,11 @@ def _project(
         described = metadata.read_static(tree, project.extras)
         if described is None:
             described = metadata.read_dynamic(tree, files, python, project.extras, home, origin)
-        elif probed:
+        elif probed and not released(project, described.name):
             probe(tree, files, python, home, origin)
     except RecipeError as error:
         raise error.located(recipe.locate(key)) from error
-    return _Local(
+    return Local(
         key=key,
         shown=project.path,
         path=root,
@@ -208,98 +244,5 @@ def _project(
         extras=project.extras,
         tree=tree,
         files=files,
+        release=released(project, described.name),
     )
-
-
-def _step(recipe: Recipe, image: Image, lock: Lock, local: _Local) -> Step:
-    name = local.metadata.name
-    if local.tree is None:
-        return Step(
-            name=f"wheel {name}{_apart(recipe, local)}",
-            subject=name,
-            work=WheelFile(distribution=name),
-            needs=(
-                Need(
-                    role="wheel",
-                    source=FileSource(path=local.path, shown=local.shown),
-                    name=local.path.name,
-                ),
-            ),
-            outputs=("wheel",),
-        )
-    from coopery_wheels.trees import vcs_state
-
-    tree = local.tree
-    python = python_of(image) or own_python()
-    work = WheelBuild(
-        distribution=name,
-        python=python,
-        platform=f"{sys.platform}-{os.uname().machine}",
-        requires=tree.build_requires,
-        backend=tree.backend,
-        vcs=vcs_state(tree.root) if tree.versioned else None,
-        static_version=tree.version,
-        root=tree.root,
-        origin=Origin(index=_index(recipe, lock, local), recipe=recipe.root),
-    )
-    suffix = "" if python == own_python() else f" ({python})"
-    source = FileSet(root=tree.root, files=local.files, shown=local.shown)
-    return Step(
-        name=f"wheel {name}{_apart(recipe, local)}{suffix}",
-        subject=name,
-        work=work,
-        needs=(Need(role="project", source=source),),
-        outputs=("wheel",),
-        key_path=_first_key(recipe, local),
-    )
-
-
-def _first_key(recipe: Recipe, local: _Local) -> KeyPath:
-    """Where a recipe first names this project: images that have it share one step."""
-    for name, image in recipe.images.items():
-        projects = image.facet(Projects)
-        for number, project in enumerate(projects.items if projects else ()):
-            if resolved(recipe, project.path) == local.path:
-                return ("image", name, "projects", number)
-    return local.key
-
-
-def _index(recipe: Recipe, lock: Lock, local: _Local) -> IndexOptions:
-    """The index options for a project's build: those of the first image that has the project and
-    says any, so that all images with it share one step.
-    """
-    for name in sorted(recipe.images):
-        projects = recipe.images[name].facet(Projects)
-        paths = {resolved(recipe, item.path) for item in (projects.items if projects else ())}
-        found = lock.index.get(name, IndexOptions())
-        if local.path in paths and found != IndexOptions():
-            return found
-    return IndexOptions()
-
-
-def _apart(recipe: Recipe, local: _Local) -> str:
-    """What sets a step's name apart from that of another source of a like-named distribution.
-
-    Images of one recipe may have different ones. Names that only a backend knows may be equal.
-    """
-    own = local.metadata.name if local.tree is None else local.tree.name
-    for path, name in _sources(recipe):
-        if path != local.path and (own is None or name is None or name == own):
-            return f" [{local.shown}]"
-    return ""
-
-
-def _sources(recipe: Recipe) -> Iterator[tuple[Path, str | None]]:
-    """Every project and wheel file of a recipe, with its static name."""
-    seen = set()
-    for image in recipe.images.values():
-        projects, wheels = image.facet(Projects), image.facet(Wheels)
-        for project in projects.items if projects else ():
-            path = resolved(recipe, project.path)
-            if path not in seen:
-                seen.add(path)
-                tree = metadata.read_tree(path) if path.is_dir() else None
-                yield path, tree.name if tree else None
-        for given in wheels.items if wheels else ():
-            path = resolved(recipe, given)
-            yield path, metadata.canonical(path.name.split("-", 1)[0])

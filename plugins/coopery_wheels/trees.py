@@ -7,7 +7,7 @@ import os
 import shutil
 import stat
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from coopery.errors import StepError, problem
@@ -63,6 +63,20 @@ def commit(root: Path) -> tuple[str | None, bool]:
         return None, False
     changes = run_git(root, "status", "--porcelain", "-z", "--", ".")
     return head.decode("ascii").strip(), bool(changes)
+
+
+def changed(root: Path, files: Collection[str]) -> list[str]:
+    """Those of a project's files that differ from its commit, and those that it has lost: relative
+    to it, sorted. Without a repository nothing is known to.
+    """
+    prefix = os.fsdecode(run_git(root, "rev-parse", "--show-prefix") or b"").rstrip("\n")
+    status = run_git(
+        root, "status", "--porcelain", "-z", "--untracked-files=all", "--no-renames", "--", "."
+    )
+    entries = [os.fsdecode(entry) for entry in (status or b"").split(b"\0") if entry]
+    found = {entry[3:].removeprefix(prefix): entry[:2] for entry in entries}
+    known = {*files}
+    return sorted(name for name, state in found.items() if name in known or "D" in state)
 
 
 def place_in(root: Path, base: Path) -> Path:

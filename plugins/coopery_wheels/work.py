@@ -43,6 +43,32 @@ class WheelBuild:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WheelRelease:
+    """Fetch the wheel of a project's published version: one of the locked `hashes`."""
+
+    kind: ClassVar[str] = "wheel-release"
+    version: ClassVar[int] = 1
+    in_place: ClassVar[bool] = False
+
+    package: tuple[tuple[str, str], ...]
+    """Name and version."""
+    hashes: tuple[tuple[str, tuple[str, ...]], ...]
+    python: str
+    platform: str
+    origin: Annotated[Origin, unkeyed] = field(default_factory=Origin)
+
+    @property
+    def distribution(self) -> str:
+        """The canonical name."""
+        return self.package[0][0]
+
+    @property
+    def release(self) -> str:
+        """The version."""
+        return self.package[0][1]
+
+
+@dataclass(frozen=True, kw_only=True)
 class WheelFile:
     """Verify a wheel file that the recipe names, and repack it."""
 

@@ -8,9 +8,10 @@ import io
 import os
 import tarfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -36,8 +37,9 @@ def make_wheel(
     *requires: str,
     python: str | None = None,
     tag: str = "py3-none-any",
+    more: Mapping[str, str] = MappingProxyType({}),
 ) -> Path:
-    """A small wheel."""
+    """A small wheel, with `more` files than it must have."""
     folder.mkdir(parents=True, exist_ok=True)
     stem = f"{name.replace('-', '_')}-{version}"
     info = f"{stem}.dist-info"
@@ -45,6 +47,7 @@ def make_wheel(
     lines += [f"Requires-Python: {python}"] if python else []
     lines += [f"Requires-Dist: {line}" for line in requires]
     files = {
+        **more,
         f"{info}/METADATA": "\n".join(lines) + "\n",
         f"{info}/WHEEL": f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n",
     }

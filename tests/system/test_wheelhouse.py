@@ -6,6 +6,7 @@ import base64
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -90,33 +91,28 @@ def test_a_release_comes_from_the_index_and_not_from_the_tree_beside_it(
 
 
 def test_the_same_under_docker_and_no_trace_of_the_password(
-    wheelhouse: Project, engine: Any, tmp_path: Path
+    wheelhouse: Project, engine: Any, sweep: Any, tmp_path: Path
 ) -> None:
-    try:
-        contained = run(wheelhouse, "-r", "docker")
-        record = wheelhouse.coopery("show", "--json").json
-        archive = tmp_path / "house.tar"
-        (tag,) = {
-            step["facts"]["tag"]
-            for step in record["steps"]
-            if step["step"] == "image house"
-        }
-        with archive.open("wb") as file:
-            for chunk in engine.get_image(tag):
-                file.write(chunk)
-        unpacked = tmp_path / "unpacked"
-        shutil.unpack_archive(archive, unpacked)
-        for layer in unpacked.rglob("layer.tar"):
-            shutil.unpack_archive(layer, layer.with_name("layer"))
-        packed = wheelhouse.coopery("pack", "order", "-r", "docker", "-o", str(tmp_path / "order.tar.gz"))
-        assert packed.exit_code == 0, packed.stderr
-        shutil.unpack_archive(tmp_path / "order.tar.gz", tmp_path / "packed")
-        described = tmp_path / "described"
-        described.mkdir()
-        (described / "inspect.json").write_text(repr(engine.inspect_image(tag)))
-        (described / "history.json").write_text(repr(engine.history(tag)))
-        roots = (wheelhouse.root, wheelhouse.home, unpacked, tmp_path / "packed", described)
-        assert traces(*roots) == []
-        assert run(wheelhouse, "--overwrite") == contained
-    finally:
-        clear(engine, wheelhouse.home)
+    sweep(wheelhouse.home)
+    contained = run(wheelhouse, "-r", "docker")
+    record = wheelhouse.coopery("show", "--json").json
+    (tag,) = {s["facts"]["tag"] for s in record["steps"] if s["step"] == "image house"}
+    with (tmp_path / "house.tar").open("wb") as file:
+        for chunk in engine.get_image(tag):
+            file.write(chunk)
+    image = tmp_path / "image"
+    shutil.unpack_archive(tmp_path / "house.tar", image)
+    for layer in list(image.rglob("layer.tar")):
+        with tarfile.open(layer) as archive:
+            archive.extractall(layer.with_name("layer"), filter="tar")
+    packed = wheelhouse.coopery("pack", "order", "-r", "docker", "-o", f"{tmp_path}/order.tar.gz")
+    assert packed.exit_code == 0, packed.stderr
+    shutil.unpack_archive(tmp_path / "order.tar.gz", tmp_path / "packed")
+    told = tmp_path / "told"
+    told.mkdir()
+    (told / "inspect").write_text(repr(engine.inspect_image(tag)))
+    (told / "history").write_text(repr(engine.history(tag)))
+    assert list(image.rglob("hoops/__init__.py")) and list(tmp_path.rglob("packed/**/hoops"))
+    roots = (wheelhouse.root, wheelhouse.home, image, tmp_path / "packed", told)
+    assert traces(*roots) == []
+    assert run(wheelhouse, "--overwrite") == contained

@@ -11,7 +11,7 @@ import coopery_wheels
 from coopery.dependencies import Contribution, IndexOptions, LocalDistribution
 from coopery.errors import Problem, RecipeError
 from coopery.model import Project, Recipe
-from coopery.options import LockPolicy
+from coopery.options import LockPolicy, Settings
 from coopery.schemas import recipe_schema
 from coopery.shapes import convert
 from coopery_wheels import metadata
@@ -22,8 +22,10 @@ from .conftest import HATCH, Bench, make_backend, make_wheel, write
 def collect(
     bench: Bench, recipe: Recipe, before: tuple[Contribution, ...] = ()
 ) -> tuple[LocalDistribution, ...]:
-    image = recipe.images["a"]
-    found = coopery_wheels.collect_requirements(recipe, image, bench.home, LockPolicy.RENEW, before)
+    image, settings = recipe.images["a"], Settings({})
+    found = coopery_wheels.collect_requirements(
+        recipe, image, bench.home, LockPolicy.RENEW, before, settings
+    )
     assert found is not None
     return found.locals
 
@@ -147,13 +149,6 @@ def test_every_missing_path_at_once(bench: Bench) -> None:
 def test_what_is_no_project_for_this_image(bench: Bench, files: dict[str, str], slug: str) -> None:
     write(bench.root / "lib", files)
     assert bench.slugs(bench.recipe("lib")) == [slug]
-
-
-def test_release_mode_is_refused_by_name(bench: Bench) -> None:
-    write(bench.root, {"pyproject.toml": HATCH})
-    (problem,) = coopery_wheels.check(bench.recipe(Project(".", mode="release")))
-    assert problem.slug == "release-not-supported"
-    assert "editable" in (problem.hint or "")
 
 
 def test_unknown_extra_offers_the_nearest(bench: Bench) -> None:

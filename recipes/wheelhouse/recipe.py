@@ -6,7 +6,10 @@ from coopery import Image, Project, command, task
 
 house = Image(
     requirements=["requirements.txt"],
-    projects=[Project("casks", mode="editable")],  # it wants a package of the private index
+    projects=[
+        Project("hoops", mode="release"),  # as the private index has it, whatever lies here
+        Project("casks", mode="editable"),  # as it lies here; it wants the other
+    ],
     system=[{"name": "libgomp1", "local": "assume"}],  # installed in the image, assumed here
 )
 

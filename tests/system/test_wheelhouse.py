@@ -75,7 +75,7 @@ def test_code_from_everywhere_under_local(wheelhouse: Project) -> None:
     assert row[2] == "7.50"
     lock = wheelhouse.read("recipe.lock")
     assert "coopers-hoops" in lock and "tabulate" in lock
-    assert "4 cached" in wheelhouse.coopery("run").stderr
+    assert "5 cached" in wheelhouse.coopery("run").stderr
     assert traces(wheelhouse.root, wheelhouse.home) == []
 
 
@@ -96,7 +96,7 @@ def test_the_same_under_docker_and_no_trace_of_the_password(
     sweep(wheelhouse.home)
     contained = run(wheelhouse, "-r", "docker")
     record = wheelhouse.coopery("show", "--json").json
-    (tag,) = {s["facts"]["tag"] for s in record["steps"] if s["step"] == "image house"}
+    (tag,) = {s["facts"]["image"] for s in record["steps"] if s["step"] == "image house"}
     with (tmp_path / "house.tar").open("wb") as file:
         for chunk in engine.get_image(tag):
             file.write(chunk)

@@ -84,7 +84,9 @@ def _run(arguments: list[str]) -> int:
         ) from None
     given = getattr(namespace, "file", None)
     if given:
-        start = (start / given).absolute().parent
+        from coopery.recipes import folder_of
+
+        start = folder_of(start, given)
     settings = read_settings(kinds, namespace, start)
     return command.run(Context(arguments=namespace, plugins=plugins, settings=settings))
 

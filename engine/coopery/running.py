@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import threading
 import time
 from collections import Counter
@@ -446,7 +447,7 @@ class Run:
         supplied = self._supply.supplied.get(step.name)
         if supplied is not None and supplied.stale:
             message = f"{step.name} is stale, and the bytes of its latest success are gone"
-            hint = f"make it anew: coopery run {step.name}"
+            hint = f"make it anew: {shlex.join(self.plan.again([step.name]))}"
             raise StepError(problem("lost-bytes", message, hint=hint))
         key = self.identities.key_of(step)
         with self._claim(step, key):

@@ -15,12 +15,13 @@ from coopery.dependencies import Lock
 from coopery.destinations import refused
 from coopery.errors import CooperyError, RecipeError
 from coopery.forecasting import Forecast, forecast
-from coopery.opening import Opened, Request, again, first_line, open_recipe
+from coopery.opening import Opened, Request, first_line, open_recipe
 from coopery.options import LockPolicy, Settings
 from coopery.planning import Plan
 from coopery.records import Recorder
+from coopery.repeating import Again
 from coopery.running import Policy, Report, Run
-from coopery.steps import Event, State, Step, Store
+from coopery.steps import Event, State, Store
 from coopery.stopping import Stop
 
 if TYPE_CHECKING:
@@ -44,9 +45,11 @@ def make_plan(opened: Opened, request: Request, plugins: Plugins, settings: Sett
     targets, selected = selecting.chosen(nodes, named, request.selection)
     images = planning.images_of(nodes, targets)
     lock = planning.lock(opened.recipe, images, request.lock, plugins, settings)
-    return planning.plan(
+    made = planning.plan(
         opened.recipe, nodes, targets, lock, opened.runtime, plugins, settings.home, selected
     )
+    command = Again(opened, request, plugins, settings, frozenset(selected))
+    return replace(made, again=command)
 
 
 @contextmanager
@@ -91,15 +94,7 @@ def run(
     plan = make_plan(opened, request, plugins, settings)
     with open_store(plugins, settings) as store:
         policy = policy_of(request, plan, settings)
-        return run_plan(
-            plan,
-            policy,
-            store,
-            plugins,
-            settings,
-            tell,
-            lambda step: again(step, opened, request, plugins, settings),
-        )
+        return run_plan(plan, policy, store, plugins, settings, tell)
 
 
 def run_plan(
@@ -109,17 +104,17 @@ def run_plan(
     plugins: Plugins,
     settings: Settings,
     tell: Callable[[Sequence[Event]], None],
-    anew: Callable[[Step], tuple[str, ...]] = lambda step: (),
 ) -> Done:
-    """Run a plan and record it; `anew` is the command line that runs a failed step again."""
+    """Run a plan and record it."""
     run_id = new_run_id()
     _clear_away(plugins, settings, tell)
     stop = Stop()
 
     def emit(event: Event) -> None:
         recorder.observe(event)
-        if event.outcome is not None and event.outcome.state is State.FAILED:
-            event = replace(event, again=anew(plan.steps[event.step]))
+        failed = event.outcome is not None and event.outcome.state is State.FAILED
+        if failed and plan.steps[event.step].work.kind == "task":
+            event = replace(event, again=plan.again([event.step]))
         tell([event])
 
     over = Event(kind="run-ended", time=time.time(), total=len(plan.steps))

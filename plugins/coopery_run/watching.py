@@ -159,7 +159,7 @@ def _root(context: Context) -> Path:
     try:
         return recipes.find(Path.cwd(), given, context.plugins.recipe_names()).parent
     except CooperyError:
-        return (Path.cwd() / given).parent if given else Path.cwd()
+        return recipes.folder_of(Path.cwd(), given) if given else Path.cwd()
 
 
 def _several(paths: Iterable[str]) -> str:
@@ -313,6 +313,7 @@ def _tree(top: str) -> Iterator[tuple[str, Stat]]:
 def _project(root: Path, home: Path) -> Iterator[tuple[str, Stat]]:
     """The files below a project's folder, `MANY` at most; none that are hidden, nor the home's."""
     count = 0
+    home = home.resolve()
     for folder, inner, names in os.walk(root):
         skipped = {"__pycache__", home.name if Path(folder) == home.parent else ""}
         inner[:] = [name for name in inner if not name.startswith(".") and name not in skipped]

@@ -107,12 +107,15 @@ class Run:
     identities: Identities = field(init=False)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     jobs: int = field(init=False)
+    total: int = field(init=False)
+    """How many steps will have ended, as far as is known."""
     needs: Mapping[str, tuple[str, ...]] = field(init=False)
     priorities: Mapping[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
         self.jobs = self.policy.jobs
         self.needs = self.plan.order
+        self.total = len(self.needs)
         self.priorities = {name: self.plan.steps[name].priority for name in self.needs}
         self.identities = Identities(self.store, self.plan.steps)
         self.readers: dict[str, list[str]] = {name: [] for name in self.needs}
@@ -153,19 +156,12 @@ class Run:
             if edited := [p for p in told if not p.warning]:
                 raise RecipeError(*edited)
             warnings = told
-        found = resources.check(self._asking(self.plan.steps), self.policy.capacity)
-        if found:
-            foretold = forecast(self.plan, self.store, self.policy.forced)
-            may_run = [f.step for f in foretold if f.verdict != "cached"]
-            found = resources.check(self._asking(may_run), self.policy.capacity)
-        if found:
-            unknown = any(p.slug == "unknown-resource" for p in found)
-            kind = RecipeError if unknown else MachineError
-            raise kind(*(located(p, self.plan.recipe.locate) for p in found))
+        resources.require(
+            self.plan,
+            self.policy.capacity,
+            lambda: forecast(self.plan, self.store, self.policy.forced),
+        )
         return warnings
-
-    def _asking(self, names: Iterable[str]) -> list[Step]:
-        return [self.plan.steps[name] for name in names if name in self.plan.selected]
 
     @property
     def stopping(self) -> bool:
@@ -583,6 +579,8 @@ class Run:
 
     def _end(self, outcome: Outcome) -> None:
         with self._lock:
+            if outcome.step not in self.needs and outcome.step not in self.outcomes:
+                self.total += 1  # it was not selected, and had to be made again for its bytes
             self.outcomes[outcome.step] = outcome
             self._failed = self._failed or outcome.state is State.FAILED
             going = []
@@ -591,15 +589,14 @@ class Run:
                 going += self._transients.made(outcome.step, outcome.outputs)
             if outcome.state in (State.SUCCEEDED, State.FAILED):
                 going += self._transients.ended(outcome.step)
-            total, done = len(self.needs), len(self.outcomes)
             self.emit(
                 Event(
                     kind="ended",
                     time=time.time(),
                     step=outcome.step,
                     outcome=outcome,
-                    total=total,
-                    done=done,
+                    total=self.total,
+                    done=len(self.outcomes),
                 )
             )
         self._drop(going)
@@ -624,7 +621,7 @@ def run(under_way: Run) -> Report:
     def tell_stop(forced: bool) -> None:
         emit(Event(kind="killing" if forced else "stopping", time=time.time()))
 
-    emit(Event(kind="run-started", time=started, message=plan.runtime, total=len(plan.steps)))
+    emit(Event(kind="run-started", time=started, message=plan.runtime, total=under_way.total))
     problems: tuple[Problem, ...] = ()
     try:
         with stop.told(tell_stop), signals(stop):
@@ -645,5 +642,6 @@ def run(under_way: Run) -> Report:
         problems=problems,
         supplied=under_way.supplied,
     )
-    emit(Event(kind="run-ended", time=ended, total=len(plan.steps), done=len(plan.steps)))
+    done = len(under_way.outcomes)
+    emit(Event(kind="run-ended", time=ended, total=under_way.total, done=done))
     return report

@@ -166,10 +166,11 @@ def preview(
 ) -> tuple[Plan, tuple[Forecast, ...]]:
     """What `run` would do, without doing it or writing the lock.
 
-    Raises what `run` would raise before anything runs: RecipeError (`not-made`, `output-edited`).
+    Raises what `run` would raise before anything runs: RecipeError (`not-made`, `output-edited`,
+    `unknown-resource`), and MachineError (`never-fits`).
     """
-    policy = LockPolicy.LOCKED if request.lock is LockPolicy.LOCKED else LockPolicy.PREVIEW
-    request = replace(request, lock=policy)
+    lock = LockPolicy.LOCKED if request.lock is LockPolicy.LOCKED else LockPolicy.PREVIEW
+    request = replace(request, lock=lock)
     plugins.observe([Event(kind="preview", time=time.time())], settings)
     opened = open_recipe(request, plugins, settings)
     now = time.time()
@@ -177,11 +178,12 @@ def preview(
     plugins.observe(warnings, settings)
     plan = make_plan(opened, request, plugins, settings)
     with open_store(plugins, settings) as store:
-        forced = policy_of(request, plan, settings).forced
-        found = forecast(plan, store, forced)
-        told = [] if request.overwrite else refused(plan, store, forced)
+        policy = policy_of(request, plan, settings)
+        found = forecast(plan, store, policy.forced)
+        told = [] if request.overwrite else refused(plan, store, policy.forced)
         if edited := [p for p in told if not p.warning]:
             raise RecipeError(*edited)
+        resources.require(plan, policy.capacity, lambda: found)
         now = time.time()
         plugins.observe([Event(kind="warning", time=now, message=str(p)) for p in told], settings)
         return plan, found

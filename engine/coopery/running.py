@@ -50,6 +50,9 @@ if TYPE_CHECKING:
     from coopery.plugins import Plugins
 
 
+_REMADE = "its bytes were gone and a reader needs them"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Policy:
     """How a run treats its memory and its failures."""
@@ -57,6 +60,8 @@ class Policy:
     jobs: int
     forced: frozenset[str] = frozenset()
     """Steps that are performed though a result is remembered."""
+    wanted: frozenset[str] = frozenset()
+    """Those of them whose bytes are gone, and are wanted: that is why."""
     overwrite: bool = False
     fail_fast: bool = False
     capacity: Mapping[str, float] = field(default_factory=dict)
@@ -226,7 +231,7 @@ class Run:
     def _why_not_recalled(self, step: Step, key: str, record: Record | None) -> str | None:
         """A reason's code when the step must be performed, None when its result is known."""
         if step.name in self.policy.forced:
-            return "forced"
+            return "remade" if step.name in self.policy.wanted else "forced"
         if step.always:
             return "always"
         if not step.work.in_place:
@@ -247,6 +252,8 @@ class Run:
             return Reason(code=code, text="--force")
         if code == "always":
             return Reason(code=code, text="always = true")
+        if code == "remade":
+            return Reason(code=code, text=_REMADE)
         code, text = explain(self._memory.latest(step.name), step, self.identities)
         return Reason(code=code, text=text)
 
@@ -464,13 +471,12 @@ class Run:
                     going = self._transients.ended(step.name)
                 self._drop(going)
                 raise
-        text = "its bytes were gone and a reader needs them"
         outcome = Outcome(
             step=step.name,
             state=State.SUCCEEDED,
             key=key,
             outputs=record.outputs,
-            reason=Reason(code="remade", text=text),
+            reason=Reason(code="remade", text=_REMADE),
             started=started,
             ended=time.time(),
             facts=record.facts,

@@ -171,7 +171,7 @@ def preview(
     """
     lock = LockPolicy.LOCKED if request.lock is LockPolicy.LOCKED else LockPolicy.PREVIEW
     request = replace(request, lock=lock)
-    plugins.observe([Event(kind="preview", time=time.time())], settings)
+    plugins.observe([Event(kind="preview", time=time.time(), message="--dry-run")], settings)
     opened = open_recipe(request, plugins, settings)
     now = time.time()
     warnings = [Event(kind="warning", time=now, message=str(p)) for p in opened.warnings]

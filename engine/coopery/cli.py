@@ -26,12 +26,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print(f"coopery {__version__}")
         return 0
+    from coopery import stdout
     from coopery.errors import CooperyError
 
     debug = "--debug" in arguments
+    answers = stdout.guard()
     try:
-        return _run(arguments)
+        code = _run(arguments, answers=answers)
+        sys.stdout.flush()
+        return code
     except CooperyError as error:
+        if any(problem.slug == "no-stdout" for problem in error.problems):
+            stdout.forsake()
         if debug:
             raise
         for problem in error.problems:
@@ -50,14 +56,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         # The reader of stdout went away (`coopery list | head`); say nothing more to it.
+        stdout.forsake()
         sys.stderr.close()
         return 1
 
 
-def _run(arguments: list[str]) -> int:
+def _run(arguments: list[str], *, answers: bool) -> int:
     import gc
     from pathlib import Path
 
+    from coopery import stdout
     from coopery.commands import Context
     from coopery.errors import MachineError, Problem
     from coopery.options import read_settings
@@ -75,6 +83,8 @@ def _run(arguments: list[str]) -> int:
     if command is None:
         parser.print_help()
         return 2
+    if not answers and getattr(namespace, "json", False):
+        stdout.refuse()
     try:
         start = Path.cwd()
     except FileNotFoundError:

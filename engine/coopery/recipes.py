@@ -69,6 +69,9 @@ def find(start: Path, given: str | None, names: Sequence[str]) -> Path:
     Raises RecipeError: `no-recipe`, or `two-recipes` when one folder has several.
     """
     start = Path(os.path.realpath(start))
+    if given == "":
+        hint = "leave it out for the nearest recipe, or name one"
+        raise RecipeError(Problem(slug="bad-option", message="-f: it is empty", hint=hint))
     if given is not None:
         file = start / given
         if long := lengths.too_long(file):

@@ -134,10 +134,16 @@ def make_parser(plugins: Plugins, first: str | None) -> argparse.ArgumentParser:
             from coopery.errors import Problem, RecipeError, nearest
 
             hint = f"see {self.prog} --help"
-            if "argument COMMAND: invalid choice: '" in message:
-                wrong = message.split("invalid choice: '")[1].split("'")[0]
-                message = f"there is no command {wrong!r}"
-                hint = nearest(wrong, [c.name for c in commands]) or hint
+            what, choice, rest = message.partition(": invalid choice: '")
+            if choice:
+                wrong, _, known = rest.partition("' (choose from ")
+                choices = known.rstrip(")").replace("'", "").split(", ")
+                name = what.removeprefix("argument ").split("/")[-1]
+                if name == "COMMAND":
+                    message, choices = f"there is no command {wrong!r}", [c.name for c in commands]
+                else:
+                    message = f"{name}: there is no {wrong!r}"
+                hint = nearest(wrong, choices) or hint
             raise RecipeError(Problem(slug="bad-command-line", message=message, hint=hint))
 
     commands = sorted(plugins.add_commands(), key=lambda command: command.name)

@@ -73,7 +73,8 @@ class Registry:
             if name in without or value in without:
                 continue
             if known.setdefault(name, value) != value:
-                message = f"{known[name]} and {value} both bear this name"
+                both = f"{known[name]} and {value} both bear it"
+                message = f"the name of the entry point {name!r} is taken: {both}"
                 raise plugin_error("duplicate-plugin", value, message, known[name])
             try:
                 found.append((name, discovery.load(value)))

@@ -162,12 +162,13 @@ def _tidy(store: Store, tell: Callable[[Sequence[Event]], None]) -> None:
 
 
 def preview(
-    request: Request, plugins: Plugins, settings: Settings
+    request: Request, plugins: Plugins, settings: Settings, *, refusing: bool = True
 ) -> tuple[Plan, tuple[Forecast, ...]]:
     """What `run` would do, without doing it or writing the lock.
 
     Raises what `run` would raise before anything runs: RecipeError (`not-made`, `output-edited`,
-    `unknown-resource`), and MachineError (`never-fits`).
+    `unknown-resource`), and MachineError (`never-fits`); of these only `not-made` when not
+    `refusing`: without what is never made, nothing can be foretold.
     """
     lock = LockPolicy.LOCKED if request.lock is LockPolicy.LOCKED else LockPolicy.PREVIEW
     request = replace(request, lock=lock)
@@ -180,6 +181,8 @@ def preview(
     with open_store(plugins, settings) as store:
         policy = policy_of(request, plan, settings)
         found = forecast(plan, store, policy.forced)
+        if not refusing:
+            return plan, found
         told = [] if request.overwrite else refused(plan, store, policy.forced)
         if edited := [p for p in told if not p.warning]:
             raise RecipeError(*edited)

@@ -39,12 +39,13 @@ def guard() -> bool:
     Then no file that is opened later may bear its number: all that is printed would end up in it.
     """
     before: TextIO | None = sys.stdout
+    ours: object = sys.__stdout__
     if before is None:
         nowhere = os.open(os.devnull, os.O_RDONLY)  # so that to write there is an error
         os.dup2(nowhere, _FILENO)
         if nowhere != _FILENO:
             os.close(nowhere)
-    elif before is not sys.__stdout__ or before.fileno() != _FILENO:
+    elif before is not ours or before.fileno() != _FILENO:
         return True  # whoever calls this program as a function has put something else there
     sys.stdout = io.TextIOWrapper(
         io.BufferedWriter(_File(_FILENO, "w", closefd=False)),

@@ -140,13 +140,17 @@ def _run(module: str) -> Callable[[Context], int]:
 def _graph(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="default: every task")
     parser.add_argument(
-        "--format", metavar="FORMAT", help="text (the default), mermaid, dot or svg"
+        "--format",
+        choices=("text", "mermaid", "dot", "svg"),
+        metavar="FORMAT",
+        help="text (the default), mermaid, dot or svg",
     )
     parser.add_argument(
         "--instances", action="store_true", help="one node per instance, not per task"
     )
     parser.add_argument(
         "--state",
+        choices=("last", "forecast"),
         metavar="WHICH",
         help="show states too: how the last run left each task, or the forecast of the next run",
     )
@@ -155,7 +159,12 @@ def _graph(parser: argparse.ArgumentParser) -> None:
 
 def _report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", nargs="?", metavar="RUN", help="a run's id, or its beginning")
-    parser.add_argument("--format", metavar="FORMAT", help="html (the default) or junit")
+    parser.add_argument(
+        "--format",
+        choices=("html", "junit"),
+        metavar="FORMAT",
+        help="html (the default) or junit",
+    )
     _output(parser)
 
 

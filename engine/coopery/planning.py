@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +40,10 @@ class Plan:
     targets: tuple[str, ...]
     lock: Lock
     selected: frozenset[str]
+    again: Callable[[Sequence[str]], tuple[str, ...]] = field(
+        default=lambda tasks: ("coopery", "run", *tasks), compare=False, repr=False
+    )
+    """The command line that makes these tasks, with what this one was told and concerns them."""
 
     @property
     def order(self) -> dict[str, tuple[str, ...]]:

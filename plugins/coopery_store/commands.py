@@ -18,6 +18,7 @@ from coopery_store.options import Limits, read_limits
 from coopery_store.store import HomeStore
 from coopery_store.survey import Survey
 from coopery_store.sweeping import Swept
+from coopery_store.tidying import find_leftovers
 
 _KINDS = {
     "object": "objects",
@@ -156,7 +157,9 @@ def _ago(moment: float) -> str:
 
 def _gc(context: Context, store: HomeStore, limits: Limits) -> int:
     dry = bool(context.arguments.dry_run)
+    cleared = 0 if dry else _clear_away(context)
     swept = store.sweeper.sweep(limits, dry_run=dry)
+    swept.cleared += cleared
     document = {
         "dry_run": dry,
         "before": swept.before,
@@ -183,6 +186,18 @@ def _gc(context: Context, store: HomeStore, limits: Limits) -> int:
         lines.append(f"{show_bytes(swept.over)} over the budget; what stays: {stay}")
     context.answer(document, "\n".join(lines))
     return 0
+
+
+def _clear_away(context: Context) -> int:
+    """End what killed runs left running, and clear away the rest, as before a run; how many."""
+    home = context.settings.home
+    with machine_errors(home):
+        before = {leftover.path for leftover in find_leftovers(home)}
+        if not before:
+            return 0
+        for found in context.plugins.diagnose(home, context.settings, mend=True, quick=True):
+            context.tell(found.text)
+        return len(before - {leftover.path for leftover in find_leftovers(home)})
 
 
 def _sentence(begin: str, swept: Swept) -> str:

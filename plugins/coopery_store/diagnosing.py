@@ -35,13 +35,10 @@ _HEADROOM = 1 << 30
 
 
 def quick(home: Path) -> Iterable[Finding]:
-    """Before a run, and where a dead one left something: clear it away; says nothing of it.
-
-    Their scratch folders go when the run needs one: before that, stray processes are looked for
-    in them.
-    """
+    """Before a run, and where a dead one left something: clear it away; says nothing of it."""
     with machine_errors(home):
-        tidy(home, Leases(Scratch(home)), None)
+        scratch = Scratch(home)
+        tidy(home, Leases(scratch), scratch)
     return ()
 
 
@@ -117,8 +114,8 @@ def _mended(subject: str, text: str, hint: str, mend: bool) -> Finding:
 
 
 def _leftovers(home: Path, *, mend: bool) -> Iterator[Finding]:
-    """What dead processes left. Processes among them are another plugin's concern, and must be
-    looked for before their scratch folders go: those are left to the next run.
+    """What dead processes left. Processes among them are another plugin's concern, which was asked
+    before: once the scratch folders are gone, they cannot be found.
     """
     found: list[Leftover] = list(find_leftovers(home))
     strange = [leftover for leftover in found if leftover.kind == "strange"]

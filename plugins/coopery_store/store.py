@@ -187,6 +187,9 @@ class HomeStore:
         self, run: str, document: Mapping[str, Any], stop: Callable[[bool], None]
     ) -> RunLog:
         """See `coopery.steps.Store.begin_run`."""
+        with machine_errors(self._home):
+            # By its lock file the next run sees, at a glance, that this one was killed.
+            self._scratch.session()
         return self._runs.begin(run, document, stop)
 
     def stop_run(self, run: str, *, force: bool) -> bool:
@@ -210,7 +213,7 @@ class HomeStore:
         """What measures the home and evicts; most calls need none."""
         from coopery_store.sweeping import Sweeper
 
-        return Sweeper(self._home, self._index, self._scratch, self._leases, self._uses)
+        return Sweeper(self._home, self._index, self._leases, self._uses)
 
     def check(self, *, repair: bool, tell: Callable[[str], None]) -> Check:
         """Read everything; `tell` hears how far it has come."""

@@ -270,8 +270,8 @@ def diagnose(  # type: ignore[empty-body]
     """All: what is well or wrong with the machine and the home folder; with `mend`, mended.
 
     Asked by `doctor`. Before the first step of each run, and of `cache gc`, it is asked too, with
-    `mend` and `quick`: then only what dead runs left behind is of interest. Nothing that a living process uses may
-    be mended.
+    `mend` and `quick`: then only what dead runs left behind is of interest. Nothing that a living
+    process uses may be mended.
 
     @hookimpl
     def diagnose(home, settings, mend, quick):

@@ -108,6 +108,9 @@ def _step() -> Schema:
         "problems": _said("what went wrong", {"type": "array", "items": told}),
         "facts": _said("such as exit_code, and peak_memory in bytes", _mapping()),
     }
+    for_now = {
+        "waiting": _said("what it waits for just now: resources, or another run's result", _TEXT),
+    }
     of_a_task = {
         "command": _said("of a task, with placeholders for its channels", _TEXT),
         "params": _said("of a task", _mapping()),
@@ -117,4 +120,4 @@ def _step() -> Schema:
             _mapping({"type": "number"}),
         ),
     }
-    return _object({**always, **of_a_task}, optional=tuple(of_a_task))
+    return _object({**always, **for_now, **of_a_task}, optional=(*for_now, *of_a_task))

@@ -63,6 +63,8 @@ def _row(step: Mapping[str, Any], *, lives: bool) -> tuple[str, ...]:
 def _details(step: Mapping[str, Any]) -> list[str]:
     """What a step's row does not say: why it ran, its notes, what went wrong, its log."""
     lines = []
+    if "waiting" in step:
+        lines.append(f"  waiting: {step['waiting']}")
     reason = step["reason"]
     if reason and not step["cached"]:
         lines.append(f"  because: {reason['text']}")

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from coopery.records import SCHEMA
 from coopery.steps import State
 
 Schema = dict[str, Any]
+
+SCHEMA = 2
+"""The record's format, raised when a reader would misread a new one."""
 
 _TEXT: Schema = {"type": "string"}
 _TEXTS: Schema = {"type": "array", "items": _TEXT}

@@ -9,15 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from coopery import record_check
 from coopery.errors import CooperyError
 from coopery.files import run_git
 from coopery.planning import Plan
+from coopery.record_schema import SCHEMA
 from coopery.running import Report
 from coopery.steps import Event, Outcome, RunLog, State, Step, Store
 from coopery.tasks import TaskWork
-
-SCHEMA = 2
-"""The record's format, raised when a reader would misread a new one."""
 
 PULSE = 0.2
 """Seconds between two additions to the record of a run under way."""
@@ -150,33 +149,51 @@ class Recorder:
 def read_run(store: Store, run: str) -> dict[str, Any]:
     """A run's record; of one under way or killed, what is known of it, with a state for each step.
 
-    A run that was killed is `killed`, and each step that had not ended then is cancelled (S10).
-    Raises RecipeError (`unknown-run`) and MachineError (`run-damaged`).
+    Raises RecipeError (`unknown-run`) and MachineError (`run-damaged`, `run-format`).
     """
-    found = dict(store.read_run(run))
-    if found["state"] != "running":
-        return found
-    progress: Sequence[Mapping[str, Any]] = found.pop("progress")
+    return whole(run, store.read_run(run))
+
+
+def whole(run: str, kept: Mapping[str, Any]) -> dict[str, Any]:
+    """The record that `Store.read_run` has `kept`, made whole and checked.
+
+    A run that was killed is `killed`, and each step that had not ended then is cancelled (S10).
+    Raises MachineError (`run-damaged`, `run-format`).
+    """
+    found = dict(kept)
+    if found["state"] == "running":
+        _complete(found)
+    record_check.check(run, found)
+    return found
+
+
+def _complete(found: dict[str, Any]) -> None:
+    """Add to what a run said at its beginning what was added until now."""
+    progress: Sequence[Any] = found.pop("progress")
     alive: bool = found.pop("alive")
     steps: dict[str, dict[str, Any]] = {}
     found |= {"source": None, "steps": [], "supplied": []}
     for entry in progress:
-        if "source" in entry:
-            found["source"] = entry["source"]
-        if "plan" in entry:
-            steps = {step["step"]: dict(step) for step in entry["plan"]}
-        if "step" in entry:
-            step = steps.setdefault(entry["step"], {})
-            step.pop("waiting", None)
-            step.update(entry)
+        match entry:
+            case {"plan": [*planned]}:
+                steps = {step["step"]: step for step in planned if _names_a_step(step)}
+            case {"source": source}:
+                found["source"] = source
+            case {"step": str(name)}:
+                step = steps.setdefault(name, {})
+                step.pop("waiting", None)
+                step.update(entry)
     if not alive:
         found["state"] = "killed"
         for step in steps.values():
             step.pop("waiting", None)
-            if step["state"] in ("pending", "running"):
+            if step.get("state") in ("pending", "running"):
                 step["state"] = str(State.CANCELLED)
     found["steps"] = list(steps.values())
-    return found
+
+
+def _names_a_step(entry: Any) -> bool:
+    return isinstance(entry, dict) and isinstance(entry.get("step"), str)
 
 
 def source_state(root: Path) -> dict[str, Any] | None:

@@ -57,7 +57,7 @@ def _run() -> dict[str, Schema]:
         "run": _said("the run's id: UTC time and random digits; ids sort by time", _TEXT),
         "recipe": _said("the recipe's absolute path", _TEXT),
         "runtime": _said("where tasks ran", _TEXT),
-        "targets": _said("the task instances that were asked for", _TEXTS),
+        "targets": _said("what was asked for, as it was called; none, for all", _TEXTS),
         "state": _said("killed: its process died before its end", {"enum": states}),
         "exit_code": _said("that of the command", {"enum": [0, 1, 2, 3, 130]}),
         "started": _said("in UTC", _TIME),

@@ -35,9 +35,20 @@ class Recorder:
     to that.
     """
 
-    def __init__(self, plan: Plan, store: Store, run: str, stop: Callable[[bool], None]) -> None:
-        """`stop` is called (with True for: at once) when another process asks the run to stop."""
+    def __init__(
+        self,
+        plan: Plan,
+        store: Store,
+        run: str,
+        stop: Callable[[bool], None],
+        asked: Sequence[str] | None = None,
+    ) -> None:
+        """`stop` is called (with True for: at once) when another process asks the run to stop.
+
+        `asked` is what the targets were called, where that is known; nothing, for all.
+        """
         self._plan = plan
+        self._asked = list(plan.targets if asked is None else asked)
         self._run = run
         self._started = time.time()
         self._log: RunLog = store.begin_run(run, self._head(), stop)
@@ -56,7 +67,7 @@ class Recorder:
             "run": self._run,
             "recipe": str(self._plan.recipe.file),
             "runtime": self._plan.runtime,
-            "targets": list(self._plan.targets),
+            "targets": self._asked,
             "state": "running",
             "started": timestamp(self._started),
         }

@@ -94,7 +94,7 @@ def run(
     plan = make_plan(opened, request, plugins, settings)
     with open_store(plugins, settings) as store:
         policy = policy_of(request, plan, settings)
-        return run_plan(plan, policy, store, plugins, settings, tell)
+        return run_plan(plan, policy, store, plugins, settings, tell, request.targets)
 
 
 def run_plan(
@@ -104,8 +104,13 @@ def run_plan(
     plugins: Plugins,
     settings: Settings,
     tell: Callable[[Sequence[Event]], None],
+    asked: Sequence[str] | None = None,
 ) -> Done:
-    """Run a plan and record it."""
+    """Run a plan and record it.
+
+    `asked` is what the targets were called (nothing, for all), where that is not the names of
+    their instances.
+    """
     run_id = new_run_id()
     _clear_away(plugins, settings, tell)
     stop = Stop()
@@ -126,7 +131,7 @@ def run_plan(
         # It was refused: nothing has run, so there is no record. But whoever shows runs must know.
         tell([replace(over, time=time.time())])
         raise
-    recorder = Recorder(plan, store, run_id, lambda force: stop.ask(force=force))
+    recorder = Recorder(plan, store, run_id, lambda force: stop.ask(force=force), asked)
     try:
         report = running.run(under_way)
     except BaseException:

@@ -28,7 +28,7 @@ def _text(document: Mapping[str, Any]) -> str:
         ("run", document["run"]),
         ("recipe", document["recipe"]),
         ("runtime", document["runtime"]),
-        ("targets", ", ".join(document["targets"]) or "-"),
+        ("targets", ", ".join(document["targets"]) or "all"),
         ("state", summaries.state(document)),
     ]
     if document.get("started"):

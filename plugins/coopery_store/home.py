@@ -37,6 +37,8 @@ def open_home(home: Path) -> None:
         if status.st_uid != os.geteuid():
             raise _unusable(home, f"it belongs to user {status.st_uid}, not to {os.geteuid()}")
         if not os.access(home, os.R_OK | os.W_OK | os.X_OK):
+            if os.statvfs(home).f_flag & os.ST_RDONLY:
+                raise _read_only(home)
             raise _unusable(home, "it cannot be written to")
         # Somebody may have cleared away a folder: what was in it is made again, like the folder.
         if not _has_version(home) or not all((home / name).exists() for name in FOLDERS):
@@ -76,6 +78,12 @@ def _unusable(home: Path, why: str) -> MachineError:
     return MachineError(problem("home-unusable", message, hint=hint))
 
 
+def _read_only(home: Path) -> MachineError:
+    hint = "mount it for writing, or name another home folder with --home or COOPERY_HOME"
+    message = f"the home folder {home} cannot be used: it is on a disk that is read-only"
+    return MachineError(problem("home-unusable", message, hint=hint))
+
+
 def disk_full(where: Path) -> MachineError:
     """The error for a file system without room."""
     hint = "make room there, or move the home folder with --home or COOPERY_HOME"
@@ -100,6 +108,8 @@ def machine_errors(home: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise disk_full(home) from error
+        if error.errno == errno.EROFS:
+            raise _read_only(home) from error
         where = f" ({os.fsdecode(error.filename)})" if error.filename else ""
         raise _unusable(home, f"{error.strerror or error}{where}") from error
 

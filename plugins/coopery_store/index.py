@@ -270,6 +270,9 @@ class Index:
         slug = "store-busy" if primary == sqlite3.SQLITE_BUSY else "home-unusable"
         message = f"the index {self._path} cannot be used: {text}"
         hint = "another process may hold it; or name another home folder with --home"
+        if self._path.is_dir():
+            message = f"the index {self._path} is a folder"
+            hint = "move it away; the index is made anew from the journal"
         return MachineError(problem(slug, message, hint=hint))
 
 

@@ -107,7 +107,7 @@ def test_a_home_on_a_read_only_disk(made: Project) -> None:
     run, gc, doctor = mounted(
         made, mount, "coopery run --force", "coopery cache gc", "coopery doctor"
     )
-    refused(run, "home-unusable", "cannot be written to")
+    refused(run, "home-unusable", "is read-only")
     refused(gc, "home-unusable")
     assert doctor.exit_code == 3
     well_again(made)
@@ -360,3 +360,19 @@ def test_damage_stops_no_run(made: Project, what: str) -> None:
     assert made.read("build/x") == "made\n"
     assert made.coopery("cache", "verify", "--repair").exit_code == 0
     well_again(made)
+
+
+def test_an_index_that_is_a_folder_is_told_as_such(made: Project) -> None:
+    index = made.home / "index.sqlite"
+    index.unlink()
+    index.mkdir()
+    refused(made.coopery("run"), "home-unusable", "index.sqlite is a folder", "move it away")
+    index.rmdir()
+    well_again(made)
+
+
+def test_a_lock_that_is_a_folder_is_told_as_such(project: Project) -> None:
+    image = '[image.i]\npackages = ["iris"]\n[task.a]\nimage = "i"\ncommand = "true"\n'
+    project.write("recipe.toml", image)
+    (project.root / "recipe.lock").mkdir()
+    refused(project.coopery("run"), "lock-unreadable", "recipe.lock is a folder", "move it away")

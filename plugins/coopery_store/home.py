@@ -20,8 +20,11 @@ _SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012345678
 _LONGEST = 160  # bytes; names may grow suffixes, and file systems allow 255
 
 
-def open_home(home: Path) -> None:
-    """Make or check the home folder. Raises MachineError (`home-unusable`, `home-newer`)."""
+def open_home(home: Path) -> MachineError | None:
+    """Make or check the home folder; why it can only be read, if so.
+
+    Raises MachineError (`home-unusable`, `home-newer`).
+    """
     with machine_errors(home):
         try:
             home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -37,12 +40,15 @@ def open_home(home: Path) -> None:
         if status.st_uid != os.geteuid():
             raise _unusable(home, f"it belongs to user {status.st_uid}, not to {os.geteuid()}")
         if not os.access(home, os.R_OK | os.W_OK | os.X_OK):
-            if os.statvfs(home).f_flag & os.ST_RDONLY:
-                raise _read_only(home)
-            raise _unusable(home, "it cannot be written to")
+            is_read_only = os.statvfs(home).f_flag & os.ST_RDONLY
+            why = _read_only(home) if is_read_only else _unusable(home, "it cannot be written to")
+            if not os.access(home, os.R_OK | os.X_OK) or not _has_version(home):
+                raise why
+            return why
         # Somebody may have cleared away a folder: what was in it is made again, like the folder.
         if not _has_version(home) or not all((home / name).exists() for name in FOLDERS):
             _lay_out(home)
+    return None
 
 
 def _has_version(home: Path) -> bool:

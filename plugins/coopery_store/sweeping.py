@@ -124,7 +124,8 @@ class Sweeper:
                 self._forget(forgotten)
         if not dry_run:
             self._uses.forget(found.gone)
-            swept.compacted = compact(self._index, self._home)
+            if not self._index.in_memory:  # there may be no room to write the journal anew
+                swept.compacted = compact(self._index, self._home)
             swept.after -= swept.compacted
             self._uses.note_measured(swept.after, time.time())
         return swept

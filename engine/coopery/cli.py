@@ -26,12 +26,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print(f"coopery {__version__}")
         return 0
+    from coopery import stdout
     from coopery.errors import CooperyError
 
     debug = "--debug" in arguments
+    answers = stdout.guard()
     try:
-        return _run(arguments)
+        code = _run(arguments, answers=answers)
+        sys.stdout.flush()
+        return code
     except CooperyError as error:
+        if any(problem.slug == "no-stdout" for problem in error.problems):
+            stdout.forsake()
         if debug:
             raise
         for problem in error.problems:
@@ -50,14 +56,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         # The reader of stdout went away (`coopery list | head`); say nothing more to it.
+        stdout.forsake()
         sys.stderr.close()
         return 1
 
 
-def _run(arguments: list[str]) -> int:
+def _run(arguments: list[str], *, answers: bool) -> int:
     import gc
     from pathlib import Path
 
+    from coopery import stdout
     from coopery.commands import Context
     from coopery.errors import MachineError, Problem
     from coopery.options import read_settings
@@ -75,6 +83,8 @@ def _run(arguments: list[str]) -> int:
     if command is None:
         parser.print_help()
         return 2
+    if not answers and getattr(namespace, "json", False):
+        stdout.refuse()
     try:
         start = Path.cwd()
     except FileNotFoundError:
@@ -84,7 +94,9 @@ def _run(arguments: list[str]) -> int:
         ) from None
     given = getattr(namespace, "file", None)
     if given:
-        start = (start / given).absolute().parent
+        from coopery.recipes import folder_of
+
+        start = folder_of(start, given)
     settings = read_settings(kinds, namespace, start)
     return command.run(Context(arguments=namespace, plugins=plugins, settings=settings))
 
@@ -122,10 +134,16 @@ def make_parser(plugins: Plugins, first: str | None) -> argparse.ArgumentParser:
             from coopery.errors import Problem, RecipeError, nearest
 
             hint = f"see {self.prog} --help"
-            if "argument COMMAND: invalid choice: '" in message:
-                wrong = message.split("invalid choice: '")[1].split("'")[0]
-                message = f"there is no command {wrong!r}"
-                hint = nearest(wrong, [c.name for c in commands]) or hint
+            what, choice, rest = message.partition(": invalid choice: '")
+            if choice:
+                wrong, _, known = rest.partition("' (choose from ")
+                choices = known.rstrip(")").replace("'", "").split(", ")
+                name = what.removeprefix("argument ").split("/")[-1]
+                if name == "COMMAND":
+                    message, choices = f"there is no command {wrong!r}", [c.name for c in commands]
+                else:
+                    message = f"{name}: there is no {wrong!r}"
+                hint = nearest(wrong, choices) or hint
             raise RecipeError(Problem(slug="bad-command-line", message=message, hint=hint))
 
     commands = sorted(plugins.add_commands(), key=lambda command: command.name)

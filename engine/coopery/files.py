@@ -60,7 +60,7 @@ def made_here(recipe: Recipe, home: Path | None = None) -> tuple[Path, ...]:
         for output in task.outputs.values()
         if output.path
     )
-    return (*dict.fromkeys(outputs), recipe.lock_file, *([home] if home else []))
+    return (*dict.fromkeys(outputs), recipe.lock_file, *([home, home.resolve()] if home else []))
 
 
 def project_files(

@@ -31,18 +31,23 @@ class History:
     def __init__(self, store: Store, file: Path | None) -> None:
         self.store = store
         self.file = file
+        self.unreadable: dict[str, CooperyError] = {}
+        """Of runs whose record was asked for and cannot be read, why."""
         self._documents: dict[str, Document | None] = {}
         self._entries: dict[str, dict[str, Document]] = {}
         self._memory = Memory(store, file) if file else None
 
     def read(self, run: str) -> Document | None:
-        """A run's record; None when it is damaged or not kept any more."""
+        """A run's record; None when it cannot be read or is not kept any more."""
         if run not in self._documents:
             try:
                 self._documents[run] = read_run(self.store, run)
             except CooperyError as error:
-                if any(p.slug not in ("unknown-run", "run-damaged") for p in error.problems):
+                slugs = {p.slug for p in error.problems}
+                if not slugs <= {"unknown-run", "run-damaged", "run-format"}:
                     raise
+                if slugs != {"unknown-run"}:
+                    self.unreadable[run] = error
                 self._documents[run] = None
         return self._documents[run]
 
@@ -65,7 +70,10 @@ class History:
                 yield document
 
     def read_or_raise(self, run: str) -> Document:
-        """A run's record. Raises RecipeError (`unknown-run`) and MachineError (`run-damaged`)."""
+        """A run's record.
+
+        Raises RecipeError (`unknown-run`) and MachineError (`run-damaged`, `run-format`).
+        """
         return read_run(self.store, run)
 
     def _is_mine(self, document: Document) -> bool:
@@ -150,7 +158,7 @@ def latest_run(store: Store, file: Path | None) -> str:
 def meant_run(context: Context, store: Store, given: str | None) -> Document:
     """The record of the run that is named, else of the recipe's latest, else of the latest of all.
 
-    Raises RecipeError (`unknown-run`, `no-runs`) and MachineError (`run-damaged`).
+    Raises RecipeError (`unknown-run`, `no-runs`) and MachineError (`run-damaged`, `run-format`).
     """
     file = recipe_if_any(context)
     run = latest_run(store, file) if given is None else find_run(store, given, file)

@@ -348,9 +348,9 @@ def diagnose(  # type: ignore[empty-body]
 ) -> Iterable[Finding]:
     """All: what is well or wrong with the machine and the home folder; with `mend`, mended.
 
-    Asked by `doctor`. Before the first step of each run it is asked too, with `mend` and `quick`:
-    then only what dead runs left behind is of interest. Nothing that a living process uses may
-    be mended.
+    Asked by `doctor`. Before the first step of each run, and of `cache gc`, it is asked too, with
+    `mend` and `quick`: then only what dead runs left behind is of interest. Nothing that a living
+    process uses may be mended.
 
     @hookimpl
     def diagnose(home, settings, mend, quick):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from coopery.expanding import Nodes
     from coopery.model import Recipe
     from coopery.plugins import Plugins
-    from coopery.steps import Step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +44,8 @@ class Opened:
     recipe: Recipe
     nodes: Nodes
     runtime: str
+    shown: str
+    """The recipe's file as the user named it."""
     warnings: tuple[Problem, ...] = ()
     """What does not stop it, and should be told."""
 
@@ -84,6 +84,7 @@ def open_recipe(request: Request, plugins: Plugins, settings: Settings) -> Opene
         recipe=recipe,
         nodes=nodes,
         runtime=runtime,
+        shown=recipes.show(file, request.file, cwd),
         warnings=tuple(sorted(warnings, key=_position)),
     )
 
@@ -120,39 +121,4 @@ def first_line(opened: Opened, settings: Settings) -> str:
     source = settings.source(CoreOptions, "runtime")
     if source == "default":
         source = "the recipe" if opened.recipe.defaults.runtime else "default"
-    shown = os.path.relpath(opened.recipe.file)
-    return f"{shown}: runtime {opened.runtime} ({source}), {settings.jobs} at a time"
-
-
-def again(
-    step: Step, opened: Opened, request: Request, plugins: Plugins, settings: Settings
-) -> tuple[str, ...]:
-    """The command line that runs just this task again; of a step that is no task, nothing.
-
-    What the run was told by flags and that concerns the task is told again; the recipe's file only
-    where it is not the one that would be found anyway.
-    """
-    if step.work.kind != "task":
-        return ()
-    command = ["coopery", "run"]
-    cwd = request.cwd or Path.cwd()
-    if not _is_nearest(opened.recipe.file, cwd, plugins):
-        command += ["-f", os.path.relpath(opened.recipe.file, cwd)]
-    core = settings.get(CoreOptions)
-    for name, value in (("home", core.home), ("runtime", core.runtime)):
-        if settings.source(CoreOptions, name) == "flag":
-            command += [f"--{name}", str(value)]
-    for text in request.sets:
-        command += ["--set", text]
-    for text in request.capacity:
-        command += ["--capacity", text]
-    if request.overwrite:
-        command.append("--overwrite")
-    return (*command, step.name)
-
-
-def _is_nearest(file: Path, cwd: Path, plugins: Plugins) -> bool:
-    try:
-        return recipes.find(cwd, None, plugins.recipe_names()) == file
-    except RecipeError:
-        return False  # several, or none: it must be named
+    return f"{opened.shown}: runtime {opened.runtime} ({source}), {settings.jobs} at a time"

@@ -193,6 +193,12 @@ def read_settings(
                 value = shapes.convert(raw, hints[item.name], ("tool", "coopery", name), found)
                 problems += [dataclasses.replace(p, place=_place(file, p.place.key)) for p in found]
                 sourced = Sourced(value, "pyproject")
+            if sourced.value == "":
+                by_flag = flag is not None
+                message = f"{f'--{name}: ' if by_flag else ''}it is empty"
+                place = Place() if by_flag else _place(file, ("tool", "coopery", name))
+                hint = "leave it out, or say what is meant"
+                problems.append(Problem(slug="bad-option", message=message, place=place, hint=hint))
             if kind is CoreOptions and item.name == "jobs":
                 problems += _check_jobs(sourced)
             values[kind][item.name] = sourced

@@ -44,6 +44,10 @@ class Plan:
     selected: frozenset[str]
     made: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Of a plan that makes images for no task: by image, the steps whose results it consists of."""
+    again: Callable[[Sequence[str]], tuple[str, ...]] = field(
+        default=lambda tasks: ("coopery", "run", *tasks), compare=False, repr=False
+    )
+    """The command line that makes these tasks, with what this one was told and concerns them."""
 
     @property
     def order(self) -> dict[str, tuple[str, ...]]:

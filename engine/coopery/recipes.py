@@ -53,17 +53,33 @@ class Facet:
         return Field(self.key, self.key, self.type, (), False, self.doc)
 
 
+def settle(path: Path) -> Path:
+    """The one path by which a file is known, however it was named: without links and `..` above it.
+
+    A file that is a link itself stays one: it counts where it stands.
+    """
+    if path.name in ("", ".."):
+        return Path(os.path.realpath(path))
+    return Path(os.path.realpath(path.parent), path.name)
+
+
 def find(start: Path, given: str | None, names: Sequence[str]) -> Path:
-    """The recipe file: the one given, else the nearest at or above `start`.
+    """The recipe file, settled: the one given, else the nearest at or above `start`.
 
     Raises RecipeError: `no-recipe`, or `two-recipes` when one folder has several.
     """
+    start = Path(os.path.realpath(start))
+    if given == "":
+        hint = "leave it out for the nearest recipe, or name one"
+        raise RecipeError(Problem(slug="bad-option", message="-f: it is empty", hint=hint))
     if given is not None:
-        file = (start / given).absolute()
+        file = start / given
         if long := lengths.too_long(file):
             raise RecipeError(replace(long, message=f"-f: {long.message}"))
         if os.path.isdir(file):  # noqa: PTH112 - as below
-            return find_in(file, names) or _none(str(file), names)
+            inside = Path(os.path.realpath(file))
+            return find_in(inside, names) or _none(str(inside), names)
+        file = settle(file)
         if not os.path.isfile(file):  # noqa: PTH113 - Path.is_file raises where it may not look
             near = nearest(file.name, _names_in(file.parent))
             missing = f"there is no file {given}"
@@ -74,6 +90,21 @@ def find(start: Path, given: str | None, names: Sequence[str]) -> Path:
         if found:
             return found
     return _none(str(start), names)
+
+
+def show(file: Path, given: str | None, cwd: Path) -> str:
+    """A recipe that was found, as the user named it; else by its path from here."""
+    if given is None:
+        return os.path.relpath(file, cwd)
+    typed = Path(given)
+    return str(typed if os.path.isfile(cwd / typed) else typed / file.name)  # noqa: PTH113
+
+
+def folder_of(start: Path, given: str) -> Path:
+    """The folder of the recipe that `-f` names; the file may be missing."""
+    path = start / given
+    # Not Path.is_dir, which raises for what cannot be entered or be named.
+    return path.resolve() if os.path.isdir(path) else settle(path).parent  # noqa: PTH112
 
 
 def find_in(folder: Path, names: Sequence[str]) -> Path | None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from coopery.records import SCHEMA
 from coopery.steps import State
 
 Schema = dict[str, Any]
+
+SCHEMA = 2
+"""The record's format, raised when a reader would misread a new one."""
 
 _TEXT: Schema = {"type": "string"}
 _TEXTS: Schema = {"type": "array", "items": _TEXT}
@@ -55,7 +57,7 @@ def _run() -> dict[str, Schema]:
         "run": _said("the run's id: UTC time and random digits; ids sort by time", _TEXT),
         "recipe": _said("the recipe's absolute path", _TEXT),
         "runtime": _said("where tasks ran", _TEXT),
-        "targets": _said("the task instances that were asked for", _TEXTS),
+        "targets": _said("what was asked for, as it was called; none, for all", _TEXTS),
         "state": _said("killed: its process died before its end", {"enum": states}),
         "exit_code": _said("that of the command", {"enum": [0, 1, 2, 3, 130]}),
         "started": _said("in UTC", _TIME),
@@ -108,6 +110,9 @@ def _step() -> Schema:
         "problems": _said("what went wrong", {"type": "array", "items": told}),
         "facts": _said("such as exit_code, and peak_memory in bytes", _mapping()),
     }
+    for_now = {
+        "waiting": _said("what it waits for just now: resources, or another run's result", _TEXT),
+    }
     of_a_task = {
         "command": _said("of a task, with placeholders for its channels", _TEXT),
         "params": _said("of a task", _mapping()),
@@ -117,4 +122,4 @@ def _step() -> Schema:
             _mapping({"type": "number"}),
         ),
     }
-    return _object({**always, **of_a_task}, optional=tuple(of_a_task))
+    return _object({**always, **for_now, **of_a_task}, optional=(*for_now, *of_a_task))

@@ -9,17 +9,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from coopery import record_check
+from coopery.errors import CooperyError
 from coopery.files import run_git
 from coopery.planning import Plan
+from coopery.record_schema import SCHEMA
 from coopery.running import Report
 from coopery.steps import Event, Outcome, RunLog, State, Step, Store
 from coopery.tasks import TaskWork
 
-SCHEMA = 2
-"""The record's format, raised when a reader would misread a new one."""
-
 PULSE = 0.2
-"""Seconds between two additions to the record of a run under way, unless a step starts."""
+"""Seconds between two additions to the record of a run under way."""
 
 
 def timestamp(seconds: float | None) -> str | None:
@@ -30,21 +30,36 @@ def timestamp(seconds: float | None) -> str | None:
 class Recorder:
     """Keeps the record of a run from its beginning to its end.
 
-    Until the end, what has happened is added line by line, at most every `PULSE` seconds: a run
-    that only recalls never comes to that.
+    Until the end, what has happened is added line by line by a thread, every `PULSE` seconds: so
+    the record is true however long nothing happens, and a short run that only recalls never comes
+    to that.
     """
 
-    def __init__(self, plan: Plan, store: Store, run: str, stop: Callable[[bool], None]) -> None:
-        """`stop` is called (with True for: at once) when another process asks the run to stop."""
+    def __init__(
+        self,
+        plan: Plan,
+        store: Store,
+        run: str,
+        stop: Callable[[bool], None],
+        asked: Sequence[str] | None = None,
+    ) -> None:
+        """`stop` is called (with True for: at once) when another process asks the run to stop.
+
+        `asked` is what the targets were called, where that is known; nothing, for all.
+        """
         self._plan = plan
+        self._asked = list(plan.targets if asked is None else asked)
         self._run = run
         self._started = time.time()
         self._log: RunLog = store.begin_run(run, self._head(), stop)
-        self._pending: list[Mapping[str, Any]] = []
-        self._told_plan = False
-        self._flushed = time.monotonic()
+        self._pending: list[Event] = []
+        self._told_plan = self._performs = False
         self._lock = threading.Lock()
         self._source: dict[str, Any] | None = None
+        self._error: CooperyError | None = None
+        self._over = threading.Event()
+        self._writer = threading.Thread(target=self._write, name="record", daemon=True)
+        self._writer.start()
 
     def _head(self) -> dict[str, Any]:
         return {
@@ -52,40 +67,66 @@ class Recorder:
             "run": self._run,
             "recipe": str(self._plan.recipe.file),
             "runtime": self._plan.runtime,
-            "targets": list(self._plan.targets),
+            "targets": self._asked,
             "state": "running",
             "started": timestamp(self._started),
         }
 
     def observe(self, event: Event) -> None:
-        """Take in what happened; called by any thread."""
-        with self._lock:
-            match event.kind:
-                case "started":
-                    began = {"state": "running", "started": timestamp(event.time)}
-                    self._pending.append({"step": event.step, **began})
-                case "ended" if event.outcome is not None:
-                    step = self._plan.steps[event.step]
-                    self._pending.append(step_record(step, event.outcome))
-                case _:
-                    return
-            now = time.monotonic()
-            if event.kind == "started" or now - self._flushed > PULSE:
-                self._flush(now)
+        """Take in what happened; called by any thread.
 
-    def _flush(self, now: float) -> None:
+        Raises MachineError when the record could not be written (`disk-full`).
+        """
+        if event.kind not in ("started", "waiting", "ended"):
+            return
+        with self._lock:
+            if self._error is not None:
+                raise self._error
+            self._pending.append(event)
+            if event.kind == "started" and not self._performs:
+                # Something is performed: only then is it worth a process to ask what state the
+                # project is in, and it must be asked before a task changes a file.
+                self._performs = True
+                self._source = source_state(self._plan.recipe.root)
+                self._flush()
+                self._log.append([{"source": self._source}])
+
+    def _write(self) -> None:
+        while not self._over.wait(PULSE):
+            with self._lock:
+                try:
+                    self._flush()
+                except CooperyError as error:
+                    self._error = error  # for whoever tells of something next
+                    return
+
+    def _flush(self) -> None:
         if not self._told_plan:
-            self._told_plan = True
-            # Something is performed: only then is it worth a process to ask what state this is.
-            self._source = source_state(self._plan.recipe.root)
             steps = [planned(self._plan.steps[name]) for name in self._plan.order]
-            self._log.append([{"source": self._source, "plan": steps}])
-        self._log.append(self._pending)
-        self._pending = []
-        self._flushed = now
+            self._log.append([{"plan": steps}])
+            self._told_plan = True
+        if self._pending:
+            self._log.append([self._entry(event) for event in self._pending])
+            self._pending = []
+
+    def _entry(self, event: Event) -> Mapping[str, Any]:
+        match event.kind:
+            case "waiting":
+                return {"step": event.step, "waiting": event.message}
+            case "started":
+                began = timestamp(event.time)
+                return {"step": event.step, "state": "running", "started": began}
+            case _:
+                assert event.outcome is not None
+                return step_record(self._plan.steps[event.step], event.outcome)
+
+    def _stop(self) -> None:
+        self._over.set()
+        self._writer.join()
 
     def finish(self, report: Report) -> dict[str, Any]:
         """Write the final record, and return it."""
+        self._stop()
         with self._lock:
             document = {
                 **self._head(),
@@ -108,37 +149,62 @@ class Recorder:
 
     def abandon(self) -> None:
         """The run ended by a defect: what was added so far is its record."""
+        self._stop()
         with self._lock:
-            self._log.append(self._pending)
-            self._log.close()
+            try:
+                self._flush()
+            finally:
+                self._log.close()
 
 
 def read_run(store: Store, run: str) -> dict[str, Any]:
     """A run's record; of one under way or killed, what is known of it, with a state for each step.
 
-    A run that was killed is `killed`, and each step that had not ended then is cancelled (S10).
-    Raises RecipeError (`unknown-run`) and MachineError (`run-damaged`).
+    Raises RecipeError (`unknown-run`) and MachineError (`run-damaged`, `run-format`).
     """
-    found = dict(store.read_run(run))
-    if found["state"] != "running":
-        return found
-    progress: Sequence[Mapping[str, Any]] = found.pop("progress")
+    return whole(run, store.read_run(run))
+
+
+def whole(run: str, kept: Mapping[str, Any]) -> dict[str, Any]:
+    """The record that `Store.read_run` has `kept`, made whole and checked.
+
+    A run that was killed is `killed`, and each step that had not ended then is cancelled (S10).
+    Raises MachineError (`run-damaged`, `run-format`).
+    """
+    found = dict(kept)
+    if found["state"] == "running":
+        _complete(found)
+    record_check.check(run, found)
+    return found
+
+
+def _complete(found: dict[str, Any]) -> None:
+    """Add to what a run said at its beginning what was added until now."""
+    progress: Sequence[Any] = found.pop("progress")
     alive: bool = found.pop("alive")
     steps: dict[str, dict[str, Any]] = {}
     found |= {"source": None, "steps": [], "supplied": []}
     for entry in progress:
-        if "plan" in entry:
-            found["source"] = entry["source"]
-            steps = {step["step"]: dict(step) for step in entry["plan"]}
-        else:
-            steps.setdefault(entry["step"], {}).update(entry)
+        match entry:
+            case {"plan": [*planned]}:
+                steps = {step["step"]: step for step in planned if _names_a_step(step)}
+            case {"source": source}:
+                found["source"] = source
+            case {"step": str(name)}:
+                step = steps.setdefault(name, {})
+                step.pop("waiting", None)
+                step.update(entry)
     if not alive:
         found["state"] = "killed"
         for step in steps.values():
-            if step["state"] in ("pending", "running"):
+            step.pop("waiting", None)
+            if step.get("state") in ("pending", "running"):
                 step["state"] = str(State.CANCELLED)
     found["steps"] = list(steps.values())
-    return found
+
+
+def _names_a_step(entry: Any) -> bool:
+    return isinstance(entry, dict) and isinstance(entry.get("step"), str)
 
 
 def source_state(root: Path) -> dict[str, Any] | None:

@@ -36,6 +36,8 @@ class Registry:
         self._deaf: dict[str, CooperyError] = {}
         """The plugins that failed to observe, and how."""
         self._manager.add_hookspecs(hooks)
+        self.left_out: tuple[str, ...] = ()
+        """What was given with `--without`."""
         # pluggy calls what was registered last first; registering in reverse gives sorted order.
         for name, plugin in sorted(plugins, key=lambda item: item[0], reverse=True):
             if self._manager.has_plugin(name):
@@ -71,7 +73,8 @@ class Registry:
             if name in without or value in without:
                 continue
             if known.setdefault(name, value) != value:
-                message = f"{known[name]} and {value} both bear this name"
+                both = f"{known[name]} and {value} both bear it"
+                message = f"the name of the entry point {name!r} is taken: {both}"
                 raise plugin_error("duplicate-plugin", value, message, known[name])
             try:
                 found.append((name, discovery.load(value)))
@@ -88,7 +91,9 @@ class Registry:
                 raise RecipeError(
                     Problem(slug="unknown-plugin", message=message, hint=nearest(name, names))
                 )
-        return cls(found)
+        plugins = cls(found)
+        plugins.left_out = tuple(without)
+        return plugins
 
     @property
     def listing(self) -> tuple[tuple[str, ModuleType | object], ...]:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from coopery.errors import Problem, RecipeError, nearest, problem
+from coopery.errors import MachineError, Problem, RecipeError, nearest, problem
 from coopery.quantities import parse_quantity, show_bytes
+from coopery.recipes import located
 from coopery.steps import Step
+
+if TYPE_CHECKING:
+    from coopery.forecasting import Forecast
+    from coopery.planning import Plan
 
 _BYTES = ("memory", "shm")
 _CGROUP = Path("/sys/fs/cgroup")
@@ -18,16 +24,23 @@ def capacity(given: Sequence[str]) -> dict[str, float]:
     """How much of each resource there is: this machine's, and `NAME=AMOUNT` as given.
 
     What is given wins: so a run can be held to less, and resources of one's own have an amount at
-    all. Raises RecipeError (`bad-option`) with every text that says no such thing.
+    all. Only GPUs are no more than the machine has: they are handed out by number. Raises
+    RecipeError (`bad-option`) with every text that says no such thing.
     """
     found = machine()
+    texts: dict[str, str] = {}
     problems = []
     for text in given:
         name, equals, amount = text.partition("=")
         try:
             if not (equals and name.replace("-", "_").isidentifier()):
                 raise ValueError("expected NAME=AMOUNT")
-            found[name] = 0.0 if amount.strip() == "0" else parse_quantity(amount)
+            if texts.setdefault(name, amount) != amount:
+                raise ValueError(f"{name} is given twice: {texts[name]} and {amount}")
+            value = 0.0 if amount.strip() == "0" else parse_quantity(amount)
+            if not value and name in ("cpu", "memory"):
+                raise ValueError("nothing runs without any")
+            found[name] = min(value, found[name]) if name == "gpu" else value
         except ValueError as error:
             message = f"--capacity {text}: {error}"
             hint = "write it as --capacity license=1"
@@ -52,8 +65,15 @@ def machine() -> dict[str, float]:
         "cpu": cores,
         "memory": float(memory),
         "shm": _shared_memory(),
-        "gpu": float(sum(path.name[6:].isdigit() for path in Path("/dev").glob("nvidia*"))),
+        "gpu": _gpus(),
     }
+
+
+def _gpus() -> float:
+    """How many there are; one where the system does not tell how many."""
+    if os.path.exists("/dev/dxg"):  # noqa: PTH110 - in the Linux of Windows
+        return 1.0
+    return float(sum(path.name[6:].isdigit() for path in Path("/dev").glob("nvidia*")))
 
 
 def _words(path: Path) -> list[str]:
@@ -91,8 +111,27 @@ def check(steps: Iterable[Step], available: Mapping[str, float]) -> list[Problem
                 wanted, there = show(name, amount), show(name, available[name])
                 message = f"it asks for {wanted} {name}, and there is {there}"
                 hint = "ask for less, or run it where there is more"
+                if name == "gpu":
+                    hint += "; --capacity adds no GPU to a machine"
                 found[problem("never-fits", message, key=key, hint=hint)] = None
     return list(found)
+
+
+def require(
+    plan: Plan, available: Mapping[str, float], foretell: Callable[[], Iterable[Forecast]]
+) -> None:
+    """Refuse what can never fit; what is remembered needs no resources, so it is foretold first.
+
+    Raises RecipeError (`unknown-resource`), and MachineError (`never-fits`).
+    """
+    if not check((plan.steps[name] for name in plan.selected), available):
+        return
+    may_run = {f.step for f in foretell() if f.verdict != "cached"} & plan.selected
+    found = check((step for name, step in plan.steps.items() if name in may_run), available)
+    if found:
+        unknown = any(p.slug == "unknown-resource" for p in found)
+        kind = RecipeError if unknown else MachineError
+        raise kind(*(located(p, plan.recipe.locate) for p in found))
 
 
 def show(name: str, amount: float) -> str:

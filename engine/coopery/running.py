@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import threading
 import time
 from collections import Counter
@@ -51,6 +52,9 @@ if TYPE_CHECKING:
     from coopery.plugins import Plugins
 
 
+_REMADE = "its bytes were gone and a reader needs them"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Policy:
     """How a run treats its memory and its failures."""
@@ -58,6 +62,8 @@ class Policy:
     jobs: int
     forced: frozenset[str] = frozenset()
     """Steps that are performed though a result is remembered."""
+    wanted: frozenset[str] = frozenset()
+    """Those of them whose bytes are gone, and are wanted: that is why."""
     overwrite: bool = False
     fail_fast: bool = False
     capacity: Mapping[str, float] = field(default_factory=dict)
@@ -108,12 +114,15 @@ class Run:
     identities: Identities = field(init=False)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     jobs: int = field(init=False)
+    total: int = field(init=False)
+    """How many steps will have ended, as far as is known."""
     needs: Mapping[str, tuple[str, ...]] = field(init=False)
     priorities: Mapping[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
         self.jobs = self.policy.jobs
         self.needs = self.plan.order
+        self.total = len(self.needs)
         self.priorities = {name: self.plan.steps[name].priority for name in self.needs}
         self.identities = Identities(self.store, self.plan.steps)
         self.readers: dict[str, list[str]] = {name: [] for name in self.needs}
@@ -159,15 +168,11 @@ class Run:
             if edited := [p for p in told if not p.warning]:
                 raise RecipeError(*edited)
             warnings = told
-        found = resources.check(self._asking(self.plan.steps), self.policy.capacity)
-        if found:
-            foretold = forecast(self.plan, self.store, self.policy.forced)
-            may_run = [f.step for f in foretold if f.verdict != "cached"]
-            found = resources.check(self._asking(may_run), self.policy.capacity)
-        if found:
-            unknown = any(p.slug == "unknown-resource" for p in found)
-            kind = RecipeError if unknown else MachineError
-            raise kind(*(located(p, self.plan.recipe.locate) for p in found))
+        resources.require(
+            self.plan,
+            self.policy.capacity,
+            lambda: forecast(self.plan, self.store, self.policy.forced),
+        )
         return warnings
 
     def _unfit_inputs(self) -> list[Problem]:
@@ -189,9 +194,6 @@ class Run:
                         place = self.plan.recipe.locate(key)
                         found[replace(told, place=replace(place, key=key))] = None
         return list(found)
-
-    def _asking(self, names: Iterable[str]) -> list[Step]:
-        return [self.plan.steps[name] for name in names if name in self.plan.selected]
 
     @property
     def stopping(self) -> bool:
@@ -256,14 +258,14 @@ class Run:
     def _why_not_recalled(self, step: Step, key: str, record: Record | None) -> str | None:
         """A reason's code when the step must be performed, None when its result is known."""
         if step.name in self.policy.forced:
-            return "forced"
+            return "remade" if step.name in self.policy.wanted else "forced"
         if step.always:
             return "always"
         if not step.work.in_place:
             return None if record else "new"
         if record and all(self.store.find(i) for i in record.outputs.values()):
             # What nobody reads in this run was asked for itself: it must be there in fact.
-            return None if self.readers[step.name] or self._lies_there(step, record) else "remade"
+            return None if self.readers[step.name] or self._lies_there(step, record) else "gone"
         return None if self._unwanted(step) else "new"
 
     def _lies_there(self, step: Step, record: Record) -> bool:
@@ -284,8 +286,10 @@ class Run:
             return Reason(code=code, text="--force")
         if code == "always":
             return Reason(code=code, text="always = true")
+        if code == "gone":
+            return Reason(code="remade", text="it is not where it was made any more")
         if code == "remade":
-            return Reason(code=code, text="it is not where it was made any more")
+            return Reason(code=code, text=_REMADE)
         code, text = explain(self._memory.latest(step.name), step, self.identities)
         return Reason(code=code, text=text)
 
@@ -495,7 +499,7 @@ class Run:
         supplied = self._supply.supplied.get(step.name)
         if supplied is not None and supplied.stale:
             message = f"{step.name} is stale, and the bytes of its latest success are gone"
-            hint = f"make it anew: coopery run {step.name}"
+            hint = f"make it anew: {shlex.join(self.plan.again([step.name]))}"
             raise StepError(problem("lost-bytes", message, hint=hint))
         key = self.identities.key_of(step)
         with self._claim(step, key):
@@ -516,13 +520,12 @@ class Run:
                     going = self._transients.ended(step.name)
                 self._drop(going)
                 raise
-        text = "its bytes were gone and a reader needs them"
         outcome = Outcome(
             step=step.name,
             state=State.SUCCEEDED,
             key=key,
             outputs=record.outputs,
-            reason=Reason(code="remade", text=text),
+            reason=Reason(code="remade", text=_REMADE),
             started=started,
             ended=time.time(),
             facts=record.facts,
@@ -631,6 +634,8 @@ class Run:
 
     def _end(self, outcome: Outcome) -> None:
         with self._lock:
+            if outcome.step not in self.needs and outcome.step not in self.outcomes:
+                self.total += 1  # it was not selected, and had to be made again for its bytes
             self.outcomes[outcome.step] = outcome
             self._failed = self._failed or outcome.state is State.FAILED
             going = []
@@ -639,15 +644,14 @@ class Run:
                 going += self._transients.made(outcome.step, outcome.outputs)
             if outcome.state in (State.SUCCEEDED, State.FAILED):
                 going += self._transients.ended(outcome.step)
-            total, done = len(self.needs), len(self.outcomes)
             self.emit(
                 Event(
                     kind="ended",
                     time=time.time(),
                     step=outcome.step,
                     outcome=outcome,
-                    total=total,
-                    done=done,
+                    total=self.total,
+                    done=len(self.outcomes),
                 )
             )
         self._drop(going)
@@ -672,7 +676,7 @@ def run(under_way: Run) -> Report:
     def tell_stop(forced: bool) -> None:
         emit(Event(kind="killing" if forced else "stopping", time=time.time()))
 
-    emit(Event(kind="run-started", time=started, message=plan.runtime, total=len(plan.steps)))
+    emit(Event(kind="run-started", time=started, message=plan.runtime, total=under_way.total))
     problems: tuple[Problem, ...] = ()
     try:
         with stop.told(tell_stop), signals(stop):
@@ -693,5 +697,6 @@ def run(under_way: Run) -> Report:
         problems=problems,
         supplied=under_way.supplied,
     )
-    emit(Event(kind="run-ended", time=ended, total=len(plan.steps), done=len(plan.steps)))
+    done = len(under_way.outcomes)
+    emit(Event(kind="run-ended", time=ended, total=under_way.total, done=done))
     return report

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import fnmatch
-import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coopery.errors import Problem, RecipeError, nearest
 from coopery.options import Selection
+from coopery.recipes import settle
 
 if TYPE_CHECKING:
     from coopery.expanding import Nodes
@@ -27,17 +27,10 @@ def select(recipe: Recipe, nodes: Nodes, targets: Sequence[str], cwd: Path) -> t
         return tuple(nodes)
     chosen: set[str] = set()
     problems = []
-    by_path = {
-        str(output.destination): name
-        for name, node in nodes.items()
-        for output in node.outputs.values()
-        if output.destination
-    }
     for target in targets:
         found = matching(target, nodes)
         if not found:
-            path = os.path.normpath(cwd / target)
-            found = [name for made, name in by_path.items() if made == path]
+            found = _makers(cwd / target, nodes)
         if not found:
             known = {*recipe.tasks, *list(nodes)[:1000]}
             message = f"nothing is called {target!r}"
@@ -47,6 +40,19 @@ def select(recipe: Recipe, nodes: Nodes, targets: Sequence[str], cwd: Path) -> t
     if problems:
         raise RecipeError(*problems)
     return tuple(name for name in nodes if name in chosen)
+
+
+def _makers(path: Path, nodes: Nodes) -> list[str]:
+    """The instance that delivers to a path, by whatever links either is named."""
+    named = settle(path)
+    return [
+        name
+        for name, node in nodes.items()
+        for output in node.outputs.values()
+        if (made := output.destination)
+        and made.name == named.name
+        and (made == named or settle(made) == named)
+    ]
 
 
 def matching(target: str, names: Iterable[str]) -> list[str]:
@@ -69,7 +75,7 @@ def matching(target: str, names: Iterable[str]) -> list[str]:
 
 def ancestors(nodes: Nodes, names: Iterable[str]) -> set[str]:
     """These instances and all that they need."""
-    return _reach({name: node.parents for name, node in nodes.items()}, names)
+    return _reach(lambda name: nodes[name].parents, names)
 
 
 def descendants(nodes: Nodes, names: Iterable[str]) -> set[str]:
@@ -78,17 +84,17 @@ def descendants(nodes: Nodes, names: Iterable[str]) -> set[str]:
     for name, node in nodes.items():
         for parent in node.parents:
             readers[parent].append(name)
-    return _reach(readers, names)
+    return _reach(lambda name: readers[name], names)
 
 
-def _reach(next_to: Mapping[str, Iterable[str]], names: Iterable[str]) -> set[str]:
+def _reach(next_to: Callable[[str], Iterable[str]], names: Iterable[str]) -> set[str]:
     found: set[str] = set()
     stack = list(names)
     while stack:
         name = stack.pop()
         if name not in found:
             found.add(name)
-            stack.extend(next_to[name])
+            stack.extend(next_to(name))
     return found
 
 

@@ -15,12 +15,13 @@ from coopery.dependencies import Lock
 from coopery.destinations import refused
 from coopery.errors import CooperyError, Problem, RecipeError, nearest
 from coopery.forecasting import Forecast, forecast
-from coopery.opening import Opened, Request, again, first_line, open_recipe
+from coopery.opening import Opened, Request, first_line, open_recipe
 from coopery.options import LockPolicy, Settings
 from coopery.planning import Plan
 from coopery.records import Recorder
+from coopery.repeating import Again
 from coopery.running import Policy, Report, Run
-from coopery.steps import Event, State, Step, Store
+from coopery.steps import Event, State, Store
 from coopery.stopping import Stop
 
 if TYPE_CHECKING:
@@ -46,7 +47,9 @@ def make_plan(opened: Opened, request: Request, plugins: Plugins, settings: Sett
     images = planning.images_of(nodes, targets)
     recipe, runtime = opened.recipe, opened.runtime
     lock = planning.lock(recipe, images, runtime, request.lock, plugins, settings)
-    return planning.plan(recipe, nodes, targets, lock, runtime, plugins, settings.home, selected)
+    made = planning.plan(recipe, nodes, targets, lock, runtime, plugins, settings.home, selected)
+    command = Again(opened, request, plugins, settings, frozenset(selected))
+    return replace(made, again=command)
 
 
 @contextmanager
@@ -91,15 +94,7 @@ def run(
     plan = make_plan(opened, request, plugins, settings)
     with open_store(plugins, settings) as store:
         policy = policy_of(request, plan, settings)
-        return run_plan(
-            plan,
-            policy,
-            store,
-            plugins,
-            settings,
-            tell,
-            lambda step: again(step, opened, request, plugins, settings),
-        )
+        return run_plan(plan, policy, store, plugins, settings, tell, request.targets)
 
 
 def run_plan(
@@ -109,17 +104,22 @@ def run_plan(
     plugins: Plugins,
     settings: Settings,
     tell: Callable[[Sequence[Event]], None],
-    anew: Callable[[Step], tuple[str, ...]] = lambda step: (),
+    asked: Sequence[str] | None = None,
 ) -> Done:
-    """Run a plan and record it; `anew` is the command line that runs a failed step again."""
+    """Run a plan and record it.
+
+    `asked` is what the targets were called (nothing, for all), where that is not the names of
+    their instances.
+    """
     run_id = new_run_id()
     _clear_away(plugins, settings, tell)
     stop = Stop()
 
     def emit(event: Event) -> None:
         recorder.observe(event)
-        if event.outcome is not None and event.outcome.state is State.FAILED:
-            event = replace(event, again=anew(plan.steps[event.step]))
+        failed = event.outcome is not None and event.outcome.state is State.FAILED
+        if failed and plan.steps[event.step].work.kind == "task":
+            event = replace(event, again=plan.again([event.step]))
         tell([event])
 
     over = Event(kind="run-ended", time=time.time(), total=len(plan.steps))
@@ -131,7 +131,7 @@ def run_plan(
         # It was refused: nothing has run, so there is no record. But whoever shows runs must know.
         tell([replace(over, time=time.time())])
         raise
-    recorder = Recorder(plan, store, run_id, lambda force: stop.ask(force=force))
+    recorder = Recorder(plan, store, run_id, lambda force: stop.ask(force=force), asked)
     try:
         report = running.run(under_way)
     except BaseException:
@@ -167,26 +167,31 @@ def _tidy(store: Store, tell: Callable[[Sequence[Event]], None]) -> None:
 
 
 def preview(
-    request: Request, plugins: Plugins, settings: Settings
+    request: Request, plugins: Plugins, settings: Settings, *, refusing: bool = True
 ) -> tuple[Plan, tuple[Forecast, ...]]:
     """What `run` would do, without doing it or writing the lock.
 
-    Raises what `run` would raise before anything runs: RecipeError (`not-made`, `output-edited`).
+    Raises what `run` would raise before anything runs: RecipeError (`not-made`, `output-edited`,
+    `unknown-resource`), and MachineError (`never-fits`); of these only `not-made` when not
+    `refusing`: without what is never made, nothing can be foretold.
     """
-    policy = LockPolicy.LOCKED if request.lock is LockPolicy.LOCKED else LockPolicy.PREVIEW
-    request = replace(request, lock=policy)
-    plugins.observe([Event(kind="preview", time=time.time())], settings)
+    lock = LockPolicy.LOCKED if request.lock is LockPolicy.LOCKED else LockPolicy.PREVIEW
+    request = replace(request, lock=lock)
+    plugins.observe([Event(kind="preview", time=time.time(), message="--dry-run")], settings)
     opened = open_recipe(request, plugins, settings)
     now = time.time()
     warnings = [Event(kind="warning", time=now, message=str(p)) for p in opened.warnings]
     plugins.observe(warnings, settings)
     plan = make_plan(opened, request, plugins, settings)
     with open_store(plugins, settings) as store:
-        forced = policy_of(request, plan, settings).forced
-        found = forecast(plan, store, forced)
-        told = [] if request.overwrite else refused(plan, store, forced)
+        policy = policy_of(request, plan, settings)
+        found = forecast(plan, store, policy.forced)
+        if not refusing:
+            return plan, found
+        told = [] if request.overwrite else refused(plan, store, policy.forced)
         if edited := [p for p in told if not p.warning]:
             raise RecipeError(*edited)
+        resources.require(plan, policy.capacity, lambda: found)
         now = time.time()
         plugins.observe([Event(kind="warning", time=now, message=str(p)) for p in told], settings)
         return plan, found

@@ -234,8 +234,8 @@ class Event:
     `waiting` (another run makes the same, or resources are in use), `retrying`, `ended`,
     `warning`, `stopping` (the run was asked to stop: nothing new starts), `killing` (asked again:
     what runs is killed), `run-ended` (also when the run broke off), and last `recorded` (`record`
-    is the final record of the run). Where nothing will run but a forecast is made, `preview` comes
-    first.
+    is the final record of the run). Where no run is asked for, but a forecast or a shell, `preview`
+    comes first; its `message` is the option that asks for it.
     """
 
     kind: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -114,7 +115,7 @@ def not_made(plan: Plan, names: tuple[str, ...]) -> list[Problem]:
         Problem(
             slug="not-made",
             message=f"{name} is read, but was not selected and never made",
-            hint=f"make it: coopery run {' '.join(tasks) or name}",
+            hint=f"make it: {shlex.join(plan.again(tasks))}",
         )
         for name in names
     ]

@@ -31,6 +31,7 @@ def visit(request: Request, plugins: Plugins, settings: Settings) -> int:
     def tell(events: Sequence[Event]) -> None:
         plugins.observe(events, settings)
 
+    tell([Event(kind="preview", time=time.time(), message="--shell")])
     opened = open_recipe(request, plugins, settings)
     now = time.time()
     tell([Event(kind="warning", time=now, message=str(p)) for p in opened.warnings])
@@ -82,7 +83,8 @@ def _bring_up_to_date(
         if not found.steps:
             return 0
         policy = policy_of(replace(request, force=False, force_all=False), before, settings)
-        policy = replace(policy, forced=frozenset(found.steps if found.known else ()))
+        gone = frozenset(found.steps if found.known else ())
+        policy = replace(policy, forced=gone, wanted=gone)
         code = run_plan(before, policy, store, plugins, settings, tell).report.exit_code
         if code:
             return code

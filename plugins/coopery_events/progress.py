@@ -68,6 +68,7 @@ class Progress:
                     if before is not None:
                         self._counts[before] -= 1
                     self._ended[step] = word
+                    self._total = max(self._total, event.total)
                     self._counts[word] += 1
                     self._running.pop(step, None)
                     self._waiting.pop(step, None)

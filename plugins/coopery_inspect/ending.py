@@ -51,7 +51,10 @@ def _only(history: History) -> str:
     whose = f" of {history.file.name}" if history.file else ""
     if not living:
         message = f"no run{whose} is under way"
-        raise RecipeError(Problem(slug="not-running", message=message))
+        hint = "coopery runs tells how the latest ended" + (
+            "; --all, those of all recipes" if history.file else ""
+        )
+        raise RecipeError(Problem(slug="not-running", message=message, hint=hint))
     if len(living) > 1:
         message = f"{len(living)} runs{whose} are under way"
         hint = f"name one: {', '.join(living)}"
@@ -62,7 +65,8 @@ def _only(history: History) -> str:
 def _ended(store: Store, run: str) -> RecipeError:
     state = summaries.state(read_run(store, run))
     message = f"run {run} is not under way: {state}"
-    return RecipeError(Problem(slug="not-running", message=message))
+    hint = f"nothing needs to be stopped: coopery show {run}"
+    return RecipeError(Problem(slug="not-running", message=message, hint=hint))
 
 
 def _wait(store: Store, run: str) -> None:

@@ -25,6 +25,8 @@ def run(context: Context) -> int:
     with open_store(context.plugins, context.settings) as store:
         history = History(store, None if arguments.all else recipe_if_any(context))
         found = list(islice(filter(None, map(history.read, history.runs())), limit))
+    for error in history.unreadable.values():
+        context.tell(f"left out: {error.problems[0].message}")
     context.answer([summaries.summary(document) for document in found], _text(found))
     return 0
 

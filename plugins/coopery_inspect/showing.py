@@ -28,7 +28,7 @@ def _text(document: Mapping[str, Any]) -> str:
         ("run", document["run"]),
         ("recipe", document["recipe"]),
         ("runtime", document["runtime"]),
-        ("targets", ", ".join(document["targets"]) or "-"),
+        ("targets", ", ".join(document["targets"]) or "all"),
         ("state", summaries.state(document)),
     ]
     if document.get("started"):
@@ -63,6 +63,8 @@ def _row(step: Mapping[str, Any], *, lives: bool) -> tuple[str, ...]:
 def _details(step: Mapping[str, Any]) -> list[str]:
     """What a step's row does not say: why it ran, its notes, what went wrong, its log."""
     lines = []
+    if "waiting" in step:
+        lines.append(f"  waiting: {step['waiting']}")
     reason = step["reason"]
     if reason and not step["cached"]:
         lines.append(f"  because: {reason['text']}")

@@ -13,7 +13,7 @@ from coopery_inspect.summaries import Document
 
 
 def run(context: Context) -> int:
-    """Tell of the recipe's runs under way and their running steps, else of the latest run's end.
+    """Tell of the recipe's runs under way and what runs and waits, else of the latest run's end.
 
     A run that is named is told of, whatever its state. Raises RecipeError (`unknown-run`).
     """
@@ -41,6 +41,10 @@ def _running(document: Document) -> list[Document]:
     return [step for step in document["steps"] if step["state"] == "running"]
 
 
+def _waiting(document: Document) -> list[Document]:
+    return [step for step in document["steps"] if "waiting" in step]
+
+
 def _document(document: Document) -> dict[str, Any]:
     steps = [
         {
@@ -50,7 +54,8 @@ def _document(document: Document) -> dict[str, Any]:
         }
         for step in _running(document)
     ]
-    return {**summaries.summary(document), "steps": steps}
+    waiting = [{"step": step["step"], "for": step["waiting"]} for step in _waiting(document)]
+    return {**summaries.summary(document), "steps": steps, "waiting": waiting}
 
 
 def _text(living: Sequence[Document], latest: Document | None, *, named: bool) -> str:
@@ -73,4 +78,5 @@ def _under_way(document: Document) -> str:
         f"{summaries.counted(document)}\n  {document['recipe']}"
     )
     rows = [(f"  {s['step']}", summaries.took(s, lives=True)) for s in _running(document)]
+    rows += [(f"  {s['step']}", f"waiting: {s['waiting']}") for s in _waiting(document)]
     return f"{head}\n{table(rows)}" if rows else head

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
 from coopery.commands import Context
@@ -42,7 +40,7 @@ def run(context: Context) -> int:
         for warning in opened.warnings:
             context.tell(f"warning: {warning}")
     shown = ", ".join(_count(number, noun) for noun, number in counts.items())
-    context.answer(document, f"{os.path.relpath(recipe.file, Path.cwd())}: ok ({shown})")
+    context.answer(document, f"{opened.shown}: ok ({shown})")
     return 0
 
 

@@ -103,7 +103,13 @@ def read_lock(file: Path) -> Reading:
     except OSError as error:
         message = f"{file.name} cannot be read: {error.strerror}"
         place = Place(file=str(file))
-        raise MachineError(Problem(slug="lock-unreadable", message=message, place=place)) from None
+        hint = "see who may read it; without a lock, coopery lock writes a new one"
+        if isinstance(error, IsADirectoryError):
+            message = f"{file.name} is a folder"
+            hint = "move it away; coopery lock writes the file"
+        raise MachineError(
+            Problem(slug="lock-unreadable", message=message, place=place, hint=hint)
+        ) from None
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -68,10 +68,10 @@ def observe(events: Sequence[Event], settings: Settings) -> None:
         if event.kind == "recorded" and event.record is not None:
             _write(event.record, settings.get(ReportOptions))
         elif event.kind in ("message", "preview"):
-            _look(event.kind, settings)
+            _look(event, settings)
 
 
-def _look(kind: str, settings: Settings) -> None:
+def _look(event: Event, settings: Settings) -> None:
     """Raises RecipeError (`not-writable`, `bad-command-line`), while nothing has run yet."""
     options = settings.get(ReportOptions)
     wanted = {"--junit": options.junit, "--report": options.report}
@@ -84,10 +84,12 @@ def _look(kind: str, settings: Settings) -> None:
     found: list[Problem] = []
     for flag, name in files.items():
         # A setting that is always there means the runs that happen; a flag means this one.
-        if kind == "preview" and settings.source(ReportOptions, flag[2:]) == "flag":
-            message = f"{flag} and --dry-run exclude each other: nothing runs that could be told of"
+        preview = event.kind == "preview"
+        if preview and settings.source(ReportOptions, flag[2:]) == "flag":
+            what = f"{flag} and {event.message} exclude each other"
+            message = f"{what}: nothing runs that could be told of"
             found.append(Problem(slug="bad-command-line", message=message, hint="drop one"))
-        elif kind == "message" and (problem := unwritable(name, flag)):
+        elif not preview and (problem := unwritable(name, flag)):
             found.append(problem)
     if len(files) == 2 and len(set(files.values())) == 1:
         message = "--junit and --report name the same file"
@@ -138,13 +140,17 @@ def _run(module: str) -> Callable[[Context], int]:
 def _graph(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="default: every task")
     parser.add_argument(
-        "--format", metavar="FORMAT", help="text (the default), mermaid, dot or svg"
+        "--format",
+        choices=("text", "mermaid", "dot", "svg"),
+        metavar="FORMAT",
+        help="text (the default), mermaid, dot or svg",
     )
     parser.add_argument(
         "--instances", action="store_true", help="one node per instance, not per task"
     )
     parser.add_argument(
         "--state",
+        choices=("last", "forecast"),
         metavar="WHICH",
         help="show states too: how the last run left each task, or the forecast of the next run",
     )
@@ -153,7 +159,12 @@ def _graph(parser: argparse.ArgumentParser) -> None:
 
 def _report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", nargs="?", metavar="RUN", help="a run's id, or its beginning")
-    parser.add_argument("--format", metavar="FORMAT", help="html (the default) or junit")
+    parser.add_argument(
+        "--format",
+        choices=("html", "junit"),
+        metavar="FORMAT",
+        help="html (the default) or junit",
+    )
     _output(parser)
 
 

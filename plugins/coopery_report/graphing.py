@@ -6,29 +6,20 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from coopery.commands import Context
-from coopery.errors import Problem, RecipeError, nearest
+from coopery.errors import Problem, RecipeError
 from coopery.opening import Opened, Request, open_recipe
 from coopery_report.graphs import Graph, of_recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-FORMATS = ("text", "mermaid", "dot", "svg")
-STATES = ("last", "forecast")
-
 
 def run(context: Context) -> int:
     """Draw the graph of the targets and all that they need."""
     arguments = context.arguments
-    for flag, given, known in (
-        ("--format", arguments.format, FORMATS),
-        ("--state", arguments.state, STATES),
-    ):
-        if given is not None and given not in known:
-            message = f"{flag}: there is no {flag[2:]} {given!r}"
-            raise _bad(message, nearest(given, known))
     if arguments.json and arguments.format:
-        raise _bad("--format and --json exclude each other", "drop one")
+        message = "--format and --json exclude each other"
+        raise RecipeError(Problem(slug="bad-command-line", message=message, hint="drop one"))
     request = Request(file=arguments.file, targets=tuple(arguments.targets))
     opened = open_recipe(request, context.plugins, context.settings)
     states = _states(context, opened, request)
@@ -46,10 +37,6 @@ def run(context: Context) -> int:
 
         write(arguments.output, f"{text}\n", "--output")
     return 0
-
-
-def _bad(message: str, hint: str | None) -> RecipeError:
-    return RecipeError(Problem(slug="bad-command-line", message=message, hint=hint))
 
 
 def _draw(name: str) -> Callable[[Graph, Opened], str]:
@@ -82,7 +69,10 @@ def _states(context: Context, opened: Opened, request: Request) -> Mapping[str, 
                 record = read_run(store, latest_run(store, opened.recipe.file))
             return {step["step"]: state_of(step) for step in record["steps"]}
         case "forecast":
-            _, forecasts = session.preview(request, context.plugins, context.settings)
+            # What a run would be refused for is no reason to draw nothing.
+            _, forecasts = session.preview(
+                request, context.plugins, context.settings, refusing=False
+            )
             return {forecast.step: forecast.verdict for forecast in forecasts}
         case _:
             return None

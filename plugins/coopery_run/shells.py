@@ -13,7 +13,7 @@ from coopery.visiting import visit
 def open_shell(context: Context, request: Request) -> int:
     """Open it; the shell's exit code. Raises RecipeError (`bad-command-line`, `no-terminal`)."""
     arguments = context.arguments
-    flags = ("dry_run", "force", "force_all", "json")
+    flags = ("dry_run", "only", "needs_only", "downstream", "force", "force_all", "json")
     others = [f"--{flag.replace('_', '-')}" for flag in flags if getattr(arguments, flag)]
     if others:
         message = f"--shell and {others[0]} do not go together"

@@ -1,9 +1,7 @@
 """`run --watch`: run again whenever a file changes that the plan read.
 
 Each run is a process of its own, so that nothing of a recipe in Python stays from one to the next.
-It tells what its plan read; this process looks at those files until one differs. They are looked
-at, rather than that the kernel is asked to tell of them: that works on every file system, needs no
-package, and takes at most one part in `RESTRAINT` of one core.
+It tells what its plan read; this process looks at those files until one differs.
 """
 
 from __future__ import annotations
@@ -14,14 +12,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from coopery.errors import CooperyError, Problem, RecipeError, visible
+from coopery.errors import CooperyError, Problem, RecipeError
+from coopery_run.looking import PULSE, SLACK, Reads, Watched, several
 
 if TYPE_CHECKING:
     from coopery.commands import Context
@@ -29,33 +27,6 @@ if TYPE_CHECKING:
 
 VARIABLE = "COOPERY_WATCHED_BY"
 """Tells a run that it is watched, and on which file descriptor to say what it read."""
-
-PULSE = 0.2
-"""Seconds between two looks; what changed must be the same for as long before a run starts."""
-
-RESTRAINT = 10
-MANY = 20_000
-"""No more files are looked at than these while it is not known which ones count."""
-
-_SLACK = 10_000_000
-"""Nanoseconds by which the time stamps of files may be behind the clock."""
-
-Stat = tuple[int, ...] | tuple[str, ...] | None
-"""A file's size, times, inode and mode; a folder's names; None for what is not there."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reads:
-    """What a plan read: single `files`, whole `trees`, and `folders` where a new file counts.
-
-    `own` are those that a run writes too.
-    """
-
-    files: tuple[str, ...] = ()
-    trees: tuple[str, ...] = ()
-    folders: tuple[str, ...] = ()
-    own: tuple[str, ...] = ()
-
 
 # -- the run ------------------------------------------------------------------------------------
 
@@ -135,41 +106,46 @@ def watch(context: Context) -> int:
     if context.arguments.dry_run or context.arguments.shell:
         message = "--watch runs tasks, --dry-run and --shell do not"
         raise RecipeError(Problem(slug="bad-command-line", message=message, hint="use one of them"))
-    files = Watched(root=_root(context), home=context.settings.home)
+    root, recipe = _root(context)
+    files = Watched(root=root, recipe=recipe, home=context.settings.home, deaf=_outputs())
     with _Child() as child:
         while True:
-            started = time.time_ns() - _SLACK
+            started = time.time_ns() - SLACK
             said = child.run()
             if child.told_to_end:
                 return 130
             files.know(said)
             changed = files.changed_since(started)
-            if changed:
-                time.sleep(PULSE)  # it may not be written to its end
-            else:
-                context.tell(f"watching {files.describe()}; Ctrl-C ends")
-                try:
+            try:
+                if changed:
+                    time.sleep(PULSE)  # it may not be written to its end
+                else:
+                    context.tell(f"watching {files.describe()}; Ctrl-C ends")
                     changed = files.wait()
-                except KeyboardInterrupt:
-                    return 130
-            context.tell(f"changed: {_several(changed)}")
+            except KeyboardInterrupt:
+                return 130
+            context.tell(f"changed: {several(changed)}")
 
 
-def _root(context: Context) -> Path:
-    """The folder to look at while the recipe is too wrong to say what it reads."""
+def _root(context: Context) -> tuple[Path, Path | None]:
+    """The folder to look at while the recipe is too wrong to say what it reads, and the recipe."""
     from coopery import recipes
 
     given = context.arguments.file
     try:
-        return recipes.find(Path.cwd(), given, context.plugins.recipe_names()).parent
+        found = recipes.find(Path.cwd(), given, context.plugins.recipe_names())
     except CooperyError:
-        return (Path.cwd() / given).parent if given else Path.cwd()
+        return (recipes.folder_of(Path.cwd(), given) if given else Path.cwd()), None
+    return found.parent, found
 
 
-def _several(paths: Iterable[str]) -> str:
-    shown = [visible(os.path.relpath(path)) for path in sorted(paths)]
-    more = f" and {len(shown) - 3} more" if len(shown) > 3 else ""
-    return f"{', '.join(shown[:3])}{more}"
+def _outputs() -> frozenset[str]:
+    """The files to which this process prints."""
+    found = set()
+    for number in (1, 2):
+        with suppress(OSError):  # it is closed
+            found.add(os.readlink(f"/proc/self/fd/{number}"))  # noqa: PTH115
+    return frozenset(found)
 
 
 class _Child:
@@ -221,107 +197,3 @@ def _pipe() -> Iterator[tuple[Any, Any]]:
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb") as here, os.fdopen(writing, "wb") as there:
         yield here, there
-
-
-@dataclass
-class Watched:
-    """The files that count, and how they were when last looked at."""
-
-    root: Path
-    home: Path
-    reads: Reads | None = None
-    broken: bool = False
-    _seen: Mapping[str, Stat] = field(default_factory=dict)
-
-    def know(self, reads: Reads | None) -> None:
-        """From now on these count. Without any, the recipe is wrong: then the project's all do."""
-        self.broken = reads is None
-        self.reads = reads or self.reads
-        self._seen = self._look()
-
-    def changed_since(self, moment: int) -> list[str]:
-        """The files that changed after a moment (ns), so that the run may have missed it."""
-        own = self.reads.own if self.reads else ()
-        return [
-            path
-            for path, found in self._seen.items()
-            if path not in own
-            and found is not None
-            and isinstance(found[0], int)
-            and max(found[1:3]) > moment
-        ]
-
-    def describe(self) -> str:
-        """How many files are looked at."""
-        if self.broken:
-            return f"{visible(str(self.root))} until the recipe can be read"
-        count = sum(found is None or isinstance(found[0], int) for found in self._seen.values())
-        return f"{count} files"
-
-    def wait(self) -> list[str]:
-        """Wait until something differs, and then until nothing more does; what it is."""
-        while True:
-            began = time.monotonic()
-            found = self._look()
-            if found != self._seen:
-                break
-            time.sleep(max(PULSE, RESTRAINT * (time.monotonic() - began)))
-        while True:
-            time.sleep(PULSE)
-            again = self._look()
-            if again == found:
-                break
-            found = again
-        names = found.keys() | self._seen.keys()
-        return [name for name in names if found.get(name) != self._seen.get(name)]
-
-    def _look(self) -> Mapping[str, Stat]:
-        found: dict[str, Stat] = {}
-        if self.reads is not None:
-            for path in (*self.reads.files, *self.reads.own):
-                found[path] = _stat(path)
-            for path in self.reads.folders:
-                found[path] = _names(path)
-            for path in self.reads.trees:
-                found.update(_tree(path))
-        if self.broken:
-            found.update(_project(self.root, self.home))
-        return found
-
-
-def _stat(path: str) -> Stat:
-    try:
-        found = os.stat(path)  # noqa: PTH116 - thousands of them
-    except OSError:
-        return None
-    return (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_mode)
-
-
-def _names(path: str) -> Stat:
-    """What is in a folder, without what tools leave behind."""
-    try:
-        names = os.listdir(path)  # noqa: PTH208
-    except OSError:
-        return None
-    kept = (name for name in names if not name.startswith(".") and name != "__pycache__")
-    return ("", *sorted(kept))
-
-
-def _tree(top: str) -> Iterator[tuple[str, Stat]]:
-    """Every file below a folder."""
-    for folder, _, names in os.walk(top):
-        for name in names:
-            yield f"{folder}/{name}", _stat(f"{folder}/{name}")
-
-
-def _project(root: Path, home: Path) -> Iterator[tuple[str, Stat]]:
-    """The files below a project's folder, `MANY` at most; none that are hidden, nor the home's."""
-    count = 0
-    for folder, inner, names in os.walk(root):
-        skipped = {"__pycache__", home.name if Path(folder) == home.parent else ""}
-        inner[:] = [name for name in inner if not name.startswith(".") and name not in skipped]
-        for name in names:
-            yield f"{folder}/{name}", _stat(f"{folder}/{name}")
-            count += 1
-            if count == MANY:
-                return

@@ -88,7 +88,10 @@ def diagnose(home: Path, settings: Settings, mend: bool, quick: bool) -> Iterabl
     if quick:
         from coopery_store.locks import is_held
 
-        if all(is_held(lock) for lock in (home / "scratch").glob("*.lock")):
+        # What a planning that was killed left bears no lock file, but this name.
+        if not any(home.glob("metadata-*")) and all(
+            is_held(lock) for lock in (home / "scratch").glob("*.lock")
+        ):
             return ()
     from coopery_store import diagnosing
 

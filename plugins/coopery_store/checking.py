@@ -14,6 +14,7 @@ from pathlib import Path
 
 from coopery.errors import CooperyError
 from coopery.quantities import show_bytes
+from coopery.records import whole
 from coopery_store.index import Index
 from coopery_store.leaving import is_debris
 from coopery_store.locks import held
@@ -40,6 +41,25 @@ class Check:
     checked: Counter[str] = field(default_factory=Counter)
     bytes: int = 0
     damages: list[Damage] = field(default_factory=list)
+
+
+def read_record(runs: Runs, run: str) -> tuple[str | None, int]:
+    """What is wrong with a run's record, if anything is, and how long it is in bytes."""
+    try:
+        document = runs.read(run)
+        whole(run, document)
+    except CooperyError as error:
+        if any(p.slug == "run-format" for p in error.problems):
+            return None, 0  # it is another version's, which reads it
+        return error.problems[0].message.rpartition(": ")[2], 0
+    return None, len(json.dumps(document))
+
+
+def set_run_aside(home: Path, run: str) -> None:
+    """Into quarantine, with its logs."""
+    with suppress(FileNotFoundError):
+        folder = home / "runs" / run
+        folder.rename(home / "quarantine" / f"run-{folder.name}-{time.time_ns()}")
 
 
 class Checker:
@@ -79,9 +99,9 @@ class Checker:
         damage = Damage(kind=kind, what=what, text=text, mended=self._repair)
         self.found.damages.append(damage)
 
-    def _set_aside(self, path: Path, prefix: str = "") -> None:
+    def _set_aside(self, path: Path) -> None:
         with suppress(FileNotFoundError):
-            path.rename(self._home / "quarantine" / f"{prefix}{path.name}-{time.time_ns()}")
+            path.rename(self._home / "quarantine" / f"{path.name}-{time.time_ns()}")
 
     # -- the memory -------------------------------------------------------------------------------
 
@@ -166,20 +186,14 @@ class Checker:
         for run in self._runs.ids():
             self._tell(f"checking run {run}")
             folder = self._home / "runs" / run
-            try:
-                document = self._runs.read(run)
-            except CooperyError as error:
-                if folder.exists():
-                    text = error.problems[0].message.rpartition(": ")[2]
-                    self._damage(
-                        "run",
-                        self._shown(folder),
-                        text,
-                        partial(self._set_aside, folder, "run-"),
-                    )
-                continue
-            self.found.checked["runs"] += 1
-            self.found.bytes += len(json.dumps(document))
+            text, size = read_record(self._runs, run)
+            if text is None:
+                self.found.checked["runs"] += 1
+                self.found.bytes += size
+            elif folder.exists():
+                self._damage(
+                    "run", self._shown(folder), text, partial(set_run_aside, self._home, run)
+                )
 
     def _shown(self, path: Path) -> str:
         return os.fspath(path.relative_to(self._home))

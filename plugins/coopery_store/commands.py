@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from coopery.commands import Context, table
-from coopery.errors import MachineError, RecipeError, problem
+from coopery.errors import RecipeError, problem
 from coopery.quantities import show_bytes
 from coopery_store.checking import Check, Damage
-from coopery_store.evicting import make_room
-from coopery_store.home import machine_errors
+from coopery_store.home import has_no_room, machine_errors
 from coopery_store.options import Limits, read_limits
 from coopery_store.store import HomeStore
 from coopery_store.survey import Survey
 from coopery_store.sweeping import Swept
+from coopery_store.tidying import find_leftovers
 
 _KINDS = {
     "object": "objects",
@@ -46,7 +46,7 @@ def run(context: Context) -> int:
         age=arguments.older_than,
         keep_runs=arguments.keep_runs,
     )
-    store = _open(home, limits, making_room=arguments.action == "gc" and not arguments.dry_run)
+    store = HomeStore(home)
     try:
         match arguments.action:
             case "info":
@@ -57,18 +57,6 @@ def run(context: Context) -> int:
                 return _verify(context, store)
     finally:
         store.close()
-
-
-def _open(home: Path, limits: Limits, *, making_room: bool) -> HomeStore:
-    """The store; a full disk must not keep anybody from making room on it."""
-    try:
-        return HomeStore(home)
-    except MachineError as error:
-        if not making_room or error.problems[0].slug != "disk-full":
-            raise
-    with machine_errors(home):
-        make_room(home, limits)
-    return HomeStore(home)
 
 
 def _check_arguments(arguments: Any) -> None:
@@ -156,7 +144,11 @@ def _ago(moment: float) -> str:
 
 def _gc(context: Context, store: HomeStore, limits: Limits) -> int:
     dry = bool(context.arguments.dry_run)
+    if not dry and not os.access(context.settings.home, os.W_OK):
+        store.check_writable()  # a full disk, though, is what it is there for
+    cleared = 0 if dry else _clear_away(context)
     swept = store.sweeper.sweep(limits, dry_run=dry)
+    swept.cleared += cleared
     document = {
         "dry_run": dry,
         "before": swept.before,
@@ -182,7 +174,24 @@ def _gc(context: Context, store: HomeStore, limits: Limits) -> int:
         stay = f"{swept.in_use} in use, {swept.young} younger than the set age"
         lines.append(f"{show_bytes(swept.over)} over the budget; what stays: {stay}")
     context.answer(document, "\n".join(lines))
+    if not dry and has_no_room(context.settings.home):
+        more = "--budget 0 --older-than 0 evicts all that is not in use"
+        if limits.budget == 0 and not limits.age:
+            more = "it is not the home that fills it"
+        context.tell(f"the disk is full still: {more}")
     return 0
+
+
+def _clear_away(context: Context) -> int:
+    """End what killed runs left running, and clear away the rest, as before a run; how many."""
+    home = context.settings.home
+    with machine_errors(home):
+        before = {leftover.path for leftover in find_leftovers(home)}
+        if not before:
+            return 0
+        for found in context.plugins.diagnose(home, context.settings, mend=True, quick=True):
+            context.tell(found.text)
+        return len(before - {leftover.path for leftover in find_leftovers(home)})
 
 
 def _sentence(begin: str, swept: Swept) -> str:

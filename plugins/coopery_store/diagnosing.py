@@ -19,6 +19,7 @@ from coopery_store.filesystems import look_at_file_system
 from coopery_store.home import FOLDERS, VERSION, machine_errors
 from coopery_store.leases import Leases
 from coopery_store.options import read_limits
+from coopery_store.runs import Runs
 from coopery_store.scratch import Scratch
 from coopery_store.store import HomeStore
 from coopery_store.tidying import Leftover, find_leftovers, tidy
@@ -32,16 +33,15 @@ _NAMES = {
 }
 _MEND = "coopery doctor --mend clears it away"
 _HEADROOM = 1 << 30
+_LATEST = 100
+"""Runs whose records are looked at; `cache verify` reads all."""
 
 
 def quick(home: Path) -> Iterable[Finding]:
-    """Before a run, and where a dead one left something: clear it away; says nothing of it.
-
-    Their scratch folders go when the run needs one: before that, stray processes are looked for
-    in them.
-    """
+    """Before a run, and where a dead one left something: clear it away; says nothing of it."""
     with machine_errors(home):
-        tidy(home, Leases(Scratch(home)), None)
+        scratch = Scratch(home)
+        tidy(home, Leases(scratch), scratch)
     return ()
 
 
@@ -67,6 +67,7 @@ def thorough(home: Path, settings: Settings, *, mend: bool) -> Iterator[Finding]
         yield Finding(subject="home", state="ok", text=f"{home} (layout {VERSION})")
         yield look_at_file_system(probe)
         yield from _budget(home, settings, store)
+        yield from _records(home, mend=mend)
         yield from _quarantine(home, mend=mend)
     except CooperyError as error:
         said = error.problems[0]
@@ -117,8 +118,8 @@ def _mended(subject: str, text: str, hint: str, mend: bool) -> Finding:
 
 
 def _leftovers(home: Path, *, mend: bool) -> Iterator[Finding]:
-    """What dead processes left. Processes among them are another plugin's concern, and must be
-    looked for before their scratch folders go: those are left to the next run.
+    """What dead processes left. Processes among them are another plugin's concern, which was asked
+    before: once the scratch folders are gone, they cannot be found.
     """
     found: list[Leftover] = list(find_leftovers(home))
     strange = [leftover for leftover in found if leftover.kind == "strange"]
@@ -161,6 +162,29 @@ def _budget(home: Path, settings: Settings, store: HomeStore) -> Iterator[Findin
         yield Finding(subject="disk", state="warning" if free else "error", text=text, hint=hint)
     else:
         yield Finding(subject="disk", state="ok", text=f"{show_bytes(free)} free")
+
+
+def _records(home: Path, *, mend: bool) -> Iterator[Finding]:
+    """Of the latest runs: of those people want to know."""
+    from coopery_store.checking import read_record, set_run_aside
+
+    runs = Runs(home)
+    latest = runs.ids()[:_LATEST]
+    bad = [run for run in latest if read_record(runs, run)[0] is not None]
+    if not bad:
+        yield Finding(subject="records", state="ok", text=f"those of {len(latest)} runs are whole")
+        return
+    if mend:
+        for run in bad:
+            set_run_aside(home, run)
+    names = ", ".join(bad[:5]) + (", …" if len(bad) > 5 else "")
+    yield Finding(
+        subject="records",
+        state="warning",
+        text=f"{'set aside ' if mend else ''}the damaged records of runs {names}",
+        hint=None if mend else "coopery doctor --mend sets them aside; no result is lost",
+        mended=mend,
+    )
 
 
 def _quarantine(home: Path, *, mend: bool) -> Iterator[Finding]:

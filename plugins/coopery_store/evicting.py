@@ -12,14 +12,9 @@ from coopery_store.leases import Leases
 from coopery_store.leaving import withdraw
 from coopery_store.locks import held, is_held
 from coopery_store.objects import object_lock
-from coopery_store.options import Limits
 from coopery_store.places import MARK, place_lock
-from coopery_store.scratch import Scratch
-from coopery_store.survey import Item, survey
+from coopery_store.survey import Item
 from coopery_store.tidying import hold_shelf
-
-_ROOM = 4 << 20
-"""Bytes that the index wants before it can be opened, and some for the work."""
 
 
 class Evictor:
@@ -67,18 +62,6 @@ class Evictor:
                 item.path.with_name(f"{name}{MARK}").unlink(missing_ok=True)
         remove(gone)
         return True
-
-
-def make_room(home: Path, limits: Limits) -> None:
-    """On a disk so full that the index cannot be opened: evict a little, the oldest first."""
-    evictor = Evictor(home, Leases(Scratch(home)), lambda name: 0.0)
-    items = survey(home, {}).items
-    freed = 0
-    for item in sorted(items, key=lambda item: (item.kind != "quarantine", item.used)):
-        if freed >= _ROOM:
-            return
-        if time.time() - item.used >= limits.age and evictor.evict(item, limits.age):
-            freed += item.size
 
 
 def _is_new(item: Item, age: float) -> bool:

@@ -20,8 +20,11 @@ _SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012345678
 _LONGEST = 160  # bytes; names may grow suffixes, and file systems allow 255
 
 
-def open_home(home: Path) -> None:
-    """Make or check the home folder. Raises MachineError (`home-unusable`, `home-newer`)."""
+def open_home(home: Path) -> MachineError | None:
+    """Make or check the home folder; why it can only be read, if so.
+
+    Raises MachineError (`home-unusable`, `home-newer`).
+    """
     with machine_errors(home):
         try:
             home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -37,10 +40,15 @@ def open_home(home: Path) -> None:
         if status.st_uid != os.geteuid():
             raise _unusable(home, f"it belongs to user {status.st_uid}, not to {os.geteuid()}")
         if not os.access(home, os.R_OK | os.W_OK | os.X_OK):
-            raise _unusable(home, "it cannot be written to")
+            is_read_only = os.statvfs(home).f_flag & os.ST_RDONLY
+            why = _read_only(home) if is_read_only else _unusable(home, "it cannot be written to")
+            if not os.access(home, os.R_OK | os.X_OK) or not _has_version(home):
+                raise why
+            return why
         # Somebody may have cleared away a folder: what was in it is made again, like the folder.
         if not _has_version(home) or not all((home / name).exists() for name in FOLDERS):
             _lay_out(home)
+    return None
 
 
 def _has_version(home: Path) -> bool:
@@ -76,6 +84,12 @@ def _unusable(home: Path, why: str) -> MachineError:
     return MachineError(problem("home-unusable", message, hint=hint))
 
 
+def _read_only(home: Path) -> MachineError:
+    hint = "mount it for writing, or name another home folder with --home or COOPERY_HOME"
+    message = f"the home folder {home} cannot be used: it is on a disk that is read-only"
+    return MachineError(problem("home-unusable", message, hint=hint))
+
+
 def disk_full(where: Path) -> MachineError:
     """The error for a file system without room."""
     hint = "make room there, or move the home folder with --home or COOPERY_HOME"
@@ -100,6 +114,8 @@ def machine_errors(home: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise disk_full(home) from error
+        if error.errno == errno.EROFS:
+            raise _read_only(home) from error
         where = f" ({os.fsdecode(error.filename)})" if error.filename else ""
         raise _unusable(home, f"{error.strerror or error}{where}") from error
 

@@ -58,8 +58,12 @@ class _Damaged(Exception):
 class Index:
     """One connection for all threads of this process. Raises MachineError (`disk-full`, …)."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, in_memory: bool = False) -> None:
+        """With `in_memory`, it is made from the journal for this process alone: to look into a home
+        that cannot be written to.
+        """
         self._home = home
+        self.in_memory = in_memory
         self._path = home / "index.sqlite"
         self._journal = Journal(home)
         self._lock = threading.RLock()
@@ -68,7 +72,7 @@ class Index:
         self.remade = False
         """Whether the file was found damaged and made anew."""
         with machine_errors(home):
-            if self._position() != self._journal.size():
+            if not in_memory and self._position() != self._journal.size():
                 self.catch_up()
 
     def select(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
@@ -213,6 +217,11 @@ class Index:
             raise self._explained(error) from error
 
     def _connected(self) -> sqlite3.Connection:
+        if self.in_memory:
+            if self._connection is None:
+                self._connection, _ = _open(Path(":memory:"))
+                self._fill(self._connection)
+            return self._connection
         try:
             inode = self._path.stat().st_ino
         except FileNotFoundError:
@@ -241,13 +250,16 @@ class Index:
         connection, _ = _open(beside)
         try:
             connection.execute("PRAGMA journal_mode = WAL")
-            connection.executescript(_SCHEMA)
-            texts, end = self._journal.read()
-            _transact(connection, [*entries.changes(texts), entries.position(end)])
+            self._fill(connection)
             connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
         finally:
             connection.close()
         beside.replace(self._path)
+
+    def _fill(self, connection: sqlite3.Connection) -> None:
+        connection.executescript(_SCHEMA)
+        texts, end = self._journal.read()
+        _transact(connection, [*entries.changes(texts), entries.position(end)])
 
     def _set_aside(self) -> None:
         stamp = time.time_ns()
@@ -270,6 +282,9 @@ class Index:
         slug = "store-busy" if primary == sqlite3.SQLITE_BUSY else "home-unusable"
         message = f"the index {self._path} cannot be used: {text}"
         hint = "another process may hold it; or name another home folder with --home"
+        if self._path.is_dir():
+            message = f"the index {self._path} is a folder"
+            hint = "move it away; the index is made anew from the journal"
         return MachineError(problem(slug, message, hint=hint))
 
 

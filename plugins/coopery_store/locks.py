@@ -55,7 +55,7 @@ def try_lock(path: Path) -> int | None:
 def is_held(path: Path) -> bool:
     """Whether somebody holds the lock on `path`; asking stands in nobody's way."""
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:

@@ -11,7 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from coopery.errors import MachineError, RecipeError, nearest, problem
+from coopery.errors import RecipeError, nearest, problem
+from coopery.record_check import damaged
 from coopery.writing import write_atomically
 from coopery_store.home import machine_errors, safe_name
 from coopery_store.leaving import is_debris
@@ -107,9 +108,9 @@ class Runs:
         try:
             document = json.loads(content)
         except ValueError as error:
-            raise _damaged(run, str(error)) from error
+            raise damaged(run, str(error)) from error
         if not isinstance(document, dict) or not isinstance(document.get("state"), str):
-            raise _damaged(run, "it is no record of a run")
+            raise damaged(run, "it is no record of a run")
         return document
 
 
@@ -179,12 +180,6 @@ def _progress(folder: Path) -> list[Document]:
             with suppress(ValueError):
                 found.append(json.loads(line))
     return found
-
-
-def _damaged(run: str, why: str) -> MachineError:
-    hint = "the record cannot be mended; what the run made is remembered all the same"
-    message = f"the record of run {run} is damaged: {why}"
-    return MachineError(problem("run-damaged", message, hint=hint))
 
 
 def _lines(document: Document) -> str:

@@ -1,4 +1,7 @@
-"""Scratch folders on the home's file system, which vanish with the process that made them."""
+"""Scratch folders on the home's file system, which vanish with the process that made them.
+
+Those of a process that was killed stay until somebody sweeps: by them strays are found.
+"""
 
 from __future__ import annotations
 
@@ -34,10 +37,9 @@ class Scratch:
             return folder
 
     def session(self) -> Path:
-        """This process's folder; the first time, those of the dead are cleared away."""
+        """This process's folder."""
         with self._lock:
             if self._folder is None:
-                self._sweep()
                 token = f"{os.getpid()}-{os.urandom(4).hex()}"
                 while (descriptor := try_lock(self._top / f"{token}.lock")) is None:
                     time.sleep(0.001)  # somebody's sweep looks at it
@@ -55,11 +57,11 @@ class Scratch:
                 yield folder
 
     def sweep(self) -> None:
-        """Clear away the folders of processes that are dead."""
-        with self._lock:
-            self._sweep()
+        """Clear away the folders of processes that are dead.
 
-    def _sweep(self) -> None:
+        Only once the processes that their tasks left are ended: nobody could tell them from
+        others afterwards.
+        """
         for lock in self._top.glob("*.lock"):
             descriptor = try_lock(lock)
             if descriptor is None:

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from coopery.errors import MachineError
 from coopery.steps import Identity, Record, Reservation, RunLog, Success
 from coopery_store import copying, entries
 from coopery_store.delivering import Deliveries
@@ -35,14 +36,14 @@ class HomeStore:
     """`coopery.steps.Store` in a home folder; docs there hold here."""
 
     def __init__(self, home: Path, limits: Limits | None = None) -> None:
-        """With `limits`, `tidy` keeps to them.
+        """With `limits`, `tidy` keeps to them. A home that cannot be written to can be looked into.
 
         Raises MachineError (`home-unusable`, `home-newer`, `disk-full`).
         """
-        open_home(home.absolute())
+        self._unwritable = open_home(home.absolute())
         home = home.resolve()  # it may be a link to where there is room
         self._home = home
-        self._index = Index(home)
+        self._index = self._open_index(home)
         self._scratch = Scratch(home)
         self._stats = Stats(self._index)
         self._leases = Leases(self._scratch)
@@ -55,6 +56,21 @@ class HomeStore:
         self._deliveries = Deliveries(home, self._index, self._objects, self._stats)
         self._runs = Runs(home)
         self._limits = limits
+
+    def _open_index(self, home: Path) -> Index:
+        if self._unwritable is None:
+            try:
+                return Index(home)
+            except MachineError as error:
+                if error.problems[0].slug != "disk-full":
+                    raise
+                self._unwritable = error
+        return Index(home, in_memory=True)
+
+    def check_writable(self) -> None:
+        """Raises MachineError (`home-unusable`, `disk-full`) for a home that can only be read."""
+        if self._unwritable is not None:
+            raise self._unwritable
 
     # -- the memory -------------------------------------------------------------------------------
 
@@ -104,6 +120,8 @@ class HomeStore:
 
     def lease(self, identities: Iterable[Identity]) -> None:
         """See `coopery.steps.Store.lease`."""
+        if self._unwritable is not None:
+            return  # what needs no other file than those that are there
         with machine_errors(self._home):
             self._leases.take(identity.digest for identity in identities)
 
@@ -187,6 +205,10 @@ class HomeStore:
         self, run: str, document: Mapping[str, Any], stop: Callable[[bool], None]
     ) -> RunLog:
         """See `coopery.steps.Store.begin_run`."""
+        self.check_writable()
+        with machine_errors(self._home):
+            # By its lock file the next run sees, at a glance, that this one was killed.
+            self._scratch.session()
         return self._runs.begin(run, document, stop)
 
     def stop_run(self, run: str, *, force: bool) -> bool:
@@ -210,12 +232,13 @@ class HomeStore:
         """What measures the home and evicts; most calls need none."""
         from coopery_store.sweeping import Sweeper
 
-        return Sweeper(self._home, self._index, self._scratch, self._leases, self._uses)
+        return Sweeper(self._home, self._index, self._leases, self._uses)
 
     def check(self, *, repair: bool, tell: Callable[[str], None]) -> Check:
         """Read everything; `tell` hears how far it has come."""
         from coopery_store.checking import Checker
 
+        self.check_writable()
         parts = self._home, self._index, self._objects, self._runs
         with machine_errors(self._home):
             return Checker(*parts, repair=repair, tell=tell).run()

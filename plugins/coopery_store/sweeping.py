@@ -20,7 +20,6 @@ from coopery_store.index import Index
 from coopery_store.leases import Leases
 from coopery_store.locks import held, try_lock
 from coopery_store.options import Limits
-from coopery_store.scratch import Scratch
 from coopery_store.stale import compact
 from coopery_store.survey import Item, Survey, survey
 from coopery_store.tidying import tidy
@@ -61,12 +60,9 @@ class Swept:
 class Sweeper:
     """Measures the home and keeps it within its limits."""
 
-    def __init__(
-        self, home: Path, index: Index, scratch: Scratch, leases: Leases, uses: Uses
-    ) -> None:
+    def __init__(self, home: Path, index: Index, leases: Leases, uses: Uses) -> None:
         self._home = home
         self._index = index
-        self._scratch = scratch
         self._leases = leases
         self._uses = uses
         self._evictor = Evictor(home, leases, uses.last)
@@ -99,7 +95,8 @@ class Sweeper:
     def _sweep(self, limits: Limits, *, ease: float = 1.0, dry_run: bool = False) -> Swept:
         swept = Swept(budget=limits.budget)
         if not dry_run:
-            swept.cleared = len(tidy(self._home, self._leases, self._scratch))
+            # Scratch folders are the next run's to take: strays are found by them.
+            swept.cleared = len(tidy(self._home, self._leases, None))
         found = self.look()
         swept.before = swept.after = found.size
         target = None
@@ -127,7 +124,8 @@ class Sweeper:
                 self._forget(forgotten)
         if not dry_run:
             self._uses.forget(found.gone)
-            swept.compacted = compact(self._index, self._home)
+            if not self._index.in_memory:  # there may be no room to write the journal anew
+                swept.compacted = compact(self._index, self._home)
             swept.after -= swept.compacted
             self._uses.note_measured(swept.after, time.time())
         return swept

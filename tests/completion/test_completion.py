@@ -46,6 +46,24 @@ def recipe(project: Project) -> Project:
     return project
 
 
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("graph --format", "text mermaid dot svg"),
+        ("graph --state", "last forecast"),
+        ("report --format", "html junit"),
+        ("cache", "info gc verify"),
+    ],
+)
+def test_what_is_one_of_a_few(recipe: Project, words: str, found: str) -> None:
+    assert ask(recipe, *words.split(), "") == ("words", found.split())
+    first = found.split()[0]
+    assert ask(recipe, *words.split(), first[:2]) == ("words", [first])
+    wrong = recipe.coopery(*words.split(), f"{first}x")
+    assert wrong.exit_code == 2
+    assert f"did you mean {first!r}?" in wrong.told("bad-command-line")
+
+
 def ask(project: Project, *words: str, shell: str = "zsh") -> tuple[str, list[str]]:
     """What a shell's script is told: the kind of answer, and the candidates."""
     done = subprocess.run(

@@ -101,9 +101,8 @@ def test_a_taken_name(project: Project) -> None:
     answer = project.coopery("run")
     assert answer.exit_code == 2
     told = answer.told("duplicate-plugin")
-    assert "coopery_store and cuckoo both bear this name" in told or (
-        "cuckoo and coopery_store both bear this name" in told
-    )
+    assert "the name of the entry point 'store' is taken: " in told
+    assert "coopery_store and cuckoo both bear it" in told
     assert "--without cuckoo" in told
     mends(project, "cuckoo")
 

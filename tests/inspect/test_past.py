@@ -154,3 +154,35 @@ def test_get_never_takes_another_projects_result(project: Project, tmp_path: Pat
     other.edit("echo prepping", "echo other")
     other("run")
     assert "[not-made]" in project("get", "prep.table", code=2).stderr
+
+
+def test_a_recipe_is_the_same_however_it_is_named(project: Project) -> None:
+    link = project.root.parent / "link"
+    link.symlink_to(project.root)
+    names = ("recipe.toml", f"../{project.root.name}/recipe.toml", f"{link}/recipe.toml", str(link))
+    for name in names:
+        project("run", "-f", name, "--only", "prep")
+    assert len(project.json("runs")) == len(names)
+    # The result that the first run made is there for each other name.
+    ended = project("run", "-f", names[1], "--only", "fit")
+    assert "stale" not in ended.stderr
+    for name in names:
+        assert len(project.json("runs", "-f", name)) == len(names) + 1
+
+
+def test_a_link_to_a_recipe_is_a_recipe_of_the_folder_it_is_in(project: Project) -> None:
+    other = project.root.parent / "other"
+    other.mkdir()
+    (other / "raw.txt").write_text("others\n")
+    (other / "recipe.toml").symlink_to(project.root / "recipe.toml")
+    project("run", "-f", f"{other}/recipe.toml", "prep")
+    assert (other / "build/table.txt").read_text().startswith("others")
+
+
+def test_the_record_says_what_was_asked(project: Project) -> None:
+    assert project.json("run", "--only", "prep", "fit")["targets"] == ["prep", "fit"]
+    assert project.json("run")["targets"] == []
+    lines = map(str.split, project("show").stdout.splitlines())
+    assert ["targets:", "all"] in lines
+    asked = project("stop", code=2).stderr
+    assert "[not-running]" in asked and "hint: coopery runs" in asked

@@ -272,3 +272,55 @@ def test_records_of_all_ends_are_as_the_schema_says(live: Live) -> None:
 def test_schema_of_records_is_printed(project: Project) -> None:
     assert json.loads(project("schema", "--record").stdout) == record_schema.schema()
     assert "task" in json.loads(project("schema").stdout)["properties"]
+
+
+def test_the_record_is_true_while_nothing_happens(live: Live) -> None:
+    """What ends just after something began is told of, though nothing else happens for long."""
+    project = live.project
+    wait = f"until test -e {live.gate}; do sleep 0.05; done"
+    recipe = f"[task.long]\ncommand = '{wait}'\n[task.short]\ncommand = 'echo short'\n"
+    (project.root / "recipe.toml").write_text(recipe)
+    process = live.start("run")
+    live.until_running("long")
+    (run,) = until(
+        lambda: project.json("status")["running"], lambda found: bool(found[0]["counts"]["done"])
+    )
+    assert run["counts"]["running"] == 1
+    assert project("logs", "-f", "short").stdout == "short\n"
+    process.send_signal(signal.SIGKILL)
+    process.wait(DEADLINE)
+    states = {step["step"]: step["state"] for step in project.json("show")["steps"]}
+    assert states == {"short": "succeeded", "long": "cancelled"}
+    (step,) = project.json("run", "short")["steps"]
+    assert (step["cached"], step["made_by"]) == (True, run["run"])
+
+
+@pytest.mark.parametrize("other", ["gate", "last"])
+def test_a_run_that_waits_says_for_what(live: Live, other: str) -> None:
+    """For another run that makes the same, or for what it has reserved."""
+    project = live.project
+    if other == "last":  # it shares nothing with `gate` but the license
+        recipe = (project.root / "recipe.toml").read_text().replace('"gate.o"', '"quick.o"')
+        recipe = recipe.replace("[task.gate]", "resources = {license = 1}\n\n[task.gate]")
+        (project.root / "recipe.toml").write_text(f"{recipe}resources = {{license = 1}}\n")
+    process = live.start("run", "gate", "--capacity", "license=1")
+    (first,) = live.until_running("gate")["running"]
+    live.start("run", other, "--capacity", "license=1")
+    found = until(
+        lambda: project.json("status")["running"],
+        lambda found: len(found) == 2 and bool(found[0]["waiting"]),
+    )
+    run = found[0]["run"]
+    told = f"run {first['run']} makes the same"
+    told = told if other == "gate" else f"for license (run {first['run']})"
+    assert found[0]["waiting"] == [{"step": other, "for": told}]
+    assert found[0]["counts"]["pending"] == 1 and found[1]["waiting"] == []
+    assert f"  {other}  waiting: {told}" in project("status").stdout.splitlines()
+    record = project.json("show", run)
+    check_record(record)
+    assert {step["step"]: step.get("waiting") for step in record["steps"]}[other] == told
+    assert f"  waiting: {told}\n" in project("show", run).stdout
+    live.open()
+    assert process.wait(DEADLINE) == 0
+    until(lambda: project.json("show", run), lambda found: bool(found["state"] == "ended"))
+    assert all("waiting" not in step for step in project.json("show", run)["steps"])

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
+from coopery.testing import performed
 from coopery_local.strays import end_strays, find_strays, has_abandoned
 
 from .conftest import SECONDS, Scene, children, lives, wait_until
@@ -168,6 +171,18 @@ def test_a_killed_supervisor_fails_the_task_and_leaves_nothing(scene: Scene) -> 
     assert scene.alive == []
 
 
+def kill_with_supervisors(scene: Scene, process: subprocess.Popen[str]) -> None:
+    """Kill the scene's run so that its tasks live on."""
+    supervisors = children(process.pid)
+    # Stopped first, so that neither sees the other's end.
+    for pid in (process.pid, *supervisors):
+        os.kill(pid, signal.SIGSTOP)
+    for pid in (process.pid, *supervisors):
+        os.kill(pid, signal.SIGKILL)
+    process.communicate(timeout=SECONDS)
+    wait_until(lambda: find_strays(scene.project.home), "finding the strays")
+
+
 def test_strays_of_a_run_killed_with_its_supervisors_are_found(scene: Scene) -> None:
     # A home that is reached through a link, as home folders on other disks often are.
     link = scene.project.root / "link"
@@ -178,14 +193,7 @@ def test_strays_of_a_run_killed_with_its_supervisors_are_found(scene: Scene) -> 
     wait_until(scene.sign.exists, "the task's start")
     assert find_strays(scene.project.home) == ()  # the run lives
     assert not has_abandoned(scene.project.home)
-    supervisors = children(process.pid)
-    # Stopped first, so that neither sees the other's end.
-    for pid in (process.pid, *supervisors):
-        os.kill(pid, signal.SIGSTOP)
-    for pid in (process.pid, *supervisors):
-        os.kill(pid, signal.SIGKILL)
-    process.communicate(timeout=SECONDS)
-    wait_until(lambda: find_strays(scene.project.home), "finding the strays")
+    kill_with_supervisors(scene, process)
     assert sorted(s.pid for s in find_strays(scene.project.home)) == sorted(scene.alive)
     assert has_abandoned(scene.project.home)
     ended = end_strays(scene.project.home)
@@ -193,3 +201,33 @@ def test_strays_of_a_run_killed_with_its_supervisors_are_found(scene: Scene) -> 
     assert ended
     assert scene.alive == []
     assert find_strays(scene.project.home) == ()
+
+
+LOOKS = ["doctor"], ["cache", "gc", "--dry-run"], ["cache", "info"], ["cache", "verify"]
+
+
+@pytest.mark.parametrize("looks", [LOOKS, [["cache", "gc"]], [["doctor", "--mend"]]])
+def test_strays_are_ended_by_the_next_run_whoever_looked_before(
+    scene: Scene, looks: Sequence[Sequence[str]]
+) -> None:
+    scene.task(STUBBORN)
+    scene.project.write(
+        "recipe.toml", f"{scene.project.read('recipe.toml')}\n[task.quick]\ncommand = 'true'\n"
+    )
+    scene.project.run("quick")
+    process = scene.start()
+    wait_until(scene.sign.exists, "the task's start")
+    kill_with_supervisors(scene, process)
+    left = sorted(scene.project.home.glob("scratch/*")), scene.alive
+    assert all(left)
+    for look in looks:
+        assert scene.project.coopery(*look).exit_code == 0
+    if looks is LOOKS:
+        assert (sorted(scene.project.home.glob("scratch/*")), scene.alive) == left
+    else:
+        assert scene.alive == []
+    # All of this run is cached; it clears away all the same.
+    assert performed(scene.project.run("quick")) == []
+    assert scene.alive == []
+    assert list((scene.project.home / "scratch").iterdir()) == []
+    assert not list(scene.project.home.glob("runs/*/lock"))

@@ -67,6 +67,7 @@ def test_mermaid_and_dot(failing: Project) -> None:
 
 
 def test_what_is_not_understood(failing: Project) -> None:
+    assert "--format: there is no 'svgg'" in graph(failing, "--format", "svgg", code=2)
     assert "did you mean 'svg'" in graph(failing, "--format", "svgg", code=2)
     assert "did you mean 'last'" in graph(failing, "--state", "lats", code=2)
     assert "exclude each other" in graph(failing, "--format", "dot", "--json", code=2)
@@ -207,3 +208,8 @@ def test_tasks_that_read_each_other_crosswise_are_drawn() -> None:
     assert set(found.edges) == {("a", "b"), ("b", "a")}
     assert svg(found, "crosswise").count('class="edge"') >= 2
     assert formats.text(found) == "a (2) <- b  [2 succeeded]\nb <- a  [succeeded]"
+
+
+def test_what_would_never_fit_is_drawn(project: Project) -> None:
+    project.write("recipe.toml", "[task.a]\ncommand = 'true'\nresources.license = 1\n")
+    assert "a" in graph(project, "--state", "forecast")

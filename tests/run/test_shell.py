@@ -144,7 +144,8 @@ def test_needs_are_made_once_and_made_again_when_their_bytes_are_gone(
     assert project.coopery("run", "fit").exit_code == 1  # its readers failed: first.o is dropped
     runs = len(project.coopery("runs", "--json").json)
     shell = start("fit@fold=0")
-    shell.type("", "(fit@fold=0) $ ")
+    told = shell.type("", "(fit@fold=0) $ ")
+    assert "its bytes were gone and a reader needs them" in told and "--force" not in told
     assert shell.ask('cat "$COOPERY_INPUT_I"') == "one\n"
     assert shell.end("exit\r") == 0
     assert project.read("log") == "once\n" * 2
@@ -175,9 +176,16 @@ def test_what_goes_wrong_before_is_told(project: Project, start: Start) -> None:
         ((), "one-task"),
         (("broken", "-n"), "bad-command-line"),
         (("broken", "--watch"), "bad-command-line"),
+        (("broken", "--downstream"), "bad-command-line"),
+        (("after", "--needs-only"), "bad-command-line"),
+        (("broken", "--only"), "bad-command-line"),
     ):
         answer = project.coopery("run", "--shell", *arguments)
         assert answer.exit_code == 2 and f"[{slug}]" in answer.stderr
+    for flag in ("--report", "--junit"):
+        shell = start("broken", flag, "FILE")
+        assert shell.end() == 2 and f"{flag} and --shell exclude each other" in shell.seen
+    assert not (project.root / "FILE").exists()
     shell = start("fit")
     assert shell.end() == 2 and "[one-task]" in shell.seen
 

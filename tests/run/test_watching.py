@@ -121,6 +121,47 @@ def test_a_recipe_that_is_wrong_is_told_and_waited_out(watch: Watch) -> None:
     assert watch.interrupt() == 130
 
 
+WRONG = """
+[task.a]
+command = "cat {inputs.i}"
+inputs.i = "missing.txt"
+"""
+
+
+@pytest.mark.parametrize("way", ["> log 2>&1", "2>&1 | tee log >/dev/null"])
+def test_its_own_output_is_no_change(project: Project, way: str) -> None:
+    """Nor of what the project reads, once the recipe is right."""
+    project.write("recipe.toml", WRONG)
+    command = f"exec {sys.executable} -m coopery run --watch {way}"
+    process = subprocess.Popen(
+        ["sh", "-c", command], cwd=project.root, env=project.environment(), start_new_session=True
+    )
+
+    def until(text: str, times: int = 1) -> str:
+        deadline = time.monotonic() + DEADLINE
+        while (project.root / "log").exists() is False or project.read("log").count(text) < times:
+            assert time.monotonic() < deadline, project.read("log")
+            time.sleep(0.05)
+        return project.read("log")
+
+    try:
+        until("until the recipe can be read")
+        time.sleep(3)
+        # Through a pipe it is only known by what it does, after each run.
+        most = 1 if way.startswith(">") else 3
+        quiet = project.read("log")
+        assert quiet.count("[missing-input]") <= most
+        time.sleep(2)
+        assert project.read("log") == quiet
+        project.write("recipe.toml", WRONG + "params.a = 1\n")
+        until("[missing-input]", quiet.count("[missing-input]") + 1)
+        project.write("missing.txt", "there\n")
+        assert "changed: log" not in until("1 done").rpartition("changed: missing.txt")[2]
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
 def test_a_change_while_tasks_run_counts(watch: Watch) -> None:
     project = watch.project
     watch.idle()

@@ -204,10 +204,14 @@ def test_build_environments_go_unless_somebody_holds_their_lock(home: Path) -> N
 
 
 def a_run(store: HomeStore, run: str, *, end: bool = True) -> None:
-    log = store.begin_run(run, {"state": "running"}, lambda force: None)
+    texts = dict.fromkeys(("run", "recipe", "runtime"), "x")
+    lists: dict[str, list[str]] = {name: [] for name in ("targets", "steps", "supplied")}
+    now = "2026-01-01T00:00:00+00:00"
+    head = {"schema": 2, **texts, **lists, "source": None, "started": now}
+    log = store.begin_run(run, {**head, "state": "running"}, lambda force: None)
     store.log_path(run, "fit").write_text("said\n")
     if end:
-        log.end({"state": "ended"})
+        log.end({**head, "state": "ended", "ended": now, "exit_code": 0})
 
 
 def test_only_so_many_runs_are_kept_and_those_that_live(home: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from coopery.errors import MachineError, StepError
+from coopery_store import diagnosing
 from coopery_store.store import HomeStore
 
 from .conftest import put_folder, put_text, record
@@ -227,6 +228,8 @@ def test_scratch_of_the_dead_is_cleared_and_of_the_living_is_not(
     (home / "scratch/dead.lock").write_text("")
     other = HomeStore(home)
     theirs = other.scratch("x")
+    assert (home / "scratch/dead").is_dir()  # until what its tasks left is ended
+    diagnosing.quick(home)
     assert mine.is_dir() and theirs.is_dir()
     assert not (home / "scratch/dead").exists()
     (theirs / "closed").mkdir()

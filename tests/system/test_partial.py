@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -208,3 +209,30 @@ def test_options_that_contradict_each_other(project: Project, arguments: tuple[s
     answer = project.coopery("run", *arguments)
     assert answer.exit_code == 2 and answer.slugs == ("bad-command-line",)
     assert not project.home.exists()
+
+
+def test_what_is_made_again_for_its_bytes_counts_too(project: Project) -> None:
+    project.write(
+        "recipe.toml",
+        """
+        [task.first]
+        command = "echo 1 > {outputs.o}"
+        outputs.o = { transient = true }
+
+        [task.second]
+        command = "cat {inputs.i} > {outputs.o}"
+        inputs.i = { from = "first.o" }
+        outputs.o = { transient = true }
+
+        [task.third]
+        params.p = 1
+        command = "echo {params.p}; cat {inputs.i}"
+        inputs.i = { from = "second.o" }
+        """,
+    )
+    project.run()
+    again = project.coopery("run", "--only", "third", "--set", "third.p=2")
+    # One is selected; each that turns out to be wanted besides is one more.
+    assert re.findall(r"^done .*\[(.*?)\]", again.stderr, re.MULTILINE) == ["1/2", "2/3", "3/3"]
+    cached = project.coopery("run", "-v", "--only", "third")
+    assert re.findall(r"^cached .*\[(.*?)\]", cached.stderr, re.MULTILINE) == ["1/1"]

@@ -235,13 +235,18 @@ def test_what_can_never_fit_is_an_error_before_anything_runs(
     assert answer.exit_code == (3 if slug == "never-fits" else 2) and answer.slugs == (slug,)
     assert said in answer.stderr and "recipe.toml:6" in answer.stderr
     assert not (project.root / "ran").exists()
+    foretold = project.coopery("run", "--dry-run")
+    assert foretold.exit_code == answer.exit_code and foretold.stdout == ""
+    assert foretold.told(slug) == answer.told(slug)
 
 
 def test_what_is_remembered_needs_no_resources(project: Project) -> None:
     project.write("recipe.toml", LICENSED)
     project.run("--capacity", "license=1")
     assert all(step["cached"] for step in project.run().values())
-    assert project.coopery("run", "--force").slugs == ("unknown-resource",)
+    assert set(project.forecast().values()) == {"cached"}
+    for dry in ((), ("--dry-run",)):
+        assert project.coopery("run", "--force", *dry).slugs == ("unknown-resource",)
 
 
 @pytest.mark.parametrize("text", ["license", "license=", "license=many", "=1", "a b=1"])
@@ -249,6 +254,40 @@ def test_capacities_that_are_none(project: Project, text: str) -> None:
     project.write("recipe.toml", LICENSED)
     answer = project.coopery("run", "--capacity", text)
     assert answer.exit_code == 2 and answer.slugs == ("bad-option",)
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        (("license=1", "license=2"), "license is given twice: 1 and 2"),
+        (("cpu=0",), "nothing runs without any"),
+        (("memory=0",), "nothing runs without any"),
+    ],
+)
+def test_capacities_that_nobody_can_mean(
+    project: Project, texts: tuple[str, ...], said: str
+) -> None:
+    project.write("recipe.toml", LICENSED)
+    flags = [word for text in texts for word in ("--capacity", text)]
+    answer = project.coopery("run", *flags)
+    assert answer.exit_code == 2 and said in answer.told("bad-option")
+
+
+def test_none_of_a_resource_is_a_capacity(project: Project) -> None:
+    project.write("recipe.toml", LICENSED)
+    answer = project.coopery("run", "--capacity", "license=0")
+    assert "there is 0" in answer.told("never-fits")
+    assert project.coopery("run", *["--capacity", "license=1"] * 2, "-n").exit_code == 0
+
+
+def test_no_gpu_is_handed_out_that_is_not_there(project: Project) -> None:
+    """A capacity that a team shares may say more than one of its machines has."""
+    project.write("pyproject.toml", "[tool.coopery]\ncapacity = ['gpu=1000']\n")
+    project.write("recipe.toml", "[task.a]\ncommand = 'true'\nresources.gpu = 999\n")
+    answer = project.coopery("run")
+    assert answer.exit_code == 3 and "--capacity adds no GPU" in answer.told("never-fits")
+    project.write("recipe.toml", "[task.a]\ncommand = 'true'\n")
+    project.run()
 
 
 def test_priorities_order_what_is_ready(project: Project) -> None:

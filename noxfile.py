@@ -144,3 +144,10 @@ def bench(session: nox.Session) -> None:
     """Measure against the floor; `-- --help` tells the sizes one can choose."""
     session.install(".")
     session.run("python", "benchmarks/scaling.py", *session.posargs)
+
+
+@nox.session(default=False)
+def bench_images(session: nox.Session) -> None:
+    """Measure images and containers against building and running them by hand."""
+    session.install(".[docker]")
+    session.run("python", "benchmarks/images.py", *session.posargs)

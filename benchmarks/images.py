@@ -1,0 +1,246 @@
+"""How long images and containers take, beside `docker build` and `docker run` by hand.
+
+    nox -s bench_images -- --repeat 5
+
+The peer is the best Dockerfile that one would write by hand for the same image: uv with a cache
+mount, dependencies before sources, built by the engine's BuildKit, or by the classic builder. Ours
+and BuildKit have packages in a cache, so that no network is measured. `cold` builds all but the
+base; `no-op` changes nothing; `source` edits one line; `package` adds one. Each is measured in turn,
+in one session. The engine must have the base image `python:3.11-slim`; the peer's has uv beside it,
+which is not measured. Nothing here asserts anything about time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+BASE = "python:3.11-slim"
+UV_BASE = "coopery-bench-uv"
+PEER = "coopery-bench-peer"
+PACKAGES = ("numpy", "pandas", "rich")
+ADDED = "tabulate"
+TASKS = 10
+
+RECIPE = """
+[image.bench]
+python = "3.11"
+packages = [{packages}]
+sources = ["src"]
+
+{tasks}
+"""
+TASK = """
+[task.t{number}]
+image = "bench"
+command = ["true"]
+always = true
+"""
+HAND = """
+FROM coopery-bench-uv
+COPY requirements.txt /tmp/requirements.txt
+RUN {mount}uv pip install --system --break-system-packages --compile-bytecode \\
+    -r /tmp/requirements.txt
+WORKDIR /work
+COPY src /work/src
+USER 1000:1000
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """A project for coopery, and one for the peer, with the same packages and sources."""
+
+    ours: Path
+    home: Path
+    hand: Path
+    docker: str
+
+    def coopery(self, *arguments: str) -> None:
+        """Run coopery on its project."""
+        command = [sys.executable, "-m", "coopery", *arguments]
+        call(command, self.ours, {"COOPERY_HOME": str(self.home)})
+
+    def build(self) -> None:
+        """Build the image with coopery."""
+        self.coopery("build", "-r", "docker", "-q")
+
+    def images(self) -> set[str]:
+        """The ids of the images that coopery built here."""
+        from coopery_docker.notes import HOME, home_id
+
+        label = f"label={HOME}={home_id(self.home)}"
+        ask = [self.docker, "images", "-q", "--no-trunc", "--filter", label]
+        return set(output(ask, self.ours).split())
+
+    def forget(self) -> None:
+        """Forget the images that coopery built, and that it built them."""
+        subprocess.run([self.docker, "rmi", "-f", *self.images()], capture_output=True)
+        for folder in ("places", "objects", "records", "runs"):
+            shutil.rmtree(self.home / folder, ignore_errors=True)
+        for file in self.home.glob("index.sqlite*"):
+            file.unlink()
+
+    def write(self, packages: Sequence[str], source: str) -> None:
+        """Say what the image is to hold."""
+        quoted = ", ".join(f'"{name}"' for name in packages)
+        tasks = "".join(TASK.format(number=number) for number in range(TASKS))
+        (self.ours / "recipe.toml").write_text(RECIPE.format(packages=quoted, tasks=tasks))
+        for root in (self.ours, self.hand):
+            (root / "src").mkdir(exist_ok=True)
+            (root / "src" / "code.py").write_text(source)
+        lines = "".join(f"{name}\n" for name in packages)
+        # A stamp, or the builder's cache would know what a former repetition added.
+        stamp = f"# {time.time_ns()}\n" if ADDED in packages else ""
+        (self.hand / "requirements.txt").write_text(lines + stamp)
+
+    def by_hand(self, buildkit: bool, *, cold: bool = False) -> None:
+        """Build the image by hand."""
+        mount = "--mount=type=cache,target=/root/.cache/uv " if buildkit else ""
+        (self.hand / "Dockerfile").write_text(HAND.format(mount=mount))
+        command = [self.docker, "build", "-q", "-t", PEER, "--network", "host", "."]
+        command += ["--no-cache"] if cold else []
+        call(command, self.hand, {"DOCKER_BUILDKIT": str(int(buildkit))})
+
+
+def call(command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> None:
+    """Run a command; its output is shown when it fails."""
+    done = subprocess.run(command, cwd=cwd, env={**os.environ, **env}, capture_output=True)
+    if done.returncode:
+        sys.exit(f"{command} failed:\n{done.stdout.decode()}{done.stderr.decode()}")
+
+
+def output(command: Sequence[str], cwd: Path) -> str:
+    """What a command prints."""
+    return subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True).stdout
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds that something takes."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def client() -> str:
+    """A docker client that can ask for BuildKit without a further program."""
+    for name in ("/usr/bin/docker", shutil.which("docker")):
+        if name and Path(name).exists():
+            asked = subprocess.run(
+                [name, "build", "-q", "-"],
+                input=f"FROM {BASE}\n".encode(),
+                env={**os.environ, "DOCKER_BUILDKIT": "1"},
+                capture_output=True,
+            )
+            if asked.returncode == 0:
+                return name
+    sys.exit(f"no docker client builds on {BASE} with BuildKit")
+
+
+def make_peers_base(docker: str) -> None:
+    """The base with uv in it."""
+    import uv
+
+    with tempfile.TemporaryDirectory() as name:
+        shutil.copy(uv.find_uv_bin(), Path(name) / "uv")
+        text = f"FROM {BASE}\nCOPY uv /usr/local/bin/uv\n"
+        (Path(name) / "Dockerfile").write_text(text)
+        call([docker, "build", "-q", "-t", UV_BASE, "."], Path(name), {})
+
+
+def rows(bench: Bench, repeat: int) -> Iterator[tuple[str, list[float]]]:
+    """Per case, the seconds of ours, of BuildKit by hand, and of the classic builder by hand."""
+    builders: tuple[Callable[[bool], None], ...] = (
+        lambda cold: bench.build(),
+        lambda cold: bench.by_hand(True, cold=cold),
+        lambda cold: bench.by_hand(False, cold=cold),
+    )
+    for case in ("cold", "no-op", "source", "package"):
+        times: list[list[float]] = [[], [], []]
+        for _ in range(repeat):
+            for number, build in enumerate(builders):
+                bench.write(PACKAGES, f"VALUE = {time.time_ns()}\n")
+                if number == 0 and case in ("cold", "package"):
+                    bench.forget()
+                if case != "cold":
+                    build(False)
+                if case == "source":
+                    bench.write(PACKAGES, f"VALUE = {time.time_ns()}\n")
+                if case == "package":
+                    bench.write((*PACKAGES, ADDED), f"VALUE = {time.time_ns()}\n")
+                times[number].append(timed(lambda: build(case == "cold")))  # noqa: B023
+        yield case, [statistics.median(each) for each in times]
+
+
+def overhead(bench: Bench, repeat: int) -> tuple[float, float, float]:
+    """Seconds per task: ours in a run of many, `docker run --rm`, and a run's own part."""
+    bench.write(PACKAGES, "")
+    bench.build()
+    bench.by_hand(True)
+    ours, theirs, alone = [], [], []
+    for _ in range(repeat):
+        many = timed(lambda: bench.coopery("run", "-r", "docker", "-q", "-j", "1"))
+        one = timed(lambda: bench.coopery("run", "-r", "docker", "-q", "-j", "1", "t0"))
+        ours.append((many - one) / (TASKS - 1))
+        alone.append(one)
+        theirs.append(
+            timed(lambda: call([bench.docker, "run", "--rm", PEER, "true"], bench.hand, {}))
+        )
+    return statistics.median(ours), statistics.median(theirs), statistics.median(alone)
+
+
+def sizes(bench: Bench) -> tuple[int, int]:
+    """Bytes of our image and of the peer's, without what they begin with."""
+    ask = [bench.docker, "image", "inspect", "-f", "{{.Size}}"]
+    ours = max(int(output([*ask, name], bench.ours)) for name in bench.images())
+    base, uv_base = (int(output([*ask, name], bench.ours)) for name in (BASE, UV_BASE))
+    return ours - base, int(output([*ask, PEER], bench.ours)) - uv_base
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--repeat", type=int, default=3)
+    repeat = parser.parse_args().repeat
+    docker = client()
+    make_peers_base(docker)
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        bench = Bench(ours=root / "ours", home=root / "home", hand=root / "hand", docker=docker)
+        bench.ours.mkdir()
+        bench.hand.mkdir()
+        try:
+            heads = ("build", "ours", "BuildKit", "ratio", "classic", "ratio")
+            print("{:<10} {:>8} {:>9} {:>6} {:>8} {:>6}".format(*heads))
+            bench.write((*PACKAGES, ADDED), "")
+            bench.build()
+            bench.by_hand(True)
+            for case, (ours, kit, classic) in rows(bench, repeat):
+                print(
+                    f"{case:<10} {ours:7.2f}s {kit:8.2f}s {ours / kit:6.2f}"
+                    f" {classic:7.2f}s {ours / classic:6.2f}"
+                )
+            task, by_hand, alone = overhead(bench, repeat)
+            print(
+                f"\na task     {task:7.3f}s, docker run --rm {by_hand:.3f}s: {task / by_hand:.2f}"
+            )
+            print(f"a run of one task, all in all: {alone:.3f}s: {alone / by_hand:.2f}")
+            ours, theirs = sizes(bench)
+            shown = f"{ours / 1e6:.1f} MB, by hand {theirs / 1e6:.1f} MB"
+            print(f"size upon the base {shown}: {ours / theirs:.2f}")
+        finally:
+            bench.forget()
+            subprocess.run([docker, "rmi", "-f", PEER, UV_BASE], capture_output=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -6,7 +6,7 @@ import shlex
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,7 +46,7 @@ from coopery.steps import (
 )
 from coopery.stopping import Stop, signals
 from coopery.supplying import Supplied, Supply, not_made
-from coopery.transients import Transients
+from coopery.transients import Dropper, Transients
 
 if TYPE_CHECKING:
     from coopery.plugins import Plugins
@@ -136,6 +136,7 @@ class Run:
         self._failed = False
         self._memory = Memory(self.store, self.plan.recipe.file, self.id)
         self._transients = Transients(self.plan.steps, self.needs)
+        self._dropper = Dropper(self.store, self._transients, self._lock)
         self._supply = Supply(self.plan, self.store, self._memory, self.identities)
         self._attempts: Counter[str] = Counter()
         self._due: dict[str, float] = {}
@@ -242,7 +243,7 @@ class Run:
             outputs = supplied.record.outputs
             with self._lock:
                 going = self._transients.made(supplied.step, outputs)
-            self._drop(going)
+                self._dropper.drop(going)
             if supplied.stale and self.plan.steps[supplied.step].work.kind == "task":
                 message = (
                     f"{supplied.step} was not selected and is stale: "
@@ -286,6 +287,7 @@ class Run:
         self, step: Step, key: str, outputs: Mapping[str, Identity], record: Record | None
     ) -> bool:
         """End a recalled step, delivering what is missing; False when bytes are gone for that."""
+        self._dropper.hold(step.name, outputs.values())
         missing = [
             d
             for d in step.deliveries
@@ -493,8 +495,7 @@ class Run:
                 record = self._make_at_once(step, key)
             except BaseException:
                 with self._lock:
-                    going = self._transients.ended(step.name)
-                self._drop(going)
+                    self._dropper.drop(self._transients.ended(step.name))
                 raise
         outcome = Outcome(
             step=step.name,
@@ -520,7 +521,7 @@ class Run:
         self._attempts[step.name] += 1
         attempts = self._attempts[step.name]
         devices = self._devices.get(step.name, ())
-        made, outputs = self._performer.attempt(step, key, devices)
+        made, outputs = self._performer.attempt(step, key, self._dropper, devices)
         record = Record(
             key=key,
             step=step.name,
@@ -630,11 +631,8 @@ class Run:
                     done=len(self.outcomes),
                 )
             )
-        self._drop(going)
-
-    def _drop(self, identities: Iterable[Identity]) -> None:
-        for identity in identities:
-            self.store.drop(identity)
+            self._dropper.known(outcome.step)
+            self._dropper.drop(going)
 
     def finish(self) -> None:
         """Give every step that has not ended the state of a cancelled one."""

@@ -23,6 +23,7 @@ from coopery.stopping import Stop
 
 if TYPE_CHECKING:
     from coopery.plugins import Plugins
+    from coopery.transients import Dropper
 
 
 class Performer:
@@ -45,9 +46,11 @@ class Performer:
         self._stop = stop
 
     def attempt(
-        self, step: Step, key: str, devices: tuple[int, ...] = ()
+        self, step: Step, key: str, dropper: Dropper, devices: tuple[int, ...] = ()
     ) -> tuple[Made, dict[str, Identity]]:
         """Do the work once, on these GPUs; its facts, and the outputs as the store took them.
+
+        The `dropper` keeps them until the step's end.
 
         Raises StepError, MachineError, and whatever a plugin's defect raises.
         """
@@ -62,7 +65,10 @@ class Performer:
             if step.work.in_place:
                 self._store.complete(key)
                 return made, in_place(step, key)
-            return made, {output: self._store.put(made.outputs[output]) for output in step.outputs}
+            with dropper.taking(step.name) as hold:
+                found = {output: self._store.put(made.outputs[output]) for output in step.outputs}
+                hold(found.values())
+            return made, found
         finally:
             _remove(scratch)
 

@@ -6,7 +6,7 @@ import shlex
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,7 +46,7 @@ from coopery.steps import (
 )
 from coopery.stopping import Stop, signals
 from coopery.supplying import Supplied, Supply, not_made
-from coopery.transients import Transients
+from coopery.transients import Dropper, Transients
 
 if TYPE_CHECKING:
     from coopery.plugins import Plugins
@@ -138,6 +138,7 @@ class Run:
         """Results in place that were looked for in this run, and are there."""
         self._memory = Memory(self.store, self.plan.recipe.file, self.id)
         self._transients = Transients(self.plan.steps, self.needs)
+        self._dropper = Dropper(self.store, self._transients, self._lock)
         self._supply = Supply(self.plan, self.store, self._memory, self.identities)
         self._attempts: Counter[str] = Counter()
         self._due: dict[str, float] = {}
@@ -244,7 +245,7 @@ class Run:
             outputs = supplied.record.outputs
             with self._lock:
                 going = self._transients.made(supplied.step, outputs)
-            self._drop(going)
+                self._dropper.drop(going)
             if supplied.stale and self.plan.steps[supplied.step].work.kind == "task":
                 message = (
                     f"{supplied.step} was not selected and is stale: "
@@ -297,6 +298,7 @@ class Run:
         self, step: Step, key: str, outputs: Mapping[str, Identity], record: Record | None
     ) -> bool:
         """End a recalled step, delivering what is missing; False when bytes are gone for that."""
+        self._dropper.hold(step.name, outputs.values())
         missing = [
             d
             for d in step.deliveries
@@ -517,8 +519,7 @@ class Run:
                 record = self._make_at_once(step, key)
             except BaseException:
                 with self._lock:
-                    going = self._transients.ended(step.name)
-                self._drop(going)
+                    self._dropper.drop(self._transients.ended(step.name))
                 raise
         outcome = Outcome(
             step=step.name,
@@ -544,7 +545,7 @@ class Run:
         self._attempts[step.name] += 1
         attempts = self._attempts[step.name]
         devices = self._devices.get(step.name, ())
-        made, outputs = self._performer.attempt(step, key, devices)
+        made, outputs = self._performer.attempt(step, key, self._dropper, devices)
         record = Record(
             key=key,
             step=step.name,
@@ -654,11 +655,8 @@ class Run:
                     done=len(self.outcomes),
                 )
             )
-        self._drop(going)
-
-    def _drop(self, identities: Iterable[Identity]) -> None:
-        for identity in identities:
-            self.store.drop(identity)
+            self._dropper.known(outcome.step)
+            self._dropper.drop(going)
 
     def finish(self) -> None:
         """Give every step that has not ended the state of a cancelled one."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
-from coopery.steps import Identity, Step
+from coopery.steps import Identity, Step, Store
 
 Output = tuple[str, str]
 """A step's name and one of its outputs."""
@@ -83,5 +85,66 @@ class Transients:
                 found.append(identity)
         return self._unwanted(found)
 
+    def wants(self, identity: Identity) -> bool:
+        """Whether an output that is known is made of these bytes, and is to stay for now."""
+        return self._wanted[identity.digest] > 0
+
     def _unwanted(self, identities: list[Identity]) -> list[Identity]:
         return [identity for identity in identities if not self._wanted[identity.digest]]
+
+
+class Dropper:
+    """Lets bytes go, save those that another step of this run has taken a moment ago.
+
+    Between the moment in which a step's outputs enter the store and that in which they are known
+    to `Transients`, nobody else can know that their bytes are wanted. `lock` guards both.
+    """
+
+    def __init__(self, store: Store, transients: Transients, lock: threading.RLock) -> None:
+        self._store = store
+        self._transients = transients
+        self._lock = lock
+        self._taking = 0
+        self._held: dict[str, frozenset[str]] = {}
+        """By step, the digests of outputs that are taken, and not known yet."""
+        self._going: dict[str, Identity] = {}
+
+    @contextmanager
+    def taking(self, step: str) -> Iterator[Callable[[Iterable[Identity]], None]]:
+        """While outputs enter the store nothing goes; what comes with them says which they are."""
+        with self._lock:
+            self._taking += 1
+        try:
+            yield lambda identities: self.hold(step, identities)
+        finally:
+            with self._lock:
+                self._taking -= 1
+                self._flush()
+
+    def hold(self, step: str, identities: Iterable[Identity]) -> None:
+        """These bytes stay until the step's outputs are known."""
+        with self._lock:
+            self._held[step] = frozenset(identity.digest for identity in identities)
+
+    def known(self, step: str) -> None:
+        """A step has ended, and whatever it made is known."""
+        with self._lock:
+            if self._held.pop(step, None):
+                self._flush()
+
+    def drop(self, identities: Iterable[Identity]) -> None:
+        """These bytes are not wanted: they go now, or as soon as it is sure."""
+        with self._lock:
+            self._going.update((identity.digest, identity) for identity in identities)
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._taking or not self._going:
+            return
+        held = frozenset[str]().union(*self._held.values())
+        for digest, identity in list(self._going.items()):
+            if digest in held:
+                continue
+            del self._going[digest]
+            if not self._transients.wants(identity):
+                self._store.drop(identity)

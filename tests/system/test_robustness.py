@@ -114,6 +114,48 @@ def test_equal_bytes_of_a_transient_and_another_output(project: Project) -> None
     assert project.read("o") == "a\n"
 
 
+def test_bytes_that_a_step_just_took_are_not_dropped_for_another(project: Project) -> None:
+    """The last reader of a transient output ends while equal bytes enter the store."""
+    project.plugin(
+        "slow",
+        """
+        import time
+        from pathlib import Path
+        from coopery_store.store import HomeStore
+
+        put = HomeStore.put
+
+        def slow(self, path):
+            found = put(self, path)
+            if path.name == "late":
+                Path("taken").touch()
+                time.sleep(2)
+            return found
+
+        HomeStore.put = slow
+        """,
+    )
+    project.write(
+        "recipe.toml",
+        f"""
+        [task.a]
+        command = "echo same > {{outputs.o}}"
+        outputs.o = {{ name = "o", transient = true }}
+        [task.b]
+        command = "sleep 0.3; echo same > {{outputs.o}}"
+        outputs.o = "late"
+        [task.r]
+        command = "while ! test -e {project.root}/taken; do sleep 0.05; done"
+        inputs.i = {{ from = "a.o" }}
+        """,
+    )
+    steps = project.run("-j", "4")
+    assert {step["state"] for step in steps.values()} == {"succeeded"}
+    assert project.read("late") == "same\n"
+    # Nobody wants the transient output's bytes, but `late` is made of the same.
+    assert project.coopery("get", "b.o", "copy").exit_code == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_no_task_outlives_a_run_that_is_told_to_stop(
     project: Project, number: signal.Signals

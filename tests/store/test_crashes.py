@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 
 from coopery.errors import StepError
+from coopery.options import Settings
 from coopery.steps import Identity
-from coopery_store import locks
+from coopery_store import diagnose, locks
 from coopery_store.home import machine_errors
 from coopery_store.store import HomeStore
 
@@ -30,6 +31,7 @@ CALLS = ("open", "rename", "replace", "fsync", "write", "unlink", "mkdir", "chmo
 def a_run(home: Path, project: Path, text: str) -> None:
     """Two results, remembered and delivered: what a run does to the store."""
     store = HomeStore(home)
+    list(diagnose(home, Settings({}), mend=True, quick=True))  # as before each run
     file, folder = put_text(store, text), put_folder(store, {"a": text, "b": "="})
     place = store.place("environment")
     (place / "python").write_text(text)

@@ -63,6 +63,7 @@ def tests(session: nox.Session) -> None:
     session.run(
         "pytest",
         *("-n", "2", "--dist", "loadgroup", f"--junit-xml={JUNIT}"),
+        "--ignore=tests/test_docs.py",  # the session docs runs it
         *session.posargs,
     )
 

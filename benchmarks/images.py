@@ -5,9 +5,9 @@
 The peer is the best Dockerfile that one would write by hand for the same image: uv with a cache
 mount, dependencies before sources, built by the engine's BuildKit, or by the classic builder. Ours
 and BuildKit have packages in a cache, so that no network is measured. `cold` builds all but the
-base; `no-op` changes nothing; `source` edits one line; `package` adds one. Each is measured in turn,
-in one session. The engine must have the base image `python:3.11-slim`; the peer's has uv beside it,
-which is not measured. Nothing here asserts anything about time.
+base; `no-op` changes nothing; `source` edits one line; `package` adds one. Each is measured in
+turn, in one session. The engine must have the base image `python:3.11-slim`; the peer's has uv
+beside it, which is not measured. Nothing here asserts anything about time.
 """
 
 from __future__ import annotations
@@ -147,12 +147,17 @@ def client() -> str:
 
 
 def make_peers_base(docker: str) -> None:
-    """The base with uv in it."""
+    """The base with uv in it, and the certificates that this machine trusts."""
+    import ssl
+
     import uv
 
     with tempfile.TemporaryDirectory() as name:
         shutil.copy(uv.find_uv_bin(), Path(name) / "uv")
-        text = f"FROM {BASE}\nCOPY uv /usr/local/bin/uv\n"
+        trusted = os.environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile
+        shutil.copy(trusted or "/etc/ssl/certs/ca-certificates.crt", Path(name) / "trusted.pem")
+        text = f"FROM {BASE}\nCOPY uv /usr/local/bin/uv\nCOPY trusted.pem /etc/trusted.pem\n"
+        text += "ENV SSL_CERT_FILE=/etc/trusted.pem\n"
         (Path(name) / "Dockerfile").write_text(text)
         call([docker, "build", "-q", "-t", UV_BASE, "."], Path(name), {})
 

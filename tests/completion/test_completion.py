@@ -89,7 +89,7 @@ def test_commands_and_flags(recipe: Project) -> None:
     assert ask(recipe, "run", "-j", "2", "--force-")[1] == ["--force-all"]
     assert ask(recipe, "nonsense", "") == ("words", [])
     assert ask(recipe, "completion", "") == ("words", ["bash", "zsh", "fish"])
-    assert ask(recipe, "run", "-r", "")[1] == ["local"]
+    assert ask(recipe, "run", "-r", "")[1] == ["docker", "local"]
     assert ask(recipe, "run", "--runtime=l")[1] == ["--runtime=local"]
     assert ask(recipe, "run", "-f", "")[0] == ask(recipe, "run", "--file=x")[0] == "files"
     assert ask(recipe, "run", "--home", "")[0] == "folders"

@@ -109,7 +109,10 @@ def test_a_gpu_that_is_not_there_is_told(contained: Project, engine: Any) -> Non
     if any("nvidia" in name for name in engine.info().get("Runtimes", {})):
         pytest.skip("this engine has GPUs")
     contained.write("recipe.toml", HEAD + "[task.a]\ncommand = 'true'\nresources.gpu = 1\n")
-    answer = contained.coopery("run", "-r", "docker", "--capacity", "gpu=1")
+    assert contained.coopery("run", "-r", "docker").told("never-fits")
+    # A machine with a card, and an engine that was not told of it.
+    contained.plugin("card", "from coopery import resources\nresources._gpus = lambda: 1.0\n")
+    answer = contained.coopery("run", "-r", "docker")
     assert answer.exit_code == 3 and answer.told("no-gpu"), answer.stderr
     assert left(engine, contained) == []
 

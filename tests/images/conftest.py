@@ -216,16 +216,23 @@ class Engine:
 
     def run(self, image: str, *command: str, **more: Any) -> str:
         """What a command prints in a container of an image."""
-        done = self.client.containers.run(
+        container = self.client.containers.create(
             image,
             list(command),
-            remove=True,
-            stderr=True,
             network_mode="none",
             labels={LABEL: self.mark},
             **more,
         )
-        return str(done.decode())
+        try:
+            # Attached before it starts: what a container says at its very end is not in its log yet
+            # when the engine says that it has ended.
+            said = container.attach(stdout=True, stderr=True, stream=True)
+            container.start()
+            text = b"".join(said).decode()
+            assert container.wait()["StatusCode"] == 0, text
+            return text
+        finally:
+            container.remove(force=True)
 
     def close(self) -> None:
         mine = {"filters": {"label": f"{LABEL}={self.mark}"}}

@@ -168,7 +168,7 @@ CASES = {
         "[defaults]\nruntime = 'dokcer'\n" + GOOD,
         "unknown-runtime",
         None,
-        "local",
+        "docker",
     ),
     "undeclared file": (
         "[task.a]\ncommand = ['cat', 'recipe.toml']\n",

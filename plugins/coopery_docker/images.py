@@ -10,7 +10,8 @@ from typing import Any
 from coopery.contexts import Entry, entries_of
 from coopery.dependencies import ImagePlan
 from coopery.errors import StepError, problem
-from coopery.images import Blueprint, ImageBuild, plan_builds
+from coopery.images import Blueprint, ImageBuild, plan_builds, wheel_labels
+from coopery.quantities import show_bytes
 from coopery.steps import Made, Need, StepSource, Workspace
 from coopery_docker.building import DOCKERFILE, Building, NoBuildKit, build, layers
 from coopery_docker.client import Engine, connect, refused
@@ -21,6 +22,8 @@ REPOSITORY = "coopery"
 IMAGE_NOTE = "image.json"
 """What the result of building an image is in the home: a note of it, in this file."""
 
+_LARGE = 100_000_000
+"""Bytes of sources from which on a build tells how to have fewer."""
 _TAIL = 1200
 """How much of the end of a build's log its error shows, in characters."""
 
@@ -74,7 +77,8 @@ def build_image(work: ImageBuild, workspace: Workspace) -> Made:
     tag = tag_of(workspace.key)
     with workspace.log.open("ab", buffering=0) as log:
         before = _before(engine, work, workspace, log.write)
-        labels = {**work.labels, KEY: workspace.key, HOME: home_id(workspace.home)}
+        labels = {**work.labels, **wheel_labels(workspace.inputs)}
+        labels |= {KEY: workspace.key, HOME: home_id(workspace.home)}
         folder, home = workspace.folder.resolve(), workspace.home.resolve()
         if folder.is_relative_to(home):
             labels[NOTE] = str(folder.relative_to(home))
@@ -93,8 +97,19 @@ def build_image(work: ImageBuild, workspace: Workspace) -> Made:
         "size": image["Size"],
         "context": found.context,
         "layers": layers(engine, tag, before, lines, found),
+        "hints": hints(work.part, found.context),
     }
     return Made(outputs={"image": workspace.folder}, facts=facts)
+
+
+def hints(part: str, context: int) -> list[str]:
+    """What would make a part of an image smaller, by the bytes that were sent for it."""
+    if part != "sources" or context < _LARGE:
+        return []
+    return [
+        f"the sources are {show_bytes(context)}: `exclude` what no task reads, and make data that "
+        "some tasks read their input"
+    ]
 
 
 def _before(

@@ -19,6 +19,14 @@ from coopery_images import laying
 from coopery_images.work import PackageTree
 
 _NO_WHEEL = re.compile(r"\b([A-Za-z0-9][\w.-]*)==(\S+?) has no (?:usable )?wheels")
+_BUILD_TOOLS = frozenset(
+    (
+        *("build", "cmake", "cython", "flit-core", "hatchling", "maturin", "meson", "meson-python"),
+        *("ninja", "pip", "poetry-core", "pybind11", "scikit-build-core", "setuptools-rust"),
+        *("setuptools-scm", "twine", "wheel"),
+    )
+)
+"""Packages that build others. Without setuptools, which some import when they run."""
 _WRONG_HASH = re.compile(r"Hash mismatch for `([^`]+)`")
 
 
@@ -30,7 +38,7 @@ def make_tree(work: PackageTree, workspace: Workspace) -> Made:
     """
     folder = workspace.folder
     (folder / "work").mkdir()
-    facts: dict[str, object] = {"packages": len(work.pins)}
+    facts: dict[str, object] = {"packages": len(work.pins), "hints": hints(work.pins)}
     if work.python is not None and work.executable is not None:
         making = folder / "making"
         making.mkdir()
@@ -47,6 +55,16 @@ def make_tree(work: PackageTree, workspace: Workspace) -> Made:
             text = json.dumps(listing, indent=2, sort_keys=True) + "\n"
             (folder / "wheels.json").write_text(text, "utf-8")
     return Made(outputs={"tree": folder}, facts=facts)
+
+
+def hints(pins: Sequence[Pin]) -> list[str]:
+    """What an image would be smaller without."""
+    tools = sorted(pin.name for pin in pins if pin.name in _BUILD_TOOLS)
+    if not tools:
+        return []
+    verb = "are" if len(tools) > 1 else "is"
+    names = ", ".join(tools)
+    return [f"{names} {verb} only needed to build packages, which images do not: leave {names} out"]
 
 
 def _described(wheel: Path) -> dict[str, str]:

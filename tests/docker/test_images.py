@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from coopery.testing import Project, performed
+from coopery_docker.images import hints
 from coopery_docker.notes import HOME, KEY, home_id
 
 RECIPE = """
@@ -126,6 +127,12 @@ def test_the_classic_builder_will_do(made: Project) -> None:
     assert made.read("o") == "one\n"
     answer = made.coopery("run", "-r", "docker", env={"HANDMADE_RUN": "exit 7"})
     assert "[image-failed]" in answer.stderr
+
+
+def test_large_sources_are_told() -> None:
+    assert hints("sources", 99_000_000) == [] and hints("dependencies", 10**9) == []
+    (told,) = hints("sources", 400 * 1024**2)
+    assert "400 MiB" in told and "exclude" in told
 
 
 def test_a_base_that_moved_is_told(made: Project, engine: Any) -> None:

@@ -19,7 +19,7 @@ import pytest
 from coopery.dependencies import Layer, Pin
 from coopery.errors import RecipeError, StepError
 from coopery.images import Base, Blueprint
-from coopery_images import laying, platforms
+from coopery_images import laying, platforms, trees
 from coopery_images.rendering import pins_of
 from coopery_images.work import PackageTree
 
@@ -277,3 +277,10 @@ def test_the_checker_names_each_wrong_file(tmp_path: Path) -> None:
     assert "a.py is not the file that its wheel recorded" in told
     (site / "a.py").unlink()
     assert check("a-b")[0] == 1
+
+
+def test_packages_that_only_build_others_are_told() -> None:
+    pins = [Pin(name=name, version="1", hashes=()) for name in ("numpy", "ninja", "cython")]
+    (told,) = trees.hints(pins)
+    assert told.startswith("cython, ninja are only needed to build packages")
+    assert trees.hints(pins[:1]) == []

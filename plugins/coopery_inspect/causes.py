@@ -129,13 +129,14 @@ class Search:
     def _result_then(self, step: Step, output: str, before: Part, reader: Record) -> Record | None:
         """The result of `step` that the reader's earlier result was made from."""
         recall = self.history.store.recall
+        before_all = before.value.partition("/")[0]  # of which the reader may want a part
         if step.work.in_place:
-            return recall([before.value]).get(before.value)  # its identity was its key
+            return recall([before_all]).get(before_all)  # its identity was its key
         entry = self.history.entry(reader.run, step.name)
         if entry is not None and entry["key"]:
             return recall([entry["key"]]).get(entry["key"])
         results = self.history.results(step.name)
-        return next((r for r in results if _digest(r.outputs, output) == before.value), None)
+        return next((r for r in results if _digest(r.outputs, output) == before_all), None)
 
 
 def _unexplained(step: Step, way: _Way | None) -> Cause:
@@ -161,6 +162,8 @@ def _label(change: Change, step: Step) -> str:
     """How a reader calls what it needs: `image science`, `wheel own`, `input table of prep`."""
     if step.work.kind == "task":
         return f"{change.name} of {step.name}"
+    if change.name.startswith("copy "):
+        return step.name  # where it is copied to says less
     if change.name.endswith(f" {step.subject}"):
         return change.name
     return f"{change.name} {step.subject}"

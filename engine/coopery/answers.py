@@ -78,7 +78,7 @@ _FIELDS: dict[str, dict[str, Any]] = {
         "notes": [str],
     },
     "plan_task": {"command": [str], "shown": str, "aux": ["coopery.dependencies:Aux"]},
-    "perform": {"outputs": Mapping, "facts": Mapping},
+    "perform": {"outputs": Mapping, "facts": Mapping, "warnings": [str]},
     "diagnose": {"subject": str, "text": str, "state": ("ok", "warning", "error")},
 }
 """Of each noun, what its fields must be: a class, one of several things, or a tuple of things."""

@@ -242,6 +242,7 @@ class _Expander:
                 )
             if mount is not None and (
                 not mount.startswith("/")
+                or mount.startswith("//")  # which POSIX lets mean something of its own
                 or posixpath.normpath(mount) != mount.rstrip("/")
                 or mount == "/"
             ):

@@ -206,7 +206,12 @@ def add_layers(  # type: ignore[empty-body]
 
 @hookspec(firstresult=True)
 def render_image(
-    recipe: Recipe, image: Image, layers: Sequence[Layer], base: Base, home: Path
+    recipe: Recipe,
+    image: Image,
+    layers: Sequence[Layer],
+    base: Base,
+    home: Path,
+    settings: Settings,
 ) -> Blueprint | None:
     """First: an image as a base and parts: the instructions of its Dockerfile, and its context.
 

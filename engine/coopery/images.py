@@ -122,6 +122,8 @@ class Blueprint:
     labels: Mapping[str, str] = field(default_factory=dict)
     description: str = ""
     packages: tuple[str, ...] = ()
+    context_limit: int | None = None
+    """Bytes of all that is sent to be built, over which a warning is told."""
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -149,6 +151,8 @@ class ImageBuild:
     part: Annotated[str, unkeyed]
     runtime: Annotated[str, unkeyed]
     base: Annotated[Base, unkeyed]
+    context_limit: Annotated[int | None, unkeyed] = None
+    """Bytes of the part's own context, over which a warning is told."""
     writable: Annotated[tuple[str, ...], unkeyed] = ()
     """The paths of the context that tasks may change."""
     labels: Annotated[Mapping[str, str], unkeyed] = field(default_factory=dict)
@@ -174,6 +178,7 @@ def plan_builds(blueprint: Blueprint, runtime: str) -> tuple[Step, ...]:
             part=part.name,
             runtime=runtime,
             base=blueprint.base,
+            context_limit=blueprint.context_limit,
             writable=tuple(item.path for item in part.copies if item.writable),
             labels=blueprint.labels if last else {},
         )

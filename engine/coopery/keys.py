@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from coopery.digests import digest, plain
 from coopery.errors import CooperyError
-from coopery.images import ImageBuild
+from coopery.images import ImageBuild, Instruction
 from coopery.shapes import fields_of, unkeyed
 from coopery.steps import (
     FileSet,
@@ -122,6 +123,8 @@ def parts_of(step: Step, identities: Identities) -> tuple[Part, ...]:
                 Part(name=f"{label} {name}", value=digest(v) if secret else show(v))
                 for name, v in value.items()
             ]
+        elif item.attribute == "instructions" and isinstance(step.work, ImageBuild):
+            found += _parts_of_instructions(step.work.instructions)
         elif isinstance(value, tuple) and value and all(_labelled(v) for v in value):
             found += [Part(name=f"{item.attribute} {v[0]}", value=_shown(v[1])) for v in value]
         else:
@@ -130,6 +133,18 @@ def parts_of(step: Step, identities: Identities) -> tuple[Part, ...]:
         found += _parts_of_need(need, identities)
     found.append(Part(name="outputs", value=_shown(list(step.outputs))))
     return tuple(found)
+
+
+def _parts_of_instructions(instructions: Sequence[Instruction]) -> Iterator[Part]:
+    """A part for each line of a Dockerfile; those that set a variable are known by its name."""
+    seen: Counter[str] = Counter()
+    for item in instructions:
+        name, equals, _ = item.arguments.partition("=")
+        about = f" {name}" if equals and item.keyword in ("ENV", "LABEL") else ""
+        name = f"instruction {item.keyword}{about}"
+        seen[name] += 1
+        more = f" {seen[name]}" if seen[name] > 1 else ""
+        yield Part(name=f"{name}{more}", value=item.arguments)
 
 
 def _called(step: Step, attribute: str) -> str:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coopery import placeholders
@@ -150,14 +149,16 @@ def plan(
     lock: Lock,
     runtime: str,
     plugins: Plugins,
-    home: Path,
+    settings: Settings,
     selected: Collection[str] | None = None,
 ) -> Plan:
     """The plan for these instances; of the tasks, only the `selected` ones may be performed.
 
     Raises RecipeError with every problem at once.
     """
-    steps, images = _plan_images(recipe, images_of(nodes, targets), lock, runtime, plugins, home)
+    steps, images = _plan_images(
+        recipe, images_of(nodes, targets), lock, runtime, plugins, settings
+    )
     needed = ancestors(nodes, targets)
     problems: list[Problem] = []
     for name in nodes:
@@ -190,13 +191,13 @@ def plan_images(
     lock: Lock,
     runtime: str,
     plugins: Plugins,
-    home: Path,
+    settings: Settings,
 ) -> Plan:
     """The plan that makes these images, for no task.
 
     Raises RecipeError with every problem at once.
     """
-    steps, plans = _plan_images(recipe, images, lock, runtime, plugins, home)
+    steps, plans = _plan_images(recipe, images, lock, runtime, plugins, settings)
     made = {n: p.need.steps for n, p in plans.items() if p.need is not None}
     return plan_steps(recipe, steps.values(), lock, runtime, made)
 
@@ -224,11 +225,11 @@ def plan_steps(
 
 
 def blueprint_of(
-    recipe: Recipe, image: Image, lock: Lock, plugins: Plugins, home: Path
+    recipe: Recipe, image: Image, lock: Lock, plugins: Plugins, settings: Settings
 ) -> Blueprint:
     """An image as a base and parts, whatever runs it. The lock must hold its base."""
-    layers = plugins.add_layers(recipe, image, lock, home)
-    return _render(recipe, image, layers, lock, plugins, home)
+    layers = plugins.add_layers(recipe, image, lock, settings.home)
+    return _render(recipe, image, layers, lock, plugins, settings)
 
 
 def _plan_images(
@@ -237,7 +238,7 @@ def _plan_images(
     lock: Lock,
     runtime: str,
     plugins: Plugins,
-    home: Path,
+    settings: Settings,
 ) -> tuple[dict[str, Step], dict[str, ImagePlan]]:
     """The steps that make images, and by image what tasks need of it; every problem at once."""
     steps: dict[str, Step] = {}
@@ -246,8 +247,8 @@ def _plan_images(
     for name in names:
         image = recipe.images[name]
         try:
-            layers = plugins.add_layers(recipe, image, lock, home)
-            render = partial(_render, recipe, image, layers, lock, plugins, home)
+            layers = plugins.add_layers(recipe, image, lock, settings.home)
+            render = partial(_render, recipe, image, layers, lock, plugins, settings)
             planned = plugins.plan_image(recipe, image, layers, runtime, render)
         except RecipeError as error:
             problems += error.problems
@@ -266,9 +267,11 @@ def _render(
     layers: Sequence[Layer],
     lock: Lock,
     plugins: Plugins,
-    home: Path,
+    settings: Settings,
 ) -> Blueprint:
-    return plugins.render_image(recipe, image, layers, lock.bases[image.name], home)
+    return plugins.render_image(
+        recipe, image, layers, lock.bases[image.name], settings.home, settings
+    )
 
 
 def _with_images(steps: Mapping[str, Step], tasks: Iterable[str]) -> frozenset[str]:

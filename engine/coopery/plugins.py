@@ -220,12 +220,18 @@ class Plugins(Registry):
         return tuple(sorted(found))
 
     def render_image(
-        self, recipe: Recipe, image: Image, layers: Sequence[Layer], base: Base, home: Path
+        self,
+        recipe: Recipe,
+        image: Image,
+        layers: Sequence[Layer],
+        base: Base,
+        home: Path,
+        settings: Settings,
     ) -> Blueprint:
         """An image as a base and parts. Raises RecipeError (`no-blueprint`)."""
         arguments: dict[str, Any] = {"recipe": recipe, "image": image, "layers": layers}
         blueprint: Blueprint | None = self._first(
-            "render_image", **arguments, base=base, home=home
+            "render_image", **arguments, base=base, home=home, settings=settings
         )[1]
         if blueprint is None:
             message = f"no plugin makes a Dockerfile for the image {image.name!r}"

@@ -546,6 +546,8 @@ class Run:
         attempts = self._attempts[step.name]
         devices = self._devices.get(step.name, ())
         made, outputs = self._performer.attempt(step, key, self._dropper, devices)
+        for text in made.warnings:
+            self._warn(step.name, f"{step.name}: {text}")
         record = Record(
             key=key,
             step=step.name,

@@ -47,7 +47,7 @@ def make_plan(opened: Opened, request: Request, plugins: Plugins, settings: Sett
     images = planning.images_of(nodes, targets)
     recipe, runtime = opened.recipe, opened.runtime
     lock = planning.lock(recipe, images, runtime, request.lock, plugins, settings)
-    made = planning.plan(recipe, nodes, targets, lock, runtime, plugins, settings.home, selected)
+    made = planning.plan(recipe, nodes, targets, lock, runtime, plugins, settings, selected)
     command = Again(opened, request, plugins, settings, frozenset(selected))
     return replace(made, again=command)
 
@@ -213,7 +213,7 @@ def build(request: Request, images: Sequence[str], plugins: Plugins, settings: S
     tell([Event(kind="warning", time=now, message=str(p)) for p in opened.warnings])
     recipe, runtime = opened.recipe, opened.runtime
     lock = planning.lock(recipe, names, runtime, request.lock, plugins, settings)
-    plan = planning.plan_images(recipe, names, lock, runtime, plugins, settings.home)
+    plan = planning.plan_images(recipe, names, lock, runtime, plugins, settings)
     with open_store(plugins, settings) as store:
         policy = policy_of(request, plan, settings)
         if request.force:

@@ -287,6 +287,8 @@ class Made:
 
     outputs: Mapping[str, Path]
     facts: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    """What a person should be told of it now; it is not remembered."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -99,7 +99,12 @@ def build_image(work: ImageBuild, workspace: Workspace) -> Made:
         "layers": layers(engine, tag, before, lines, found),
         "hints": hints(work.part, found.context),
     }
-    return Made(outputs={"image": workspace.folder}, facts=facts)
+    warnings: tuple[str, ...] = ()
+    if work.context_limit is not None and found.context > work.context_limit:
+        sent, limit = show_bytes(found.context), show_bytes(work.context_limit)
+        hint = f"`coopery context {work.image}` lists what is in it"
+        warnings = (f"{sent} were sent to build it, over the limit of {limit}: {hint}",)
+    return Made(outputs={"image": workspace.folder}, facts=facts, warnings=warnings)
 
 
 def hints(part: str, context: int) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coopery.commands import Command, Context
@@ -51,7 +50,7 @@ def add_commands() -> Sequence[Command]:
             help="print the Dockerfile of an image",
             run=_dockerfile,
             configure=_configure_dockerfile,
-            options=(ImageOptions,),
+            options=(CoreOptions, ImageOptions),
         ),
         Command(
             name="context",
@@ -166,12 +165,13 @@ def choose_base(
 
 @hookimpl(trylast=True)
 def render_image(
-    recipe: Recipe, image: Image, layers: Sequence[Layer], base: Base, home: Path
+    recipe: Recipe, image: Image, layers: Sequence[Layer], base: Base, settings: Settings
 ) -> Blueprint | None:
     """System packages, a tree of packages, one of own wheels, and sources, each upon the other."""
     from coopery_images import rendering
 
-    return rendering.render(recipe, image, layers, base, home)
+    limit = settings.get(ImageOptions).context_limit * 1_000_000
+    return rendering.render(recipe, image, layers, base, limit)
 
 
 @hookimpl(trylast=True)

@@ -55,6 +55,8 @@ def print_dockerfile(context: Context) -> int:
 
 def pack(context: Context) -> int:
     """`coopery pack IMAGE|TASK`."""
+    from coopery_images import listing
+
     subject = subject_of(context, overwrite=context.arguments.overwrite)
     given = context.arguments.output or f"{subject.name}.tar.gz"
     destination = (Path.cwd() / given).absolute()
@@ -64,6 +66,11 @@ def pack(context: Context) -> int:
     with open_store(context.plugins, subject.settings) as store:
         report = _perform(context, subject, (*subject.blueprint.steps, step), store)
         if report.exit_code == 0:
+            listed = listing.list_context(
+                subject.blueprint, subject.node, subject.part, report.outcomes, store
+            )
+            for warning in listing.warnings(listed, listing.limit_of(subject.settings)):
+                context.tell(f"warning: {warning}")
             found = report.outcomes[step.name].outputs["archive"]
             document = {"archive": str(destination), "sha256": found.digest, "size": found.size}
             context.answer(document, str(destination))
@@ -115,7 +122,7 @@ def subject_of(context: Context, *, tasks: bool = True, overwrite: bool = False)
     recipe = opened.recipe
     image, node = _named(opened, given, tasks=tasks)
     lock = planning.lock(recipe, (image,), opened.runtime, policy, plugins, settings)
-    blueprint = planning.blueprint_of(recipe, recipe.images[image], lock, plugins, settings.home)
+    blueprint = planning.blueprint_of(recipe, recipe.images[image], lock, plugins, settings)
     part = TaskPart()
     if node is not None:
         part = task_part(node, plugins.plan_task(recipe, node.instance), recipe.root)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from coopery.dependencies import IndexOptions, Layer, Pin
 from coopery.errors import KeyPath, RecipeError, problem
@@ -34,9 +33,9 @@ _CACHES = ("/var/cache/apt", "/var/lib/apt/lists")
 
 
 def render(
-    recipe: Recipe, image: Image, layers: Sequence[Layer], base: Base, home: Path
+    recipe: Recipe, image: Image, layers: Sequence[Layer], base: Base, limit: int | None = None
 ) -> Blueprint:
-    """The blueprint of an image.
+    """The blueprint of an image; a context of more than `limit` bytes is warned of.
 
     Raises RecipeError (`base-python`, `unsupported-platform`, `not-quotable`).
     """
@@ -55,6 +54,7 @@ def render(
         labels=labels_of(recipe, image, layers, base),
         description=description_of(recipe, image),
         packages=tuple(line_of(pin) for pin in pins),
+        context_limit=limit,
     )
 
 

@@ -135,6 +135,30 @@ def test_large_sources_are_told() -> None:
     assert "400 MiB" in told and "exclude" in told
 
 
+def test_a_context_over_the_limit_is_told(contained: Project) -> None:
+    contained.write("src/data", "x" * 10)
+    contained.write(
+        "recipe.toml", "[image.i]\nsources = ['src']\n[task.t]\nimage = 'i'\ncommand = 'true'\n"
+    )
+    contained.plugin(
+        "limited",
+        """
+        from dataclasses import replace
+        from coopery.hooks import hookimpl
+        import handmade
+
+        @hookimpl(tryfirst=True)
+        def render_image(image, layers, base, home):
+            found = handmade.render_image(image=image, layers=layers, base=base, home=home)
+            return replace(found, context_limit=1000)
+        """,
+    )
+    told = contained.coopery("run", "-r", "docker").stderr
+    assert "warning: image i sources: " in told and "over the limit of 1000 B" in told
+    # What is remembered sends nothing.
+    assert "over the limit" not in contained.coopery("run", "-r", "docker", "--force").stderr
+
+
 def test_a_base_that_moved_is_told(made: Project, engine: Any) -> None:
     """The lock holds what it was; it is not taken for what it is now."""
     name = f"coopery-test-{os.getpid()}"

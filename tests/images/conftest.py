@@ -127,7 +127,7 @@ class Bench:
         recipe = recipe or self.recipe()
         ordered = sorted(layers, key=lambda layer: (layer.stage, layer.name))
         image = recipe.images["science"]
-        found = coopery_images.render_image(recipe, image, ordered, self.base, self.home)
+        found = coopery_images.render_image(recipe, image, ordered, self.base, Settings({}))
         assert found is not None
         return found
 

@@ -137,6 +137,14 @@ def test_a_dockerfile_is_printed(filled: Project) -> None:
     assert not (filled.home / "places").exists()
 
 
+def test_the_limit_of_a_context_counts_for_every_command(filled: Project) -> None:
+    (filled.root / "src" / "large").write_bytes(b"x" * 1_100_000)
+    command = ("pack", "science", "-r", "boxes", "--context-limit", "1")
+    assert "over the limit of 1 MB" in good(filled.coopery(*command)).stderr
+    quiet = filled.coopery("pack", "science", "-r", "boxes", "--overwrite")
+    assert "over the limit" not in good(quiet).stderr
+
+
 def test_a_context_is_listed_with_its_sizes(filled: Project) -> None:
     (filled.root / "src" / "certificate.pem").write_text("x" * 100)
     filled.write("recipe.toml", RECIPE.replace('["src"]', '[{path="src", include=["**"]}]'))

@@ -136,7 +136,9 @@ def crashes(session: nox.Session) -> None:
     """A hundred kills at random moments; of these the everyday tests hold a few."""
     session.install("-e", ".", *tools())
     session.run(
-        "pytest", "tests/system/test_crashes.py", *session.posargs, env={"COOPERY_CRASHES": "100"}
+        *("pytest", "tests/system/test_crashes.py", "tests/docker/test_crashes.py"),
+        *session.posargs,
+        env={"COOPERY_CRASHES": "100"},
     )
 
 

@@ -301,3 +301,14 @@ def test_function_keys_are_equal_under_another_hash_seed(
     first = penguins("one", file="recipe_functions.py", PYTHONHASHSEED="1")
     second = penguins("two", file="recipe_functions.py", PYTHONHASHSEED="2")
     assert first.keys() == second.keys()
+
+
+def test_penguins_are_the_same_in_containers(
+    made: Project, penguins: Callable[..., Project], engine: Any, sweep: Any
+) -> None:
+    contained = penguins("contained")
+    sweep(contained.home)
+    # The lock of the example holds no base: which one this machine has, nobody else can know.
+    assert contained.ran("-r", "docker") == set(TASKS)
+    assert outputs(contained) == outputs(made)
+    assert contained.ran("-r", "docker") == set()

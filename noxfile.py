@@ -133,12 +133,12 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def crashes(session: nox.Session) -> None:
-    """A hundred kills at random moments; of these the everyday tests hold a few."""
+    """A hundred kills, and a hundred edits; of these the everyday tests hold a few."""
     session.install("-e", ".", *tools())
     session.run(
         *("pytest", "tests/system/test_crashes.py", "tests/docker/test_crashes.py"),
-        *session.posargs,
-        env={"COOPERY_CRASHES": "100"},
+        *("tests/images/test_edits.py", *session.posargs),
+        env={"COOPERY_CRASHES": "100", "COOPERY_EDITS": "100"},
     )
 
 

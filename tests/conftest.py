@@ -58,7 +58,7 @@ def _serve(folder: Path, user: str, password: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def engine() -> Any:
+def sdk_engine() -> Any:
     """The SDK's client of the engine that the tests use; without one they are skipped.
 
     In CI (`CI=true`) that is a failure. The engine must have the image `python:3.11-slim`.
@@ -85,13 +85,19 @@ def contained(tmp_path: Path, engine: Any) -> Iterator[Project]:
     clear(engine, project.home)
 
 
+@pytest.fixture(scope="session")
+def engine(sdk_engine: Any) -> Any:
+    """As `sdk_engine`, where a folder of tests has none of its own."""
+    return sdk_engine
+
+
 @pytest.fixture
-def sweep(engine: Any) -> Iterator[Callable[[Path], None]]:
+def sweep(sdk_engine: Any) -> Iterator[Callable[[Path], None]]:
     """Takes home folders; what they leave in the engine is removed afterwards."""
     homes: list[Path] = []
     yield homes.append
     for home in homes:
-        clear(engine, home)
+        clear(sdk_engine, home)
 
 
 def clear(engine: Any, home: Path) -> None:

@@ -17,6 +17,7 @@ from coopery.steps import Workspace
 from coopery.tasks import TaskWork
 from coopery_docker.client import Engine, connect
 from coopery_docker.containers import attach, create, remove, start
+from coopery_docker.giving import give_back
 from coopery_docker.notes import noted
 from coopery_docker.streams import Channel
 from coopery_docker.tasks import ROOM, body_of
@@ -47,6 +48,7 @@ def run_shell(work: TaskWork, workspace: Workspace) -> int:
             return _see_through(engine, ident)
         finally:
             remove(engine, ident, note)
+            give_back(engine, workspace, run, staged, body, sys.stderr.buffer.write)
 
 
 def _see_through(engine: Engine, ident: str) -> int:

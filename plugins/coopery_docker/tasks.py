@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,8 +27,9 @@ from coopery.staging import (
 from coopery.steps import Made, Workspace
 from coopery.tasks import TaskWork
 from coopery_docker.client import Engine, connect
-from coopery_docker.containers import Ended, run_container
+from coopery_docker.containers import Ended, Write, run_container
 from coopery_docker.facets import Container
+from coopery_docker.giving import WRITABLE, give_back, own_user
 from coopery_docker.images import read_note
 from coopery_docker.notes import STEP
 
@@ -44,17 +47,28 @@ def run_task(work: TaskWork, workspace: Workspace) -> Made:
     body = body_of(engine, work, workspace, staged)
     started = time.monotonic()
     with workspace.log.open("ab", buffering=0) as log:
-        ended = run_container(
-            engine,
-            workspace.home,
-            workspace.run,
-            workspace.step.name,
-            body,
-            _writer(log),
-            cancelled=workspace.cancelled,
-            killed=workspace.killed,
-            timeout=work.timeout,
-        )
+        write = _writer(log)
+        try:
+            ended = run_container(
+                engine,
+                workspace.home,
+                workspace.run,
+                workspace.step.name,
+                body,
+                write,
+                cancelled=workspace.cancelled,
+                killed=workspace.killed,
+                timeout=work.timeout,
+            )
+        except StepError:
+            with _in_log(write):
+                give_back(engine, workspace, workspace.run, staged, body, write)
+            raise
+        if ended.exit_code:
+            with _in_log(write):
+                give_back(engine, workspace, workspace.run, staged, body, write)
+        else:
+            give_back(engine, workspace, workspace.run, staged, body, write)
     facts: dict[str, Any] = {
         "exit_code": ended.exit_code,
         "seconds": round(time.monotonic() - started, 6),
@@ -63,6 +77,15 @@ def run_task(work: TaskWork, workspace: Workspace) -> Made:
     _judge(ended, work, facts)
     check_outputs(staged, facts)
     return Made(outputs=staged.results, facts=facts)
+
+
+@contextmanager
+def _in_log(write: Write) -> Iterator[None]:
+    """For a task that has failed: why is what is told, and what else went wrong is in its log."""
+    try:
+        yield
+    except StepError as error:
+        write(f"coopery: {error.problems[0].message}\n".encode())
 
 
 def _writer(log: IO[bytes]) -> Any:
@@ -105,7 +128,7 @@ def body_of(engine: Engine, work: TaskWork, workspace: Workspace, staged: Staged
     command = command_of(work, staged)
     own, certificates = _certificates(staged)
     environ = environment_of(work, staged, own)
-    folders = [staged.folder / name for name in ("home", "tmp", "outputs")]
+    folders = [staged.folder / name for name in WRITABLE]
     if facet.user is not None:
         for folder in (*folders, *(staged.folder / "outputs").rglob("*")):
             folder.chmod(0o777)  # whoever that is, it must be able to write there
@@ -135,14 +158,6 @@ def body_of(engine: Engine, work: TaskWork, workspace: Workspace, staged: Staged
             **_limits(work, workspace),
         },
     }
-
-
-def own_user(engine: Engine) -> str:
-    """Who a task runs as, so that its outputs are the caller's.
-
-    In a rootless engine's containers root is the user that the engine runs as.
-    """
-    return "0:0" if engine.is_rootless else f"{os.geteuid()}:{os.getegid()}"
 
 
 def _mount(mount: Mount) -> dict[str, Any]:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import io
-import operator
 import pickle
 import threading
 import types
 import zipfile
 from pathlib import Path
-from typing import Any
 
 from coopery.errors import KeyPath, Problem, problem
+from coopery_functions import pickling
 from coopery_functions.canonical import function_digest
 from coopery_functions.reach import Reach
 from coopery_functions.walking import NoForm
@@ -44,7 +42,7 @@ def by_value(function: types.FunctionType, reach: Reach) -> tuple[str, bytes]:
     except NoForm as error:
         trail = ", ".join(error.trail) or function.__qualname__
         raise Unsendable(error.slug, f"{trail}: {error.what}", error.hint) from None
-    content = _dump(function, reach)
+    content = _dump(function, digest, reach)
     if len(content) > LIMIT:
         message = (
             f"function {function.__qualname__} and what it captures take {len(content):,} bytes "
@@ -55,7 +53,7 @@ def by_value(function: types.FunctionType, reach: Reach) -> tuple[str, bytes]:
     return digest, content
 
 
-def _dump(function: types.FunctionType, reach: Reach) -> bytes:
+def _dump(function: types.FunctionType, digest: str, reach: Reach) -> bytes:
     import cloudpickle
 
     with _pickling:
@@ -64,53 +62,16 @@ def _dump(function: types.FunctionType, reach: Reach) -> bytes:
         for module in added:
             cloudpickle.register_pickle_by_value(module)
         try:
-            buffer = io.BytesIO()
-            _pickler()(buffer, protocol=5).dump(function)
+            return pickling.dumps(function, digest)
         except RecursionError:
             reason = "what it captures is nested too deeply"
         except (pickle.PicklingError, TypeError, AttributeError, ValueError) as error:
             reason = str(error)
-        else:
-            return buffer.getvalue()
         finally:
             for module in added:
                 cloudpickle.unregister_pickle_by_value(module)
     message = f"function {function.__qualname__} cannot be pickled: {reason}"
     raise Unsendable("function-unpicklable", message, "make that object inside the function")
-
-
-@functools.cache
-def _pickler() -> Any:
-    """cloudpickle's pickler, which also takes `functools.lru_cache` (without its entries) and
-    `functools.cached_property` (which holds a lock before Python 3.12).
-    """
-    import cloudpickle
-
-    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-        def reducer_override(self, value: Any) -> Any:
-            if isinstance(value, functools._lru_cache_wrapper) and not _importable(value):
-                settings = value.cache_parameters()
-                cache = functools._lru_cache_wrapper
-                size, typed = settings["maxsize"], settings["typed"]
-                return cache, (value.__wrapped__, size, typed, functools._CacheInfo)
-            if type(value) is functools.cached_property:
-                return type(value), (value.func,), {"attrname": value.attrname}
-            return super().reducer_override(value)
-
-    return Pickler
-
-
-def _importable(value: Any) -> bool:
-    """Whether its name finds it, in a module that does not travel."""
-    import cloudpickle
-
-    if value.__module__ in {"__main__", *cloudpickle.list_registry_pickle_by_value()}:
-        return False
-    try:
-        module = importlib.import_module(value.__module__)
-        return operator.attrgetter(value.__qualname__)(module) is value
-    except (ImportError, AttributeError):
-        return False
 
 
 @functools.cache

@@ -122,15 +122,22 @@ def _leftovers(home: Path, *, mend: bool) -> Iterator[Finding]:
     before: once the scratch folders are gone, they cannot be found.
     """
     found: list[Leftover] = list(find_leftovers(home))
-    strange = [leftover for leftover in found if leftover.kind == "strange"]
-    for leftover in strange:
-        text = f"{leftover.path.relative_to(home)} is no lock file"
-        yield _mended("locks", text, "coopery doctor --mend sets it aside", mend)
-    counts = Counter(leftover.kind for leftover in found if leftover.kind != "strange")
+    why = ""
     if mend:
         scratch = Scratch(home)
-        tidy(home, Leases(scratch), scratch)
-    for kind, number in sorted(counts.items()):
+        try:
+            tidy(home, Leases(scratch), scratch)
+        except OSError as error:
+            why = f" ({error.strerror or error})"
+    # Whether it is gone is looked at, not believed.
+    still = set(find_leftovers(home)) if mend else set()
+    stuck = [leftover for leftover in found if leftover in still]
+    for leftover in found:
+        if leftover.kind == "strange" and leftover not in stuck:
+            text = f"{leftover.path.relative_to(home)} is no lock file"
+            yield _mended("locks", text, "coopery doctor --mend sets it aside", mend)
+    gone = [one for one in found if one.kind != "strange" and one not in stuck]
+    for kind, number in sorted(Counter(leftover.kind for leftover in gone).items()):
         text = f"{number} {_NAMES[kind]}"
         yield Finding(
             subject="leftovers",
@@ -138,6 +145,15 @@ def _leftovers(home: Path, *, mend: bool) -> Iterator[Finding]:
             text=f"cleared away {text}" if mend else text,
             hint=None if mend else _MEND,
             mended=mend,
+        )
+    for kind, number in sorted(Counter(leftover.kind for leftover in stuck).items()):
+        first = next(leftover.path for leftover in stuck if leftover.kind == kind)
+        yield Finding(
+            subject="leftovers",
+            state="warning",
+            text=f"{number} {_NAMES[kind]} could not be cleared away{why}, such as {first}",
+            hint="it is in use, or holds what is somebody else's: look with ls -lR, and remove it "
+            "as its owner or as root",
         )
     if not found:
         yield Finding(subject="leftovers", state="ok", text="nothing of dead runs")

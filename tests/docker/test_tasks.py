@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +128,104 @@ def test_a_command_that_is_not_there(contained: Project) -> None:
     # A shell's own 127 is the task's.
     found = fail(contained, "[task.a]\ncommand = 'no-such-command'\n")
     assert found["slug"] == "task-failed" and "127" in found["message"]
+
+
+WRITES = """
+[task.tree]
+container = { user = "USER" }
+outputs = { o = "build/tree/", p = "build/plain" }
+command = ["sh", "-c", '''umask 077; cd $COOPERY_OUTPUT_O; mkdir -p sub/deep; echo y > sub/deep/y;
+ln -s deep/y sub/link; ln -s /etc/passwd $HOME/link; mkdir $HOME/x; echo > $HOME/x/x;
+echo p > $COOPERY_OUTPUT_P; END''']
+"""
+
+
+def mine(folder: Path, user: int = -1) -> bool:
+    owner = os.geteuid() if user < 0 else user
+    return all(path.lstat().st_uid == owner for path in folder.rglob("*"))
+
+
+@pytest.mark.parametrize("user", ["4321:4321", "0:0"])
+def test_what_another_user_wrote_is_the_callers_afterwards(
+    contained: Project, engine: Any, user: str
+) -> None:
+    """With folders that nobody else may enter; the file that a link leads to is nobody's affair."""
+    owner = Path("/etc/passwd").stat().st_uid
+    text = WRITES.replace("USER", user)
+    run(contained, text.replace("END", "true"))
+    tree = contained.root / "build" / "tree"
+    assert (tree / "sub/deep/y").read_text() == "y\n" and (tree / "sub/link").is_symlink()
+    assert mine(contained.root) and mine(contained.home)
+    assert Path("/etc/passwd").stat().st_uid == owner
+    contained.write("recipe.toml", HEAD + text.replace("END", "exit 3"))
+    answer = contained.coopery("run", "-r", "docker")
+    assert answer.told("task-failed") and "not be tidied" not in answer.stderr
+    assert list((contained.home / "scratch").iterdir()) == [] and left(engine, contained) == []
+    timed = text.replace("END", "sleep 60") + 'timeout = "1s"\n'
+    contained.write("recipe.toml", HEAD + timed)
+    assert contained.coopery("run", "-r", "docker").told("task-timeout")
+    assert list((contained.home / "scratch").iterdir()) == [] and left(engine, contained) == []
+
+
+def test_what_cannot_be_given_back_is_told(contained: Project) -> None:
+    """By an image without `chown`."""
+    text = WRITES.replace("USER", "4321").replace("END", "true")
+    contained.write("recipe.toml", HEAD + text)
+    env = {"HANDMADE_RUN": "mkdir -p /work && chmod 0777 /work && rm $(command -v chown)"}
+    answer = contained.coopery("run", "-r", "docker", env=env)
+    assert answer.exit_code == 1 and "chown" in answer.told("not-given-back")
+
+
+def as_nobody(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Call the command as a user who may speak to the engine, and owns nothing but `place`.
+
+    It may read everything, since this Python may lie where only its owner looks; it can remove and
+    change nothing of others.
+    """
+    group = str(Path("/var/run/docker.sock").stat().st_gid)
+    who = ["setpriv", "--reuid", "65534", "--regid", "65534", "--groups", group]
+    who += ["--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"]
+    environ = {
+        **os.environ,
+        "HOME": str(place),
+        "COOPERY_HOME": str(place / "home"),
+        "PYTHONPATH": str(place / "site"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    return subprocess.run(
+        [*who, sys.executable, *arguments],
+        cwd=place / "project",
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("user", ["4321:4321", "0:0"])
+def test_a_caller_without_powers_gets_its_outputs(
+    contained: Project, sweep: Callable[[Path], None], user: str
+) -> None:
+    if os.geteuid() != 0 or not Path("/var/run/docker.sock").exists():
+        pytest.skip("only root can become somebody else, and the engine is elsewhere")
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        text = HEAD + WRITES.replace("USER", user)
+        contained.write("recipe.toml", text.replace("END", "true"))
+        shutil.copytree(contained.root, place / "project")
+        shutil.copytree(contained.site, place / "site")
+        sweep(place / "home")
+        for path in (place, *place.rglob("*")):
+            os.chown(path, 65534, 65534)
+        command = ("-m", "coopery", "run", "-r", "docker")
+        done = as_nobody(place, *command)
+        assert done.returncode == 0, done.stderr
+        assert (place / "project/build/tree/sub/deep/y").read_text() == "y\n"
+        assert mine(place, 65534)
+        (place / "project/recipe.toml").write_text(text.replace("END", "exit 3"))
+        done = as_nobody(place, *command)
+        assert "[task-failed]" in done.stderr and "tidied" not in done.stderr
+        assert list((place / "home/scratch").iterdir()) == []
 
 
 def test_a_timeout_kills_what_does_not_listen(contained: Project, engine: Any) -> None:

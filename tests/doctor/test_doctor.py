@@ -95,6 +95,37 @@ def test_what_a_killed_run_left_is_told_and_cleared_away(project: Project) -> No
     assert shown.exit_code == 0 and shown.json["state"] == "killed"
 
 
+def test_what_cannot_be_cleared_away_is_not_said_to_be(project: Project) -> None:
+    """Such as a folder in which somebody else has written."""
+    killed_run(project)
+    (folder,) = [path for path in project.home.glob("scratch/*") if path.is_dir()]
+    (folder / "theirs").touch()
+    project.plugin(
+        "theirs",
+        """
+        from pathlib import Path
+        from coopery_store import scratch
+        removed = scratch.remove
+
+        def remove(path):
+            if (Path(path) / "theirs").exists():
+                raise PermissionError(1, "Operation not permitted")
+            removed(path)
+
+        scratch.remove = remove
+        """,
+    )
+    command = ("doctor", "--mend", "--json")
+    findings = project.coopery(*command).json["findings"]
+    told = [f for f in findings if f["subject"] == "leftovers"]
+    (stuck,) = [f for f in told if "scratch folders" in f["text"]]
+    assert not stuck["mended"] and "could not be cleared away" in stuck["text"]
+    assert str(folder) in stuck["text"] and "as root" in stuck["hint"]
+    (folder / "theirs").unlink()
+    findings = project.coopery(*command).json["findings"]
+    assert any(f["mended"] and f["text"].endswith("of dead runs") for f in findings)
+
+
 def test_the_next_run_clears_it_away_too(project: Project) -> None:
     killed_run(project)
     project.write("recipe.toml", RECIPE)

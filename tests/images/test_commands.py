@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -321,6 +322,119 @@ def test_a_packed_function_brings_all_it_needs(
     shutil.copytree(project.root, other.root, dirs_exist_ok=True)
     (other.root / "out.tgz").unlink()
     assert packed(other, "shout") == content
+
+
+STEADY = """
+import abc
+import enum
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, NamedTuple, TypeVar
+
+import beside
+from coopery import Image, task
+
+plain = Image(python="3.11", base="python:3.11-slim")
+T = TypeVar("T")
+WORDS = {"one", "two", "three", "four", 5, ("six", 7)}
+
+
+class Colour(enum.Enum):
+    RED = 1
+    BLUE = "blue"
+
+
+class Flags(enum.Flag):
+    A = 1
+    B = 2
+
+
+class Shape(abc.ABC):
+    @abc.abstractmethod
+    def area(self): ...
+
+    @abc.abstractmethod
+    def name(self): ...
+
+    @abc.abstractmethod
+    def edges(self): ...
+
+
+class Square(Shape):
+    class Side:
+        length = 3
+
+    def area(self):
+        return self.Side.length ** 2
+
+    def name(self):
+        return "square"
+
+    def edges(self):
+        return 4
+
+
+@Shape.register
+class Blob: ...
+
+
+@Shape.register
+class Dot: ...
+
+
+@dataclass(frozen=True)
+class Row(Generic[T]):
+    v: T
+
+
+class Pair(NamedTuple):
+    a: int
+    b: str
+
+
+Dynamic = type("Dynamic", (), {"w": frozenset({"x", "y", "z"})})
+
+
+@task(image=plain, outputs={"o": "p.txt"})
+def go(o: Path) -> None:
+    class Local(Row):
+        pass
+
+    flags = Flags.A | Flags.B
+    found = [Local(7).v, Square().area(), Colour.BLUE.value, flags.value, Pair(1, "b").b]
+    found += [issubclass(Blob, Shape), issubclass(Dot, Shape), "y" in Dynamic.w, len(WORDS)]
+    found += [Colour.RED is beside.favourite(Colour), "k" in {"i", "j", "k"}]
+    o.write_text(repr(found))
+"""
+
+
+def test_the_classes_and_sets_of_a_packed_function_are_the_same_everywhere(
+    project: Project, tmp_path: Path
+) -> None:
+    """In processes that order sets in ways of their own, with modules compiled before or not."""
+    other = elsewhere(tmp_path)
+    contents, payloads = [], []
+    for seed, place in enumerate((project, other, other)):
+        if not place.site.exists():
+            fill(place)
+            (place.root / "recipe.toml").unlink()
+        place.write("beside.py", "def favourite(colours):\n    return colours.RED\n")
+        place.write("recipe.py", STEADY)
+        (place.root / "out.tgz").unlink(missing_ok=True)
+        seeded = {"PYTHONHASHSEED": str(seed + 1)}
+        good(place.coopery("pack", "go", "-r", "boxes", "-o", "out.tgz", env=seeded))
+        contents.append((place.root / "out.tgz").read_bytes())
+        with tarfile.open(fileobj=io.BytesIO(contents[-1])) as archive:
+            archive.extractall(tmp_path / f"told{seed}", filter="tar")
+        payloads.append((tmp_path / f"told{seed}/task/coopery/aux/payload.pkl").read_bytes())
+    assert payloads[0] == payloads[1] == payloads[2]
+    assert contents[0] == contents[1] == contents[2]
+    aux = tmp_path / "told0/task/coopery/aux"
+    command = [sys.executable, "runner.py", "call.json", "payload.pkl", "cloudpickle.zip"]
+    environ = {**os.environ, "COOPERY_OUTPUT_O": str(tmp_path / "o")}
+    subprocess.run(command, cwd=aux, env=environ, check=True)
+    expected = [7, 9, "blue", 3, "b", True, True, True, 6, True, True]
+    assert (tmp_path / "o").read_text() == repr(expected)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from coopery.errors import MachineError, Problem, StepError, problem
 from coopery.processes import call
 from coopery.steps import Made, Workspace
 from coopery_images import laying
-from coopery_images.work import PackageTree
+from coopery_images.work import INSTALLER, PackageTree
 
 _NO_WHEEL = re.compile(r"\b([A-Za-z0-9][\w.-]*)==(\S+?) has no (?:usable )?wheels")
 _BUILD_TOOLS = frozenset(
@@ -49,7 +49,7 @@ def make_tree(work: PackageTree, workspace: Workspace) -> Made:
             laying.lay_out(folder / "env", work.python, work.executable, making / "venv")
         finally:
             shutil.rmtree(making)
-        shutil.copyfile(Path(__file__).with_name("install.py"), folder / "install.py")
+        shutil.copyfile(INSTALLER, folder / INSTALLER.name)
         if wheels:
             facts["wheels"] = listing = [_described(wheel) for wheel in wheels]
             text = json.dumps(listing, indent=2, sort_keys=True) + "\n"

@@ -18,8 +18,11 @@ import pytest
 
 from coopery.dependencies import Layer, Pin
 from coopery.errors import RecipeError, StepError
+from coopery.digests import digest
 from coopery.images import Base, Blueprint
-from coopery_images import laying, platforms, trees
+from coopery.reasons import changes
+from coopery.steps import Part
+from coopery_images import laying, platforms, trees, work
 from coopery_images.rendering import pins_of
 from coopery_images.work import PackageTree
 
@@ -205,9 +208,28 @@ def test_a_tree_that_is_cancelled_ends_at_once(bench: Bench, wheel: Callable[...
 
 
 def work_of(blueprint: Blueprint) -> PackageTree:
-    work = blueprint.parts[0].steps[-1].work
-    assert isinstance(work, PackageTree)
-    return work
+    found = blueprint.parts[0].steps[-1].work
+    assert isinstance(found, PackageTree)
+    return found
+
+
+def test_what_checks_an_image_is_in_its_key(
+    bench: Bench, tmp_path: Path, wheel: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = bench.packages(wheel("alpha"))
+    before = work_of(bench.blueprint(layer))
+    other = tmp_path / "install.py"
+    other.write_text(work.INSTALLER.read_text() + "# more\n")
+    monkeypatch.setattr(work, "INSTALLER", other)
+    work.checker_digest.cache_clear()
+    after = work_of(bench.blueprint(layer))
+    monkeypatch.undo()
+    work.checker_digest.cache_clear()
+    assert digest(before) != digest(after)
+    assert digest(before) == digest(work_of(bench.blueprint(layer)))
+    was, now = ([Part(name="checker", value=x.checker or "")] for x in (before, after))
+    (change,) = changes(was, now)
+    assert change.name == "files of the check of packages"
 
 
 def test_the_platform_is_that_of_the_base(base: Base) -> None:

@@ -35,6 +35,7 @@ _SPOKEN = {
     "version": "the way coopery does this",
     "host": "this machine",
     "python": "Python",
+    "checker": "files of the check of packages",
     "requires": "build requirements",
     "backend": "build backend",
     "vcs": "what git says of the version",

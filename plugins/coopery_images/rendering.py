@@ -15,7 +15,7 @@ from coopery.steps import Need, Step, StepSource
 from coopery_images import quoting
 from coopery_images.platforms import platform_of
 from coopery_images.trees import line_of
-from coopery_images.work import ENVIRONMENT, SCRIPT, PackageTree
+from coopery_images.work import ENVIRONMENT, SCRIPT, PackageTree, checker_digest
 
 USER = "1000:1000"
 """Who a container of an image runs as, unless it is told otherwise."""
@@ -236,6 +236,7 @@ def _tree_step(
         platform=platform_of(base, key["base"]) if needed else "any",
         package=tuple((pin.name, pin.url or pin.version) for pin in pins),
         hashes=tuple((pin.name, tuple(sorted(pin.hashes))) for pin in pins),
+        checker=checker_digest() if python else None,
         wheels=tuple(need.role for need in wheels),
         pins=pins,
         index=next((x.index for x in layers if x.index != IndexOptions()), IndexOptions()),

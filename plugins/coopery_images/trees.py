@@ -10,13 +10,17 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from coopery.dependencies import Pin
 from coopery.errors import MachineError, Problem, StepError, problem
 from coopery.processes import call
 from coopery.steps import Made, Workspace
 from coopery_images import laying
-from coopery_images.work import PackageTree
+from coopery_images.work import INSTALLER, PackageTree
+
+if TYPE_CHECKING:
+    from coopery.installing import Installing
 
 _NO_WHEEL = re.compile(r"\b([A-Za-z0-9][\w.-]*)==(\S+?) has no (?:usable )?wheels")
 _BUILD_TOOLS = frozenset(
@@ -34,7 +38,7 @@ def make_tree(work: PackageTree, workspace: Workspace) -> Made:
     """Install packages by hash, then wheels, without dependencies, into a tree.
 
     Raises StepError (`wheel-unavailable`, `hash-mismatch`, `install-failed`, `cancelled`) and
-    MachineError (`python-missing`).
+    MachineError (`python-missing`, `disk-full`, `index-credentials`).
     """
     folder = workspace.folder
     (folder / "work").mkdir()
@@ -49,7 +53,7 @@ def make_tree(work: PackageTree, workspace: Workspace) -> Made:
             laying.lay_out(folder / "env", work.python, work.executable, making / "venv")
         finally:
             shutil.rmtree(making)
-        shutil.copyfile(Path(__file__).with_name("install.py"), folder / "install.py")
+        shutil.copyfile(INSTALLER, folder / INSTALLER.name)
         if wheels:
             facts["wheels"] = listing = [_described(wheel) for wheel in wheels]
             text = json.dumps(listing, indent=2, sort_keys=True) + "\n"
@@ -75,6 +79,7 @@ def _described(wheel: Path) -> dict[str, str]:
 
 def _install(work: PackageTree, workspace: Workspace, making: Path, wheels: Sequence[Path]) -> None:
     from coopery.indexes import installer_environment, uv_binary
+    from coopery.installing import last_words
 
     settings, flags = installer_environment(work.index, root=work.root)
     environ = {**os.environ, **settings}
@@ -86,8 +91,11 @@ def _install(work: PackageTree, workspace: Workspace, making: Path, wheels: Sequ
         environ["UV_LINK_MODE"] = os.environ["UV_LINK_MODE"]
     uv, venv = uv_binary(), making / "venv"
     new = [uv, "venv", "--quiet", "--no-project", "--python", sys.executable, str(venv)]
-    if _uv(new, environ, workspace):
-        message = f"no environment can be made with {sys.executable}: {_tail(workspace.log)}"
+    if failed := _uv(new, environ, work, workspace):
+        if error := failed.why():
+            raise error
+        reason = last_words(failed.said) or "uv gave no reason"
+        message = f"no environment can be made with {sys.executable}: {reason}"
         raise MachineError(Problem(slug="python-missing", message=message))
     # uv thinks in the layout of an interpreter of this machine; `laying` makes it the image's.
     install = [uv, "pip", "install", "--quiet", "--no-deps", "--python", str(venv / "bin/python")]
@@ -97,12 +105,12 @@ def _install(work: PackageTree, workspace: Workspace, making: Path, wheels: Sequ
         listing = making / "requirements.txt"
         listing.write_text("".join(f"{line_of(pin)}\n" for pin in work.pins), "utf-8")
         hashed = ["--require-hashes"] if all(pin.hashes for pin in work.pins) else []
-        if _uv([*install, *flags, *hashed, "-r", str(listing)], environ, workspace):
-            raise _failed(work, workspace)
+        if failed := _uv([*install, *flags, *hashed, "-r", str(listing)], environ, work, workspace):
+            raise failed.why() or _failed(work, workspace, failed.said)
     if wheels:
         files = [str(wheel) for wheel in wheels]
-        if _uv([*install, "--no-index", "--", *files], environ, workspace):
-            raise _failed(work, workspace)
+        if failed := _uv([*install, "--no-index", "--", *files], environ, work, workspace):
+            raise failed.why() or _failed(work, workspace, failed.said)
 
 
 def line_of(pin: Pin) -> str:
@@ -110,13 +118,32 @@ def line_of(pin: Pin) -> str:
     return " ".join([pin.requirement, *(f"--hash={digest}" for digest in sorted(pin.hashes))])
 
 
-def _uv(arguments: list[str], environ: Mapping[str, str], workspace: Workspace) -> int:
-    return call(arguments, environ, log=workspace.log, cancelled=workspace.cancelled)
+def _uv(
+    arguments: list[str], environ: Mapping[str, str], work: PackageTree, workspace: Workspace
+) -> Installing | None:
+    """Run uv with its output in the step's log; what is known of it if it failed."""
+    from coopery.installing import Installing, size_of
+
+    start = size_of(workspace.log)
+    if call(arguments, environ, log=workspace.log, cancelled=workspace.cancelled) == 0:
+        return None
+    return Installing(
+        command=arguments,
+        environment=environ,
+        log=workspace.log,
+        folder=workspace.folder,
+        cancelled=workspace.cancelled,
+        start=start,
+        index=work.index,
+        root=work.root,
+    )
 
 
-def _failed(work: PackageTree, workspace: Workspace) -> StepError:
+def _failed(work: PackageTree, workspace: Workspace, story: str) -> StepError:
     """Why uv installed nothing, by what it printed."""
-    said = re.sub(r"\s+", " ", workspace.log.read_text("utf-8", "replace"))
+    from coopery.installing import last_words
+
+    said = re.sub(r"\s+", " ", story)
     image = workspace.step.subject
     if found := _NO_WHEEL.search(said):
         name, version = found[1], found[2]
@@ -133,12 +160,6 @@ def _failed(work: PackageTree, workspace: Workspace) -> StepError:
         message = f"{found[1]} is not the file that was locked: its hash differs"
         hint = "if the index is to be trusted, lock it anew: coopery lock --upgrade"
         return StepError(problem("hash-mismatch", message, hint=hint))
-    message = f"the packages of image {image!r} could not be installed: {_tail(workspace.log)}"
+    reason = last_words(story) or "uv gave no reason"
+    message = f"the packages of image {image!r} could not be installed: {reason}"
     return StepError(problem("install-failed", message, hint="the log tells more"))
-
-
-def _tail(log: Path) -> str:
-    from coopery.indexes import redact
-
-    lines = [line.strip() for line in log.read_text("utf-8", "replace").splitlines()]
-    return redact(" ".join(line for line in lines if line)[-600:]) or "uv gave no reason"

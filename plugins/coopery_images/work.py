@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +17,16 @@ ENVIRONMENT = f"{PREFIX}/env"
 """The virtual environment of an image."""
 SCRIPT = f"{PREFIX}/install.py"
 """What checks and compiles in an image."""
+
+
+INSTALLER = Path(__file__).with_name("install.py")
+"""The same, as it lies here."""
+
+
+@functools.cache
+def checker_digest() -> str:
+    """The sha256 of what checks and compiles: images made with another one are other images."""
+    return hashlib.sha256(INSTALLER.read_bytes()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +50,8 @@ class PackageTree:
     """The platform in uv's terms, with the version of its C library."""
     package: tuple[tuple[str, str], ...] = ()
     hashes: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    checker: str | None = None
+    """The digest of `install.py`, which lies in the tree; None where there is no Python."""
     wheels: Annotated[tuple[str, ...], unkeyed] = ()
     """The roles of the needs that hold wheels, in the order to install them."""
     pins: Annotated[tuple[Pin, ...], unkeyed] = ()

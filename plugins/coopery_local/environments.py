@@ -8,13 +8,16 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from coopery.dependencies import ImagePlan, IndexOptions, Layer, Pin
 from coopery.errors import MachineError, Problem, StepError, problem
 from coopery.model import HOST_PYTHON, Image, Recipe
 from coopery.shapes import unkeyed
 from coopery.steps import Made, Need, Step, StepSource, Workspace
+
+if TYPE_CHECKING:
+    from coopery.installing import Installing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,10 +83,11 @@ def plan_environment(recipe: Recipe, image: Image, layers: Sequence[Layer]) -> I
 def make_environment(work: Environment, workspace: Workspace) -> Made:
     """Make the environment with uv: packages by hash, then the wheels without dependencies.
 
-    Raises MachineError (`python-missing`, `index-unreachable`, `home-unusable`) or StepError
-    (`install-failed`).
+    Raises MachineError (`python-missing`, `home-unusable`, `disk-full`, `index-credentials`) or
+    StepError (`install-failed`).
     """
     from coopery.indexes import installer_environment, uv_binary
+    from coopery.installing import last_words
     from coopery_local.copies import seal
     from coopery_local.processes import has_mounts
 
@@ -100,8 +104,10 @@ def make_environment(work: Environment, workspace: Workspace) -> Made:
     uv = uv_binary()
     python = sys.executable if work.python == HOST_PYTHON else work.python
     venv = [uv, "venv", "--quiet", "--no-project", "--allow-existing", "--python", python]
-    if _uv([*venv, str(workspace.folder)], environ, workspace):
-        tail = _tail(workspace.log)
+    if failed := _uv([*venv, str(workspace.folder)], environ, work, workspace):
+        if error := failed.why():
+            raise error
+        tail = last_words(failed.said) or "uv gave no reason"
         raise MachineError(
             Problem(
                 slug="python-missing",
@@ -115,13 +121,13 @@ def make_environment(work: Environment, workspace: Workspace) -> Made:
         listing = workspace.folder / "coopery-requirements.txt"
         listing.write_text("".join(f"{_line(pin)}\n" for pin in work.pins), "utf-8")
         hashed = ["--require-hashes"] if all(pin.hashes for pin in work.pins) else []
-        if _uv([*install, *flags, *hashed, "-r", str(listing)], environ, workspace):
-            raise _install_failed(workspace)
+        if failed := _uv([*install, *flags, *hashed, "-r", str(listing)], environ, work, workspace):
+            raise failed.why() or _install_failed(failed.said)
     wheels = [next(workspace.inputs[role].glob("*.whl")) for role in work.wheels]
     if wheels:
         files = [str(wheel) for wheel in wheels]
-        if _uv([*install, "--no-index", "--", *files], environ, workspace):
-            raise _install_failed(workspace)
+        if failed := _uv([*install, "--no-index", "--", *files], environ, work, workspace):
+            raise failed.why() or _install_failed(failed.said)
     if not has_mounts():
         seal(workspace.folder)
     facts = {"python": work.python, "wheels": [wheel.name for wheel in wheels]}
@@ -132,10 +138,17 @@ def _line(pin: Pin) -> str:
     return " ".join([pin.requirement, *(f"--hash={digest}" for digest in sorted(pin.hashes))])
 
 
-def _uv(arguments: list[str], environ: dict[str, str], workspace: Workspace) -> int:
-    """Run uv with its output in the step's log; its exit code. Ends early when cancelled."""
+def _uv(
+    arguments: list[str], environ: dict[str, str], work: Environment, workspace: Workspace
+) -> Installing | None:
+    """Run uv with its output in the step's log; what is known of it if it failed.
+
+    Ends early when cancelled.
+    """
+    from coopery.installing import Installing, size_of
     from coopery_local.processes import run_process
 
+    start = size_of(workspace.log)
     ended = run_process(
         arguments,
         program=arguments[0],
@@ -146,16 +159,23 @@ def _uv(arguments: list[str], environ: dict[str, str], workspace: Workspace) -> 
         cancelled=workspace.cancelled,
         killed=workspace.killed,
     )
-    return ended.exit_code
+    if ended.exit_code == 0:
+        return None
+    return Installing(
+        command=arguments,
+        environment=environ,
+        log=workspace.log,
+        folder=workspace.folder,
+        cancelled=workspace.cancelled,
+        start=start,
+        index=work.index,
+        root=work.root,
+    )
 
 
-def _install_failed(workspace: Workspace) -> StepError:
-    message = f"the image's packages could not be installed: {_tail(workspace.log)}"
+def _install_failed(said: str) -> StepError:
+    from coopery.installing import last_words
+
+    reason = last_words(said) or "uv gave no reason"
+    message = f"the image's packages could not be installed: {reason}"
     return StepError(problem("install-failed", message, hint="the log tells more"))
-
-
-def _tail(log: Path) -> str:
-    from coopery.indexes import redact
-
-    lines = [line.strip() for line in log.read_text("utf-8", "replace").splitlines()]
-    return redact(" ".join(line for line in lines if line)[-600:]) or "uv gave no reason"

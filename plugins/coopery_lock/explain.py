@@ -8,15 +8,11 @@ from urllib.parse import urlsplit
 
 from coopery.dependencies import DependencySet, Requirement
 from coopery.errors import CooperyError, MachineError, Place, Problem, RecipeError
-from coopery.indexes import configured_at
+from coopery.installing import DENIED, asked, denial
 from coopery_lock.lines import name_of, normalise
 
 _URL = re.compile(r"https?://[^\s`'\"<>()]+")
 _UNKNOWN = re.compile(r"(?:^|[^\w.-])([\w.-]+) was not found in (?:the|an|any) ")
-_DENIED = re.compile(
-    r"\((?:401|403|407) [A-Z]\w*|lack of valid authentication"
-    r"|Missing credentials|40[13] (?:Unau|Forb)"
-)
 _UNREACHABLE = re.compile(
     r"error sending request|Request failed|Failed to fetch|[Tt]imed out|timeout|dns error"
     r"|Connection (?:refused|reset)|Could not connect|\(5\d\d [A-Z]|status server error|offline"
@@ -38,14 +34,14 @@ def explain(
     `root` is the folder that uv's project configuration was looked for from; `index` is the one
     that was asked, for people.
     """
-    if _DENIED.search(story):
-        return _denied(story, dependencies, root)
+    if DENIED.search(story):
+        return _denied(denial(story) or story, dependencies, root)
     if "No solution found" in story:
         return _unsolvable(story, dependencies, index)
     if _BUILD.search(story):
         return _unbuildable(story, dependencies)
     if _UNREACHABLE.search(story):
-        what, place = _asked(story, dependencies, root)
+        what, place = asked(story, dependencies.index, root)
         message = f"{what} does not answer: {_reason(story)}"
         hint = "check the network and the index configuration (pip's, or uv's)"
         if direct := _direct(story, dependencies):
@@ -61,7 +57,7 @@ def explain(
 
 
 def _denied(story: str, dependencies: DependencySet, root: Path | None) -> MachineError:
-    what, place = _asked(story, dependencies, root)
+    what, place = asked(story, dependencies.index, root)
     hint = "set them in netrc, in a keyring, in pip's configuration or UV_INDEX_NAME_PASSWORD"
     if direct := _direct(story, dependencies):
         what, place = _shown(direct), direct.place
@@ -71,16 +67,6 @@ def _denied(story: str, dependencies: DependencySet, root: Path | None) -> Machi
     if released:
         message += f"; release mode asks it for {', '.join(released)}"
     return MachineError(Problem(slug="index-credentials", message=message, place=place, hint=hint))
-
-
-def _asked(story: str, dependencies: DependencySet, root: Path | None) -> tuple[str, Place]:
-    """The index that a story is about, and where it is configured."""
-    match = _URL.search(story)
-    if match is None:
-        return "an index", Place()
-    host = urlsplit(match.group()).netloc.rpartition("@")[2]
-    own = dependencies.index.place_of(match.group())
-    return f"the index at {host}", own or configured_at(match.group(), root=root) or Place()
 
 
 def _direct(story: str, dependencies: DependencySet) -> Requirement | None:

@@ -15,12 +15,13 @@ import tempfile
 import time
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from coopery.dependencies import DependencySet, LocalDistribution
 from coopery.errors import MachineError, Place, Problem, RecipeError
 from coopery.indexes import index_of, installer_environment
+from coopery.installing import refusal_in
 from coopery_lock.explain import explain
 from coopery_lock.lines import name_of, normalise
 from coopery_lock.lockfile import Package
@@ -91,10 +92,18 @@ class _Job:
                 raise
             raise _late(self.dependencies, self.limit) from None
 
-    def explain(self, finished: Finished) -> Exception:
-        """The error that a failed answer amounts to."""
+    def explain(self, finished: Finished, *arguments: str) -> Exception:
+        """The error that a failed answer to these arguments amounts to."""
+
+        def again(environment: Mapping[str, str]) -> str:
+            try:
+                return replace(self, environment=environment).ask(*arguments).story
+            except MachineError:
+                return ""  # no time is left, and the first answer is one
+
+        story = refusal_in(finished.story, self.environment, again) or finished.story
         index = index_of(self.environment)
-        return explain(self.plain(finished.story), self.dependencies, self.root, index)
+        return explain(self.plain(story), self.dependencies, self.root, index)
 
     def plain(self, story: str) -> str:
         """uv's words without the names of our own files."""
@@ -201,9 +210,10 @@ def _choose(
 ) -> tuple[_Chosen, tuple[str, ...]]:
     # uv keeps the versions it finds in an existing output file.
     output = job.write("chosen.txt", [f"{p.name}=={p.version}" for p in preferred if not p.url])
-    finished = job.ask(*_TEXT, "--output-file", output, *asked)
+    question = (*_TEXT, "--output-file", output, *asked)
+    finished = job.ask(*question)
     if finished.code != 0:
-        raise job.explain(finished)
+        raise job.explain(finished, *question)
     own = {normalise(local.name) for local in job.dependencies.locals}
     versions: dict[str, str | None] = {}
     asked_by: dict[str, tuple[str, ...]] = {}
@@ -239,9 +249,10 @@ def _describe(
     urls = urls_of(job.dependencies)
     exact += [f"{n} @ {urls[n]}" for n, v in chosen.versions.items() if not v]
     Path(output).unlink(missing_ok=True)
-    finished = job.ask(*form, "--no-deps", job.write("exact.in", exact))
+    question = (*form, "--no-deps", job.write("exact.in", exact))
+    finished = job.ask(*question)
     if finished.code != 0:
-        raise job.explain(finished)
+        raise job.explain(finished, *question)
     return _tables(output, job.dependencies), (own_platform(),)
 
 

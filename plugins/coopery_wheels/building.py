@@ -55,7 +55,7 @@ def build_wheel(tree: Path, bench: Bench) -> Path:
     """The wheel of the project in `tree`, a copy that the backend may write to.
 
     Raises StepError (`build-failed`, `build-requires`, `cancelled`) and MachineError
-    (`python-missing`).
+    (`python-missing`, `disk-full`, `index-credentials`).
     """
     with _told(bench):
         return Path(_backend(tree, bench).build("wheel", bench.scratch / "built"))
@@ -87,12 +87,16 @@ def tail(log: Path) -> str:
 
 @contextlib.contextmanager
 def _told(bench: Bench) -> Iterator[None]:
-    """Turn what the build library raises into a step's failure."""
+    """Turn what the build library raises into a step's failure, or `disk-full`."""
     try:
         yield
     except (BuildBackendException, BuildException, FailedProcessError) as error:
         if bench.cancelled.is_set():
             raise processes.stopped() from None
+        from coopery.installing import full_disk, said_in
+
+        if full := full_disk(said_in(bench.log), bench.scratch):
+            raise full from error
         reason = str(error).strip().splitlines()
         message = f"the build backend failed: {reason[0] if reason else type(error).__name__}"
         shown = tail(bench.log)
@@ -231,17 +235,31 @@ def _used(complete: Path) -> bool:
 
 def _install(bench: Bench, python: str, folder: Path, requires: Sequence[str]) -> None:
     from coopery.indexes import installer_environment, redact, uv_binary
+    from coopery.installing import Installing, size_of
 
     uv = uv_binary()
     settings, arguments = installer_environment(bench.origin.index, root=bench.origin.recipe)
     environment = {k: v for k, v in os.environ.items() if k not in _DROPPED} | dict(settings)
     venv = [uv, "venv", "--quiet", "--no-project", "--python", python, str(folder)]
     install = [uv, "pip", "install", "--quiet", "--python", str(folder / "bin" / "python")]
+    start = size_of(bench.log)
     try:
         call(venv, environment, bench)
         if requires:
             call([*install, *arguments, "--", *requires], environment, bench)
-    except subprocess.CalledProcessError:
+    except subprocess.CalledProcessError as error:
+        failed = Installing(
+            command=error.cmd,
+            environment=environment,
+            log=bench.log,
+            folder=folder,
+            cancelled=bench.cancelled,
+            start=start,
+            index=bench.origin.index,
+            root=bench.origin.recipe,
+        )
+        if found := failed.why():
+            raise found from None
         wanted = redact(", ".join(requires))
         message = f"the build requirements ({wanted}) cannot be installed\n{tail(bench.log)}"
         hint = "check `requires` of [build-system], and the indexes of pip or uv"

@@ -24,9 +24,11 @@ def fetch(work: WheelRelease, workspace: Workspace) -> Path:
     uv has no command that downloads. It is told to install into a folder of links instead: what
     they lead to is the wheel's contents as they were, which is all that a wheel is known by here.
     The user's own configuration says from where, as for all packages; credentials go into
-    variables of the process only. Raises StepError (`release-failed`, `cancelled`).
+    variables of the process only. Raises StepError (`release-failed`, `cancelled`)
+    and MachineError (`disk-full`, `index-credentials`).
     """
     from coopery.indexes import index_of, installer_environment, redact, uv_binary
+    from coopery.installing import Installing
 
     settings, flags = installer_environment(work.origin.index, root=work.origin.recipe)
     # A cache of its own: whoever keeps none, or wants links of another kind, shall have it so.
@@ -49,9 +51,21 @@ def fetch(work: WheelRelease, workspace: Workspace) -> Path:
         cancelled=workspace.cancelled,
         origin=work.origin,
     )
+    command += ["-r", str(listing)]
     try:
-        building.call([*command, "-r", str(listing)], environ, bench)
+        building.call(command, environ, bench)
     except subprocess.CalledProcessError:
+        failed = Installing(
+            command=command,
+            environment=environ,
+            log=said,
+            folder=workspace.folder,
+            cancelled=workspace.cancelled,
+            index=work.origin.index,
+            root=work.origin.recipe,
+        )
+        if error := failed.why():
+            raise error from None
         story = redact(building.tail(said))
         message = (
             f"the wheel of {work.distribution} {work.release} cannot be had from "

@@ -6,6 +6,8 @@ import base64
 import csv
 import hashlib
 import json
+import secrets
+import shutil
 import subprocess
 import sys
 import threading
@@ -16,10 +18,13 @@ from pathlib import Path
 
 import pytest
 
-from coopery.dependencies import Layer, Pin
-from coopery.errors import RecipeError, StepError
+from coopery.dependencies import Layer, Pin, Stage
+from coopery.digests import digest
+from coopery.errors import MachineError, Problem, RecipeError, StepError
 from coopery.images import Base, Blueprint
-from coopery_images import laying, platforms, trees
+from coopery.reasons import changes
+from coopery.steps import Part
+from coopery_images import laying, platforms, trees, work
 from coopery_images.rendering import pins_of
 from coopery_images.work import PackageTree
 
@@ -55,11 +60,11 @@ def check_records(tree: Path) -> int:
         with record.open(newline="") as file:
             rows = list(csv.reader(file))
         assert rows == sorted(rows)
-        for name, digest, size in rows:
+        for name, value, size in rows:
             content = (tree / SITE / name).read_bytes()
-            if digest:
-                value = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=")
-                assert digest == f"sha256={value.decode()}"
+            if value:
+                found = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=")
+                assert value == f"sha256={found.decode()}"
                 assert int(size) == len(content)
                 count += 1
     return count
@@ -186,6 +191,50 @@ def test_a_file_that_is_not_the_locked_one_is_refused(
     assert told == "hash-mismatch: alpha==1.0 is not the file that was locked: its hash differs"
 
 
+def problem_of(bench: Bench, layer: Layer, part: str = "dependencies") -> Problem:
+    """What of the machine is in the way of a tree."""
+    with pytest.raises(MachineError) as caught:
+        tree_of(bench, layer, part=part)
+    (found,) = caught.value.problems
+    assert found.hint
+    return found
+
+
+@pytest.mark.parametrize("userinfo", ["", "cooper:wr0ngone@"])
+def test_an_extra_index_that_refuses_is_named(
+    bench: Bench,
+    tmp_path: Path,
+    wheel: Callable[..., Path],
+    guard_index: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    userinfo: str,
+) -> None:
+    pins = bench.packages(wheel("alpha")).pins
+    host = guard_index(bench.shelf, "cooper", "right")
+    (tmp_path / "simple").mkdir()
+    monkeypatch.setenv("PIP_INDEX_URL", (tmp_path / "simple").as_uri())
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", f"http://{userinfo}{host}/simple/")
+    layer = Layer(name="packages", stage=Stage.DEPENDENCIES, pins=pins)
+    found = problem_of(bench, layer)
+    assert found.slug == "index-credentials", found
+    assert host in found.message and "wr0ngone" not in str(found)
+    assert found.place.file == "the variable PIP_EXTRA_INDEX_URL"
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", f"http://cooper:right@{host}/simple/")
+    assert tree_of(bench, layer)
+
+
+def test_a_full_disk_is_told(
+    bench: Bench, small_disk: Path, wheel: Callable[..., Path], own_wheel: Callable[..., Path]
+) -> None:
+    big = {"big.py": secrets.token_hex(4 << 20)}
+    bench.home = small_disk
+    found = problem_of(bench, bench.packages(wheel("big", files=big)))
+    assert found.slug == "disk-full" and "full" in found.message, found
+    shutil.rmtree(small_disk / "places")
+    found = problem_of(bench, bench.own(own_wheel("big", files=big)), "wheels")
+    assert found.slug == "disk-full", found
+
+
 def test_a_package_that_is_gone_is_told(bench: Bench, wheel: Callable[..., Path]) -> None:
     gone = wheel("alpha")
     layer = bench.packages(gone)
@@ -205,9 +254,28 @@ def test_a_tree_that_is_cancelled_ends_at_once(bench: Bench, wheel: Callable[...
 
 
 def work_of(blueprint: Blueprint) -> PackageTree:
-    work = blueprint.parts[0].steps[-1].work
-    assert isinstance(work, PackageTree)
-    return work
+    found = blueprint.parts[0].steps[-1].work
+    assert isinstance(found, PackageTree)
+    return found
+
+
+def test_what_checks_an_image_is_in_its_key(
+    bench: Bench, tmp_path: Path, wheel: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = bench.packages(wheel("alpha"))
+    before = work_of(bench.blueprint(layer))
+    other = tmp_path / "install.py"
+    other.write_text(work.INSTALLER.read_text() + "# more\n")
+    monkeypatch.setattr(work, "INSTALLER", other)
+    work.checker_digest.cache_clear()
+    after = work_of(bench.blueprint(layer))
+    monkeypatch.undo()
+    work.checker_digest.cache_clear()
+    assert digest(before) != digest(after)
+    assert digest(before) == digest(work_of(bench.blueprint(layer)))
+    was, now = ([Part(name="checker", value=x.checker or "")] for x in (before, after))
+    (change,) = changes(was, now)
+    assert change.name == "files of the check of packages"
 
 
 def test_the_platform_is_that_of_the_base(base: Base) -> None:

@@ -106,6 +106,48 @@ def test_refused_credentials_name_the_host(
     assert "wr0ngone" not in str(found)
 
 
+@pytest.mark.parametrize("asked", ["alpha", "alpha==1.0", "beta"])
+@pytest.mark.parametrize("userinfo", ["", "cooper:wr0ngone@"])
+def test_refused_credentials_of_an_extra_index_name_its_host(
+    bench: Any,
+    guarded: str,
+    online: None,
+    tmp_path: Path,
+    monkeypatch: Any,
+    wheel: Any,
+    userinfo: str,
+    asked: str,
+) -> None:
+    """uv passes over an index that refuses, where it takes the best version over all of them."""
+    other = tmp_path / "other" / "alpha"
+    wheel(other, "alpha", "0.5")
+    name = "alpha-0.5-py3-none-any.whl"
+    (other / "index.html").write_text(f'<a href="{name}">{name}</a>')
+    if asked == "alpha":
+        asked = "alpha>=1"
+    monkeypatch.setenv("PIP_INDEX_URL", (tmp_path / "other").as_uri())
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", f"http://{userinfo}{guarded}/simple/")
+    bench.image(asked)
+    found = lacking(bench)
+    assert found.slug == "index-credentials"
+    assert guarded in found.message and "wr0ngone" not in str(found)
+    assert found.place.file == "the variable PIP_EXTRA_INDEX_URL"
+
+
+def test_an_index_that_forbids_what_it_has_not(
+    bench: Any, guarded: str, online: None, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """A package that is nowhere is no matter of credentials."""
+    (tmp_path / "other").mkdir()
+    monkeypatch.setenv("PIP_INDEX_URL", (tmp_path / "other").as_uri())
+    url = f"http://{USER}:{ENCODED}@{guarded}/simple/"
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", url)
+    bench.image("nowhere")
+    with pytest.raises(RecipeError) as caught:
+        bench.lock()
+    assert caught.value.problems[0].slug == "unknown-package"
+
+
 def test_an_index_that_is_not_there(bench: Any, online: None, monkeypatch: Any) -> None:
     monkeypatch.setenv("PIP_INDEX_URL", "http://u:s3cret@127.0.0.1:9/simple/")
     bench.image("alpha")

@@ -338,6 +338,41 @@ def test_refused_credentials_name_package_version_and_host(shop: Shop) -> None:
     assert "wr0ngone" not in answer.stderr
 
 
+@pytest.mark.parametrize("extra", [False, True])
+@pytest.mark.parametrize("login", ["", "cooper:wr0ngone@"])
+def test_refused_credentials_name_the_host_when_all_is_locked(
+    shop: Shop, tmp_path: Path, login: str, extra: bool
+) -> None:
+    shop("lock")
+    shop.login = login
+    (tmp_path / "empty").mkdir()
+    url = f"http://{login}{shop.host}/simple/"
+    none = (tmp_path / "empty").as_uri()
+    env = {"PIP_INDEX_URL": none, "PIP_EXTRA_INDEX_URL": url} if extra else {}
+    answer = shop("run", code=3, env=env)
+    told = answer.told("index-credentials")
+    assert shop.host in told and "iris-kit" in answer.stderr
+    assert "wr0ngone" not in answer.stderr
+    for log in shop.project.home.rglob("*"):
+        assert not log.is_file() or b"wr0ngone" not in log.read_bytes(), log
+
+
+@pytest.mark.parametrize("login", ["", "cooper:wr0ngone@"])
+def test_refused_credentials_for_an_environments_packages(
+    shop: Shop, tmp_path: Path, login: str
+) -> None:
+    shop.recipe(more='packages = ["alpha"]')
+    shop("lock")
+    (tmp_path / "empty").mkdir()
+    env = {
+        "PIP_INDEX_URL": (tmp_path / "empty").as_uri(),
+        "PIP_EXTRA_INDEX_URL": f"http://{login}{shop.host}/simple/",
+    }
+    answer = shop("run", code=3, env=env)
+    assert shop.host in answer.told("index-credentials")
+    assert "wr0ngone" not in answer.stderr
+
+
 def test_a_wheel_that_cannot_be_fetched_names_package_version_and_index(shop: Shop) -> None:
     shop("lock")
     shop.closed = True

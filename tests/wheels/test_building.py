@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import secrets
 import subprocess
 import threading
 import time
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from coopery.dependencies import IndexOptions, Lock
 from coopery.errors import MachineError, StepError
 from coopery.model import Image, Output, Project, Task
 
-from .conftest import HATCH, Bench, make_backend, write
+from .conftest import HATCH, Bench, make_backend, make_wheel, write
 
 
 def git(folder: Path, *arguments: str) -> None:
@@ -169,6 +171,45 @@ def test_unavailable_build_requirements_are_named(bench: Bench) -> None:
         bench.perform(bench.steps(bench.recipe("."))[0])
     assert caught.value.problems[0].slug == "build-requires"
     assert "no-such-backend-of-coopery" in caught.value.problems[0].message
+
+
+def test_an_index_of_build_requirements_that_refuses_is_named(
+    bench: Bench,
+    tmp_path: Path,
+    guard_index: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make_backend(tmp_path / "index")
+    host = guard_index(tmp_path / "index", "cooper", "right")
+    (tmp_path / "simple").mkdir()
+    monkeypatch.setenv("PIP_INDEX_URL", (tmp_path / "simple").as_uri())
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", f"http://cooper:wr0ngone@{host}/simple/")
+    system = '[build-system]\nrequires = ["own-backend"]\nbuild-backend = "own_backend"\n'
+    project = '[project]\nname = "made"\nversion = "7"\n'
+    write(bench.root / "lib", {"pyproject.toml": project + system})
+    with pytest.raises(MachineError) as caught:
+        bench.perform(bench.steps(bench.recipe("lib"))[0])
+    (problem,) = caught.value.problems
+    assert problem.slug == "index-credentials" and host in problem.message
+    assert "wr0ngone" not in str(problem)
+
+
+def test_a_full_disk_is_told_when_build_requirements_are_installed(
+    tmp_path: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = tmp_path / "index"
+    big = {"own_backend.py": secrets.token_hex(4 << 20).encode()}
+    make_wheel(index, "own_backend-1-py3-none-any.whl", name="own_backend", version="1", files=big)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(index))
+    system = '[build-system]\nrequires = ["own-backend"]\nbuild-backend = "own_backend"\n'
+    project = '[project]\nname = "made"\nversion = "7"\n'
+    bench = Bench(tmp_path / "work", small_disk)
+    write(bench.root / "lib", {"pyproject.toml": project + system})
+    with pytest.raises(MachineError) as caught:
+        bench.perform(bench.steps(bench.recipe("lib"))[0])
+    (problem,) = caught.value.problems
+    assert problem.slug == "disk-full" and problem.hint
 
 
 def test_cancelling_ends_the_backend(bench: Bench) -> None:

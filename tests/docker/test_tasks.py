@@ -228,6 +228,37 @@ def test_a_caller_without_powers_gets_its_outputs(
         assert list((place / "home/scratch").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("container", "slug", "code", "parts"),
+    [
+        ("network = 'no-such-net'", "bad-container", 1, ["network 'no-such-net'", "create"]),
+        ("user = 'nosuch'", "bad-container", 1, ["no user 'nosuch'", "number"]),
+        ("user = '1:nosuch'", "bad-container", 1, ["no group 'nosuch'", "number"]),
+        ("capabilities = ['SYS_PTRAC']", "wrong-value", 2, ["did you mean 'SYS_PTRACE'?"]),
+        ("capabilities = ['CAP_CHOWN', 'ps']", "wrong-value", 2, ["'ps' is no capability"]),
+    ],
+)
+def test_what_no_engine_knows_is_the_recipes_mistake(
+    contained: Project, engine: Any, container: str, slug: str, code: int, parts: list[str]
+) -> None:
+    text = f"[task.a]\ncommand = 'true'\ncontainer = {{ {container} }}\n"
+    contained.write("recipe.toml", HEAD + text)
+    answer = contained.coopery("run", "-r", "docker")
+    assert answer.exit_code == code, answer.stderr
+    told = answer.told(slug)
+    assert all(part in told for part in parts), told
+    assert left(engine, contained) == []
+
+
+def test_the_signal_that_killed_a_command_is_named(contained: Project) -> None:
+    """Which the container's init process tells of as a shell does."""
+    found = fail(contained, "[task.a]\ncommand = ['sh', '-c', 'kill -SEGV $$']\n")
+    assert found["slug"] == "task-failed" and found["facts"]["exit_code"] == 139
+    assert "exit code 139, as after SIGSEGV" in found["message"]
+    found = fail(contained, "[task.a]\ncommand = ['sh', '-c', 'exit 200']\n")
+    assert "exit code 200: " in found["message"]
+
+
 def test_a_timeout_kills_what_does_not_listen(contained: Project, engine: Any) -> None:
     text = """
     [task.a]

@@ -73,12 +73,28 @@ def run_container(
     `engine-elsewhere`, `no-gpu`).
     """
     with noted(home, run) as note:
-        ident = create(engine, home, run, name, body, write, note)
-        try:
-            limited = bool(body["HostConfig"].get("Memory"))
-            return _see_through(engine, ident, write, cancelled, killed, timeout, limited=limited)
-        finally:
-            remove(engine, ident, note)
+        return run_under(note, engine, home, run, name, body, write, cancelled, killed, timeout)
+
+
+def run_under(
+    note: Noted,
+    engine: Engine,
+    home: Path,
+    run: str,
+    name: str,
+    body: Mapping[str, Any],
+    write: Write,
+    cancelled: threading.Event | None = None,
+    killed: threading.Event | None = None,
+    timeout: float | None = None,
+) -> Ended:
+    """`run_container`, for whoever has the run's note in hand already."""
+    ident = create(engine, home, run, name, body, write, note)
+    try:
+        limited = bool(body["HostConfig"].get("Memory"))
+        return _see_through(engine, ident, write, cancelled, killed, timeout, limited=limited)
+    finally:
+        remove(engine, ident, note)
 
 
 def create(

@@ -176,7 +176,7 @@ def test_what_cannot_be_given_back_is_told(contained: Project) -> None:
     assert answer.exit_code == 1 and "chown" in answer.told("not-given-back")
 
 
-def as_nobody(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def start_as_nobody(place: Path, *arguments: str) -> subprocess.Popen[str]:
     """Call the command as a user who may speak to the engine, and owns nothing but `place`.
 
     It may read everything, since this Python may lie where only its owner looks; it can remove and
@@ -192,14 +192,21 @@ def as_nobody(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         "PYTHONPATH": str(place / "site"),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    return subprocess.run(
+    return subprocess.Popen(
         [*who, sys.executable, *arguments],
         cwd=place / "project",
         env=environ,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
+        start_new_session=True,
     )
+
+
+def as_nobody(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    process = start_as_nobody(place, *arguments)
+    stdout, stderr = process.communicate(timeout=SECONDS)
+    return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
 
 
 @pytest.mark.parametrize("user", ["4321:4321", "0:0"])
@@ -332,6 +339,32 @@ def test_what_a_killed_run_left_goes_before_the_next(contained: Project, engine:
     answer = contained.coopery("run", "-r", "docker")
     assert answer.exit_code == 0 and "removed container" in answer.stderr, answer.stderr
     assert left(engine, contained) == [] and runs_noted(contained.home) == []
+
+
+@pytest.mark.parametrize("command", [("run", "-r", "docker", "other"), ("doctor", "--mend")])
+def test_what_a_killed_run_wrote_as_another_user_goes_too(
+    contained: Project, sweep: Callable[[Path], None], engine: Any, command: tuple[str, ...]
+) -> None:
+    if os.geteuid() != 0 or not Path("/var/run/docker.sock").exists():
+        pytest.skip("only root can become somebody else, and the engine is elsewhere")
+    text = WRITES.replace("USER", "0:0").replace("END", "touch $HOME/done; sleep 300")
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        contained.write("recipe.toml", HEAD + text + "[task.other]\ncommand = 'true'\n")
+        shutil.copytree(contained.root, place / "project")
+        shutil.copytree(contained.site, place / "site")
+        sweep(place / "home")
+        for path in (place, *place.rglob("*")):
+            os.chown(path, 65534, 65534)
+        call = ("-m", "coopery", "run", "-r", "docker", "tree")
+        process = start_as_nobody(place, *call)
+        wait_until(lambda: list(place.glob("home/scratch/*/*/work/home/done")), "its writing")
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        assert not mine(place, 65534)
+        done = as_nobody(place, "-m", "coopery", *command)
+        assert done.returncode == 0 and "removed container" in done.stdout + done.stderr, done
+        assert mine(place, 65534) and list((place / "home/scratch").iterdir()) == []
 
 
 def test_the_next_run_may_be_without_an_engine(contained: Project, engine: Any) -> None:

@@ -184,10 +184,24 @@ def timed_out(seconds: float) -> StepError:
 
 
 def shown_end(exit_code: int) -> str:
-    """How a process ended; a negative code is a signal's."""
+    """How a process ended; a negative code is a signal's.
+
+    So is 128 and its number, if it came by way of a shell or of a container's init process.
+    """
     if exit_code < 0:
         return f"killed by {signal.Signals(-exit_code).name}"
+    if exit_code - 128 in _DEADLY:
+        return f"exit code {exit_code}, as after {signal.Signals(exit_code - 128).name}"
     return f"exit code {exit_code}"
+
+
+_DEADLY = frozenset(
+    {
+        *(signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGILL, signal.SIGTRAP),
+        *(signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGKILL, signal.SIGSEGV),
+        *(signal.SIGPIPE, signal.SIGALRM, signal.SIGTERM, signal.SIGXCPU, signal.SIGSYS),
+    }
+)
 
 
 def task_failed(exit_code: int, work: TaskWork, facts: dict[str, Any]) -> StepError:

@@ -73,12 +73,28 @@ def run_container(
     `engine-elsewhere`, `no-gpu`).
     """
     with noted(home, run) as note:
-        ident = create(engine, home, run, name, body, write, note)
-        try:
-            limited = bool(body["HostConfig"].get("Memory"))
-            return _see_through(engine, ident, write, cancelled, killed, timeout, limited=limited)
-        finally:
-            remove(engine, ident, note)
+        return run_under(note, engine, home, run, name, body, write, cancelled, killed, timeout)
+
+
+def run_under(
+    note: Noted,
+    engine: Engine,
+    home: Path,
+    run: str,
+    name: str,
+    body: Mapping[str, Any],
+    write: Write,
+    cancelled: threading.Event | None = None,
+    killed: threading.Event | None = None,
+    timeout: float | None = None,
+) -> Ended:
+    """`run_container`, for whoever has the run's note in hand already."""
+    ident = create(engine, home, run, name, body, write, note)
+    try:
+        limited = bool(body["HostConfig"].get("Memory"))
+        return _see_through(engine, ident, write, cancelled, killed, timeout, limited=limited)
+    finally:
+        remove(engine, ident, note)
 
 
 def create(
@@ -107,7 +123,26 @@ def create(
     return str(made["Id"])
 
 
+_NO_NETWORK = re.compile(r"network (\S+) not found|unable to find network with name or ID (\S+):")
+_NO_USER = re.compile(r"unable to find (user|group) (\S+?):")
+
+
+def _not_there(why: str) -> StepError | None:
+    """For what a recipe says of a task's container, and the engine or the image does not know."""
+    if found := _NO_NETWORK.search(why):
+        message = f"the container engine has no network {found[1] or found[2]!r}"
+        hint = "make it (docker network create), or mend `network` of the task's `container`"
+    elif found := _NO_USER.search(why):
+        message = f"the image has no {found[1]} {found[2]!r}"
+        hint = "write its number in `user` of the task's `container`, or add it to the image"
+    else:
+        return None
+    return StepError(problem("bad-container", message, hint=hint))
+
+
 def _not_made(engine: Engine, why: str, status: int, image: str) -> StepError | MachineError:
+    if (found := _not_there(why)) is not None:
+        return found
     if "bind source path does not exist" in why:
         message = f"the engine at {engine.target.address} does not see this machine's files: {why}"
         hint = "use an engine of this machine: unset DOCKER_HOST, or choose another context"
@@ -196,6 +231,8 @@ def start(engine: Engine, ident: str) -> None:
 
 
 def _not_started(why: str) -> StepError | MachineError:
+    if (found := _not_there(why)) is not None:
+        return found
     if "capabilities: [[gpu]]" in why or "nvidia" in why.lower():
         message = f"the container engine has no GPU to give: {why}"
         hint = "install the driver and the NVIDIA container toolkit, or drop `gpu`"

@@ -8,13 +8,21 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from coopery.errors import KeyPath, Problem, problem
+from coopery.errors import KeyPath, Problem, nearest, problem
 
 if TYPE_CHECKING:
     from coopery.model import Recipe, Task
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]*")
-_CAPABILITY = re.compile(r"[A-Z][A-Z0-9_]*")
+_LINUX = """
+ALL AUDIT_CONTROL AUDIT_READ AUDIT_WRITE BLOCK_SUSPEND BPF CHECKPOINT_RESTORE CHOWN DAC_OVERRIDE
+DAC_READ_SEARCH FOWNER FSETID IPC_LOCK IPC_OWNER KILL LEASE LINUX_IMMUTABLE MAC_ADMIN
+MAC_OVERRIDE MKNOD NET_ADMIN NET_BIND_SERVICE NET_BROADCAST NET_RAW PERFMON SETFCAP SETGID
+SETPCAP SETUID SYSLOG SYS_ADMIN SYS_BOOT SYS_CHROOT SYS_MODULE SYS_NICE SYS_PACCT SYS_PTRACE
+SYS_RAWIO SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG WAKE_ALARM
+"""
+_CAPABILITIES = frozenset(_LINUX.split())
+"""Those of Linux, and the engine's word for all of them."""
 _OWN = ("/coopery", "/opt/coopery", "/proc", "/sys", "/dev")
 """Folders in which coopery or the engine has what is their own."""
 _SYSTEM = (
@@ -80,9 +88,10 @@ def _check_facet(task: Task) -> Iterator[Problem]:
         if value is not None and not _NAME.fullmatch(value):
             yield problem("wrong-value", f"{value!r} names no {name}", key=(*key, name))
     for number, name in enumerate(facet.capabilities):
-        if not _CAPABILITY.fullmatch(name):
+        known = name.removeprefix("CAP_")
+        if known not in _CAPABILITIES:
             message = f"{name!r} is no capability"
-            hint = "they are written as in SYS_PTRACE or NET_ADMIN"
+            hint = nearest(known.upper(), _CAPABILITIES)
             yield problem("wrong-value", message, key=(*key, "capabilities", number), hint=hint)
 
 

@@ -11,6 +11,7 @@ from coopery.errors import MachineError
 from coopery.findings import Finding
 from coopery.quantities import show_bytes
 from coopery_docker.client import Engine, connect
+from coopery_docker.giving import give_back_left
 from coopery_docker.notes import HOME, NOTE, RUN, STEP, dead, folder_of, home_id, lives, runs_noted
 
 _NONE = "no container engine answers; the runtime local needs none"
@@ -26,8 +27,8 @@ def quick(home: Path) -> Iterator[Finding]:
             try:
                 engine = connect()
                 for container in _containers(engine, home, run):
-                    _remove(engine, container)
-                    yield _told(container, mended=True)
+                    why = _remove(engine, home, container)
+                    yield _told(container, mended=True, why=why)
             except MachineError as error:
                 # The note stays for when the engine is back; what needs it says so itself.
                 said = error.problems[0].message
@@ -73,22 +74,27 @@ def _containers(engine: Engine, home: Path, run: str | None = None) -> list[Mapp
         return list(engine.api.containers(all=True, filters={"label": labels}))
 
 
-def _remove(engine: Engine, container: Mapping[str, Any]) -> None:
+def _remove(engine: Engine, home: Path, container: Mapping[str, Any]) -> str | None:
+    """Also make what it wrote the caller's; why that could not be done, if so."""
     from docker.errors import APIError
 
     with engine.asked("removed no container"):
         try:
+            info = engine.api.inspect_container(container["Id"])
             engine.api.remove_container(container["Id"], v=True, force=True)
         except APIError as error:
             if error.status_code not in (404, 409):  # gone, or being removed
                 raise
+            return None
+    return give_back_left(engine, home, info)
 
 
-def _told(container: Mapping[str, Any], *, mended: bool) -> Finding:
+def _told(container: Mapping[str, Any], *, mended: bool, why: str | None = None) -> Finding:
     labels = container.get("Labels") or {}
     of = f" of {labels[STEP]}" if STEP in labels else ""
     what = f"container {container['Id'][:12]}{of} of a run that was killed"
     text = f"removed {what}" if mended else f"{what} is left ({container.get('State')})"
+    text += f"; what it wrote as another user is left: {why}" if why else ""
     hint = None if mended else f"{_MEND} it"
     return Finding(subject="containers", state="warning", text=text, hint=hint, mended=mended)
 
@@ -98,9 +104,8 @@ def _dead_containers(engine: Engine, home: Path, *, mend: bool) -> Iterator[Find
     found = _containers(engine, home)
     for container in found:
         if not lives(home, (container.get("Labels") or {}).get(RUN, "")):
-            if mend:
-                _remove(engine, container)
-            yield _told(container, mended=mend)
+            why = _remove(engine, home, container) if mend else None
+            yield _told(container, mended=mend, why=why)
     if mend:
         for run in runs_noted(home):
             with dead(home, run) as note:

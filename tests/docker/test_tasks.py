@@ -176,7 +176,7 @@ def test_what_cannot_be_given_back_is_told(contained: Project) -> None:
     assert answer.exit_code == 1 and "chown" in answer.told("not-given-back")
 
 
-def as_nobody(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def start_as_nobody(place: Path, *arguments: str) -> subprocess.Popen[str]:
     """Call the command as a user who may speak to the engine, and owns nothing but `place`.
 
     It may read everything, since this Python may lie where only its owner looks; it can remove and
@@ -192,14 +192,21 @@ def as_nobody(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         "PYTHONPATH": str(place / "site"),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    return subprocess.run(
+    return subprocess.Popen(
         [*who, sys.executable, *arguments],
         cwd=place / "project",
         env=environ,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
+        start_new_session=True,
     )
+
+
+def as_nobody(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    process = start_as_nobody(place, *arguments)
+    stdout, stderr = process.communicate(timeout=SECONDS)
+    return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
 
 
 @pytest.mark.parametrize("user", ["4321:4321", "0:0"])
@@ -226,6 +233,37 @@ def test_a_caller_without_powers_gets_its_outputs(
         done = as_nobody(place, *command)
         assert "[task-failed]" in done.stderr and "tidied" not in done.stderr
         assert list((place / "home/scratch").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("container", "slug", "code", "parts"),
+    [
+        ("network = 'no-such-net'", "bad-container", 1, ["network 'no-such-net'", "create"]),
+        ("user = 'nosuch'", "bad-container", 1, ["no user 'nosuch'", "number"]),
+        ("user = '1:nosuch'", "bad-container", 1, ["no group 'nosuch'", "number"]),
+        ("capabilities = ['SYS_PTRAC']", "wrong-value", 2, ["did you mean 'SYS_PTRACE'?"]),
+        ("capabilities = ['CAP_CHOWN', 'ps']", "wrong-value", 2, ["'ps' is no capability"]),
+    ],
+)
+def test_what_no_engine_knows_is_the_recipes_mistake(
+    contained: Project, engine: Any, container: str, slug: str, code: int, parts: list[str]
+) -> None:
+    text = f"[task.a]\ncommand = 'true'\ncontainer = {{ {container} }}\n"
+    contained.write("recipe.toml", HEAD + text)
+    answer = contained.coopery("run", "-r", "docker")
+    assert answer.exit_code == code, answer.stderr
+    told = answer.told(slug)
+    assert all(part in told for part in parts), told
+    assert left(engine, contained) == []
+
+
+def test_the_signal_that_killed_a_command_is_named(contained: Project) -> None:
+    """Which the container's init process tells of as a shell does."""
+    found = fail(contained, "[task.a]\ncommand = ['sh', '-c', 'kill -SEGV $$']\n")
+    assert found["slug"] == "task-failed" and found["facts"]["exit_code"] == 139
+    assert "exit code 139, as after SIGSEGV" in found["message"]
+    found = fail(contained, "[task.a]\ncommand = ['sh', '-c', 'exit 200']\n")
+    assert "exit code 200: " in found["message"]
 
 
 def test_a_timeout_kills_what_does_not_listen(contained: Project, engine: Any) -> None:
@@ -301,6 +339,32 @@ def test_what_a_killed_run_left_goes_before_the_next(contained: Project, engine:
     answer = contained.coopery("run", "-r", "docker")
     assert answer.exit_code == 0 and "removed container" in answer.stderr, answer.stderr
     assert left(engine, contained) == [] and runs_noted(contained.home) == []
+
+
+@pytest.mark.parametrize("command", [("run", "-r", "docker", "other"), ("doctor", "--mend")])
+def test_what_a_killed_run_wrote_as_another_user_goes_too(
+    contained: Project, sweep: Callable[[Path], None], engine: Any, command: tuple[str, ...]
+) -> None:
+    if os.geteuid() != 0 or not Path("/var/run/docker.sock").exists():
+        pytest.skip("only root can become somebody else, and the engine is elsewhere")
+    text = WRITES.replace("USER", "0:0").replace("END", "touch $HOME/done; sleep 300")
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        contained.write("recipe.toml", HEAD + text + "[task.other]\ncommand = 'true'\n")
+        shutil.copytree(contained.root, place / "project")
+        shutil.copytree(contained.site, place / "site")
+        sweep(place / "home")
+        for path in (place, *place.rglob("*")):
+            os.chown(path, 65534, 65534)
+        call = ("-m", "coopery", "run", "-r", "docker", "tree")
+        process = start_as_nobody(place, *call)
+        wait_until(lambda: list(place.glob("home/scratch/*/*/work/home/done")), "its writing")
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        assert not mine(place, 65534)
+        done = as_nobody(place, "-m", "coopery", *command)
+        assert done.returncode == 0 and "removed container" in done.stdout + done.stderr, done
+        assert mine(place, 65534) and list((place / "home/scratch").iterdir()) == []
 
 
 def test_the_next_run_may_be_without_an_engine(contained: Project, engine: Any) -> None:

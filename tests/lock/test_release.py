@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import secrets
 import subprocess
 import sys
 import threading
@@ -372,6 +373,16 @@ def test_refused_credentials_for_an_environments_packages(
     answer = shop("run", code=3, env=env)
     assert shop.host in answer.told("index-credentials")
     assert "wr0ngone" not in answer.stderr
+
+
+def test_a_full_disk_is_told_when_an_environment_is_made(
+    shop: Shop, small_disk: Path, wheel: Any
+) -> None:
+    big = {"big.py": f"X = {secrets.token_hex(4 << 20)!r}\n"}
+    wheel(shop.index, "big", "1.0", more=big)
+    shop.recipe(more='packages = ["big"]')
+    told = shop("run", code=3, env={"COOPERY_HOME": str(small_disk)}).told("disk-full")
+    assert "the disk is full" in told or "no space is left" in told
 
 
 def test_a_wheel_for_the_base_alone_is_refused_here(shop: Shop, wheel: Any) -> None:

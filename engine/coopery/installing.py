@@ -123,7 +123,8 @@ def denied(said: str, index: IndexOptions, root: Path | None) -> MachineError:
 
 def full_disk(said: str, folder: Path) -> MachineError | None:
     """`disk-full`, if a program said so, or if nothing is left for what is in `folder`."""
-    line = next((line.strip() for line in said.splitlines() if _FULL.search(line)), None)
+    lines = (line.strip().removeprefix("cause: ") for line in said.splitlines())
+    line = next((line for line in lines if _FULL.search(line)), None)
     message = f"the disk is full: {last_words(line)}" if line else f"no space is left in {folder}"
     if line is None and not _no_room(folder):
         return None

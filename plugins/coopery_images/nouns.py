@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from coopery.shapes import shorthand
 
@@ -18,6 +18,9 @@ GPU_FAMILY = "cuda"
 @dataclass(frozen=True, kw_only=True)
 class BaseChoice:
     """The base of an image: a `reference`, for which plain text is short, or a `family`."""
+
+    has_base: ClassVar[bool] = True
+    """That the image may be of another platform than this machine, which others ask of facets."""
 
     reference: Annotated[str | None, shorthand] = None
     family: str | None = None

@@ -9,6 +9,13 @@ _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 _GLIBC = (17, 28, *range(31, 41))
 """The versions 2.X of glibc that uv knows tags for; a newer library takes what an older does."""
 
+OTHERS = tuple(
+    f"{machine}-{system}"
+    for machine in _MACHINES.values()
+    for system in (f"manylinux_2_{_GLIBC[-1]}", "unknown-linux-musl")
+)
+"""Platforms that between them take all the files of Linux."""
+
 
 def platform_of(base: Base, key: KeyPath = ()) -> str:
     """What `uv --python-platform` is told. Raises RecipeError (`unsupported-platform`)."""

@@ -240,6 +240,7 @@ def _tree_step(
         wheels=tuple(need.role for need in wheels),
         pins=pins,
         index=next((x.index for x in layers if x.index != IndexOptions()), IndexOptions()),
+        base=f"{base.reference} ({', '.join(filter(None, (base.platform, base.libc)))})",
         root=recipe.root,
     )
     return Step(

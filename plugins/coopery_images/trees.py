@@ -17,6 +17,8 @@ from coopery.errors import MachineError, Problem, StepError, problem
 from coopery.processes import call
 from coopery.steps import Made, Workspace
 from coopery_images import laying
+from coopery_images.fitting import unfit
+from coopery_images.platforms import OTHERS
 from coopery_images.work import INSTALLER, PackageTree
 
 if TYPE_CHECKING:
@@ -106,11 +108,66 @@ def _install(work: PackageTree, workspace: Workspace, making: Path, wheels: Sequ
         listing.write_text("".join(f"{line_of(pin)}\n" for pin in work.pins), "utf-8")
         hashed = ["--require-hashes"] if all(pin.hashes for pin in work.pins) else []
         if failed := _uv([*install, *flags, *hashed, "-r", str(listing)], environ, work, workspace):
-            raise failed.why() or _failed(work, workspace, failed.said)
+            raise (
+                failed.why()
+                or _locked_for_others(work, workspace, failed, making)
+                or _failed(work, workspace, failed.said)
+            )
     if wheels:
+        _check_fit(work, wheels)
         files = [str(wheel) for wheel in wheels]
         if failed := _uv([*install, "--no-index", "--", *files], environ, work, workspace):
             raise failed.why() or _failed(work, workspace, failed.said)
+
+
+def _check_fit(work: PackageTree, wheels: Sequence[Path]) -> None:
+    """uv takes a wheel for `linux` on any; whether it works there shows only in the image."""
+    hint = (
+        "choose another `base`, or name a wheel file for it in `wheels`: one built in that base, "
+        "or made portable (manylinux, musllinux)"
+    )
+    reasons = ((wheel.name, unfit(wheel, work.platform)) for wheel in wheels)
+    problems = [
+        problem(
+            "wheel-unavailable", f"{name} does not fit the base {work.base}: {reason}", hint=hint
+        )
+        for name, reason in reasons
+        if reason
+    ]
+    if problems:
+        raise StepError(*problems)
+
+
+def _locked_for_others(
+    work: PackageTree, workspace: Workspace, failed: Installing, making: Path
+) -> StepError | None:
+    """Whether a hash is wrong since the lock knows only files for other platforms: then these
+    can be had as they were locked.
+    """
+    found = _WRONG_HASH.search(re.sub(r"\s+", " ", failed.said))
+    name = found[1].partition("==")[0] if found else ""
+    pin = next((pin for pin in work.pins if pin.name == name), None)
+    if pin is None:
+        return None
+    listing = making / "one.txt"
+    listing.write_text(f"{line_of(pin)}\n", "utf-8")
+    others = [p for p in OTHERS if p != work.platform]
+    command = list(failed.command)
+    command[command.index("-r") + 1] = str(listing)
+    for number, other in enumerate(others):
+        command[command.index("--python-platform") + 1] = other
+        command[command.index("--prefix") + 1] = str(making / f"other-{number}")
+        if _uv(command, failed.environment, work, workspace) is None:
+            message = (
+                f"{pin.name} {pin.version} is locked with files for other platforms ({other}), and "
+                f"with none for that of image {workspace.step.subject!r} ({work.platform})"
+            )
+            hint = (
+                "lock it anew, with an index that has files for both: coopery lock --upgrade; "
+                "or choose a `base` that the locked files fit"
+            )
+            return StepError(problem("wheel-unavailable", message, hint=hint))
+    return None
 
 
 def line_of(pin: Pin) -> str:

@@ -56,6 +56,8 @@ class PackageTree:
     """The roles of the needs that hold wheels, in the order to install them."""
     pins: Annotated[tuple[Pin, ...], unkeyed] = ()
     index: Annotated[IndexOptions, unkeyed] = field(default_factory=IndexOptions)
+    base: Annotated[str, unkeyed] = ""
+    """What people are told of the base: its reference, platform and C library."""
     root: Annotated[Path | None, unkeyed] = None
     """The recipe's folder, where a project's own index configuration is looked for."""
 

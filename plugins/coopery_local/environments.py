@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,9 @@ from coopery.steps import Made, Need, Step, StepSource, Workspace
 
 if TYPE_CHECKING:
     from coopery.installing import Installing
+
+
+_UNFIT = re.compile(r"path \((?:[^()]*/)?([^()/]+\.whl)\) dependency is incompatible")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,6 +180,10 @@ def _uv(
 def _install_failed(said: str) -> StepError:
     from coopery.installing import last_words
 
+    if found := _UNFIT.search(said):
+        message = f"{found[1]} does not fit this machine, whose platform local images have"
+        hint = "take the wheel that fits, or run with `-r` in a runtime that has the image's base"
+        return StepError(problem("wheel-tags", message, hint=hint))
     reason = last_words(said) or "uv gave no reason"
     message = f"the image's packages could not be installed: {reason}"
     return StepError(problem("install-failed", message, hint="the log tells more"))

@@ -6,6 +6,7 @@ import base64
 import csv
 import hashlib
 import io
+import re
 import stat
 import zipfile
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ EPOCH = (1980, 1, 1, 0, 0, 0)
 """The earliest time a zip file can tell."""
 # Signatures cover RECORD, so it cannot list them; repacking makes them void.
 _SIGNATURES = ("RECORD.jws", "RECORD.p7s")
+_LINUX = re.compile(r"(?:many|musl)?linux")
 _HASHES = ("sha256", "sha384", "sha512")
 
 
@@ -42,17 +44,18 @@ def name_and_version(filename: str) -> tuple[str, str]:
     return name, str(version)
 
 
-def faults(path: Path, python: str | None) -> Iterator[Fault]:
+def faults(path: Path, python: str | None, *, elsewhere: bool = False) -> Iterator[Fault]:
     """What is wrong with a wheel file, as far as its name and its table of contents tell.
 
-    Hashes are not computed: that is for `repack`, once per content. `python` is X.Y.
+    Hashes are not computed: that is for `repack`, once per content. `python` is X.Y. With
+    `elsewhere` it may be for another Linux than that of this machine.
     """
     try:
         name, version, _, tags = parse_wheel_filename(path.name)
     except InvalidWheelFilename as error:
         yield Fault(slug="wheel-name", message=str(error))
         return
-    if python is not None and not tags & _supported(python):
+    if python is not None and not _fits(tags, python, elsewhere):
         shown = ", ".join(sorted(str(tag) for tag in tags))
         yield Fault(
             slug="wheel-tags",
@@ -63,6 +66,15 @@ def faults(path: Path, python: str | None) -> Iterator[Fault]:
             yield from _content_faults(archive, name, str(version))
     except (zipfile.BadZipFile, OSError) as error:
         yield Fault(slug="wheel-damaged", message=f"{path.name} cannot be read: {error}")
+
+
+def _fits(tags: frozenset[Tag], python: str, elsewhere: bool) -> bool:
+    known = _supported(python)
+    if tags & known:
+        return True
+    kinds = {(tag.interpreter, tag.abi) for tag in known}
+    linux = (tag for tag in tags if _LINUX.match(tag.platform))
+    return elsewhere and any((tag.interpreter, tag.abi) in kinds for tag in linux)
 
 
 def _supported(python: str) -> set[Tag]:

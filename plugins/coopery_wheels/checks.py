@@ -174,7 +174,9 @@ def _check_wheel(
             hint = "a source tree belongs in `projects`"
         yield problem("wheel-name", f"{given} is not a wheel file", key=key, hint=hint)
         return None
-    found = list(faults(path, python_of(image)))
+    # Where the image has a base, its platform counts, which is looked at once it is known.
+    elsewhere = any(getattr(facet, "has_base", False) for facet in image.facets)
+    found = list(faults(path, python_of(image), elsewhere=elsewhere))
     for fault in found:
         mend = fault.hint or _MENDS.get(fault.slug)
         yield problem(fault.slug, f"{given}: {fault.message}", key=key, hint=mend)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -39,13 +40,14 @@ def test_indexes_are_asked_one_by_one_only_where_that_can_tell() -> None:
     lesser = "No solution found: Because only alpha==1 is available and you require alpha>=2"
     hint = "hint: An index URL (http://h/simple/) could not be queried ({})"
     best = {"UV_INDEX_STRATEGY": "unsafe-best-match", "A": "1"}
-    asked: list[dict[str, str]] = []
+    asked: list[Mapping[str, str]] = []
 
-    def saying(code: str) -> object:
-        return lambda env: asked.append(dict(env)) or f"{nothing}\n{hint.format(code)}"
+    def found(said: str, code: str = "401 Unauthorized", env: Mapping[str, str] = best) -> bool:
+        def ask(environment: Mapping[str, str]) -> str:
+            asked.append(environment)
+            return f"{nothing}\n{hint.format(code)}"
 
-    def found(said: str, code: str = "401 Unauthorized", env: dict[str, str] = best) -> bool:
-        return refusal_in(said, env, saying(code)) is not None  # type: ignore[arg-type]
+        return refusal_in(said, env, ask) is not None
 
     assert found(nothing) and found(lesser) and found(nothing, "403 Forbidden")
     assert asked[0] == {"UV_INDEX_STRATEGY": "first-index", "A": "1"}

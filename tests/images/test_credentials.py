@@ -13,7 +13,7 @@ from urllib.parse import quote
 import pytest
 
 from coopery.dependencies import IndexOptions
-from coopery.errors import StepError
+from coopery.errors import MachineError
 from coopery_images.dockerfile import dockerfile_of
 
 from .conftest import Bench
@@ -111,10 +111,10 @@ def test_a_wrong_password_is_told_with_the_host_alone(
     layer = replace(bench.packages(wheel("alpha")), index=IndexOptions())
     clean.setenv("PIP_INDEX_URL", f"http://{USER}:wrong-{quote(PASSWORD, safe='')}@{index}/simple")
     blueprint = bench.blueprint(layer)
-    with pytest.raises(StepError) as caught:
+    with pytest.raises(MachineError) as caught:
         bench.make(blueprint)
     [problem] = caught.value.problems
-    assert problem.slug == "install-failed"
+    assert problem.slug == "index-credentials"
     assert index in problem.message
     assert PASSWORD not in str(problem)
     assert quote(PASSWORD, safe="") not in str(problem)

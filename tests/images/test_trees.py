@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,11 +25,11 @@ from coopery.errors import MachineError, Problem, RecipeError, StepError
 from coopery.images import Base, Blueprint
 from coopery.reasons import changes
 from coopery.steps import Part
-from coopery_images import laying, platforms, trees, work
+from coopery_images import fitting, laying, platforms, trees, work
 from coopery_images.rendering import pins_of
 from coopery_images.work import PackageTree
 
-from .conftest import Bench
+from .conftest import Bench, write_wheel
 
 SITE = "env/lib/python3.11/site-packages"
 
@@ -164,6 +165,90 @@ def test_a_package_without_a_wheel_for_the_platform_is_named(
     assert tree_of(bench, bench.packages(other))
     bench.base = replace(bench.base, libc="musl 1.2")
     assert failure(bench, bench.packages(other)).startswith("wheel-unavailable")
+
+
+def compiled(folder: Path, name: str, tag: str, content: bytes) -> Path:
+    """A wheel with one library in it."""
+    file = write_wheel(folder, name, tag=tag)
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr(f"{name}.so", b"\x7fELF" + content)
+    return file
+
+
+NEW, OLD = b"\0\0GLIBC_2.4\0GLIBC_2.34\0libc.so.6\0", b"\0GLIBC_2.4\0libc.so.6\0"
+MUSL = b"\0libc.musl-x86_64.so.1\0"
+BOOKWORM, BUSTER = "x86_64-manylinux_2_36", "x86_64-manylinux_2_28"
+ALPINE = "x86_64-unknown-linux-musl"
+
+
+@pytest.mark.parametrize(
+    ("tag", "content", "target", "reason"),
+    [
+        ("linux_x86_64", NEW, BOOKWORM, None),
+        ("linux_x86_64", NEW, BUSTER, "it needs glibc 2.34 or later"),
+        ("linux_x86_64", OLD, BUSTER, None),
+        ("linux_x86_64", OLD, ALPINE, "it needs glibc 2.4 or later"),
+        ("linux_x86_64", OLD, "aarch64-manylinux_2_36", "it is for x86_64"),
+        ("linux_x86_64", MUSL, ALPINE, None),
+        ("linux_x86_64", MUSL, BOOKWORM, "it was built for musl"),
+        ("linux_x86_64", b"static", ALPINE, None),
+        ("manylinux_2_36_x86_64", b"", BUSTER, "it needs glibc 2.36 or later"),
+        ("manylinux_2_17_x86_64.manylinux2014_x86_64", b"", BUSTER, None),
+        ("manylinux1_x86_64", b"", BUSTER, None),
+        ("manylinux1_x86_64", b"", ALPINE, "it needs glibc 2.5 or later"),
+        ("musllinux_1_2_x86_64", b"", ALPINE, None),
+        ("musllinux_1_2_x86_64", b"", BOOKWORM, "it is for musl 1.2"),
+        ("macosx_11_0_arm64", b"", BOOKWORM, "it is for macosx_11_0_arm64"),
+    ],
+)
+def test_a_wheel_fits_a_base_by_its_platform(
+    tmp_path: Path, tag: str, content: bytes, target: str, reason: str | None
+) -> None:
+    wheel = compiled(tmp_path, "own", f"cp311-cp311-{tag}", content)
+    assert fitting.unfit(wheel, target) == reason
+
+
+def test_a_wheel_of_this_machine_without_objects_is_as_its_c_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel = write_wheel(tmp_path, "own", tag="cp311-cp311-linux_x86_64")
+    monkeypatch.setattr(fitting, "own_libc", lambda: ("glibc", 31))
+    assert fitting.unfit(wheel, BOOKWORM) is None
+    assert fitting.unfit(wheel, BUSTER) == "it needs glibc 2.31 or later"
+    assert fitting.unfit(wheel, ALPINE) == "it needs glibc 2.31 or later"
+    monkeypatch.setattr(fitting, "own_libc", lambda: ("musl", 2))
+    assert fitting.unfit(wheel, ALPINE) is None
+    assert fitting.unfit(wheel, BOOKWORM) == "it was built for musl"
+
+
+def test_this_machines_c_library() -> None:
+    kind, minor = fitting.own_libc()
+    assert kind in ("glibc", "musl") and minor >= 2
+
+
+@pytest.mark.parametrize("libc", ["musl 1.2", "glibc 2.28"])
+def test_a_wheel_that_does_not_fit_the_base_is_told(
+    bench: Bench, own_wheel: Callable[..., Path], tmp_path: Path, libc: str
+) -> None:
+    bench.base = replace(bench.base, libc=libc)
+    file = compiled(tmp_path / "own", "beta", "cp311-cp311-linux_x86_64", NEW)
+    with pytest.raises(StepError) as caught:
+        tree_of(bench, bench.own(file), part="wheels")
+    (found,) = caught.value.problems
+    assert found.slug == "wheel-unavailable" and found.hint
+    assert f"{file.name} does not fit the base {bench.base.reference}" in found.message
+    assert libc in found.message and "2.34" in found.message
+
+
+def test_a_lock_with_files_for_other_platforms_alone(
+    bench: Bench, wheel: Callable[..., Path]
+) -> None:
+    layer = bench.packages(wheel("alpha", tag="cp311-cp311-manylinux_2_17_x86_64"))
+    wheel("alpha", tag="cp311-cp311-musllinux_1_2_x86_64")
+    bench.base = replace(bench.base, libc="musl 1.2")
+    told = failure(bench, layer)
+    assert told.startswith("wheel-unavailable: alpha 1.0 is locked with files for other platforms")
+    assert "(x86_64-manylinux_2_40)" in told and "(x86_64-unknown-linux-musl)" in told
 
 
 def test_a_source_distribution_alone_is_no_wheel(bench: Bench) -> None:

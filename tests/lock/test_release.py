@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import secrets
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -371,6 +373,25 @@ def test_refused_credentials_for_an_environments_packages(
     answer = shop("run", code=3, env=env)
     assert shop.host in answer.told("index-credentials")
     assert "wr0ngone" not in answer.stderr
+
+
+def test_a_full_disk_is_told_when_an_environment_is_made(
+    shop: Shop, small_disk: Path, wheel: Any
+) -> None:
+    big = {"big.py": f"X = {secrets.token_hex(4 << 20)!r}\n"}
+    wheel(shop.index, "big", "1.0", more=big)
+    shop.recipe(more='packages = ["big"]')
+    told = shop("run", code=3, env={"COOPERY_HOME": str(small_disk)}).told("disk-full")
+    assert "the disk is full" in told or "no space is left" in told
+
+
+def test_a_wheel_for_the_base_alone_is_refused_here(shop: Shop, wheel: Any) -> None:
+    python = f"cp{sys.version_info[0]}{sys.version_info[1]}"
+    tag = f"{python}-{python}-musllinux_1_2_riscv64"
+    file = wheel(shop.project.root / "own", "given", "1.0", tag=tag)
+    shop.recipe(more=f'base = "python:alpine"\nwheels = ["own/{file.name}"]')
+    told = shop("run", "-r", "local", code=1).told("wheel-tags")
+    assert f"{file.name} does not fit this machine" in told
 
 
 def test_a_wheel_that_cannot_be_fetched_names_package_version_and_index(shop: Shop) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from coopery.errors import StepError
+from coopery_images.nouns import BaseChoice
 from coopery_wheels.archives import repack
 
 from .conftest import Bench, make_wheel
@@ -61,6 +64,21 @@ def test_bad_wheels_are_refused(
         with pytest.raises(StepError) as caught:
             repack(path, bench.home / "out")
         assert caught.value.problems[0].slug == slug
+
+
+def test_a_wheel_for_another_linux_is_for_images_with_a_base(bench: Bench) -> None:
+    python = f"cp{sys.version_info[0]}{sys.version_info[1]}"
+    other = f"tiny-1.0-{python}-{python}-musllinux_1_2_riscv64.whl"
+    windows = f"tiny-1.0-{python}-{python}-win_amd64.whl"
+    old = "tiny-1.0-cp27-cp27m-musllinux_1_2_x86_64.whl"
+    for name, based in ((other, []), (windows, ["wheel-tags"]), (old, ["wheel-tags"])):
+        make_wheel(bench.root, name)
+        recipe = bench.recipe(wheels=(name,))
+        assert bench.slugs(recipe) == ["wheel-tags"]
+        image = recipe.images["a"]
+        facets = (*image.facets, BaseChoice(reference="python:3.11-alpine"))
+        recipe = replace(recipe, images={"a": replace(image, facets=facets)})
+        assert bench.slugs(recipe) == based, name
 
 
 def test_a_link_in_a_wheel_is_refused(bench: Bench) -> None:

@@ -111,6 +111,11 @@ class Pin:
         """The requirement an installer takes for it."""
         return f"{self.name} @ {self.url}" if self.url else f"{self.name}=={self.version}"
 
+    @property
+    def line(self) -> str:
+        """The line of a requirements file for it: the requirement, with its hashes."""
+        return " ".join([self.requirement, *(f"--hash={value}" for value in sorted(self.hashes))])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Lock:

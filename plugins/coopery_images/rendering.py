@@ -14,7 +14,6 @@ from coopery.recipes import located
 from coopery.steps import Need, Step, StepSource
 from coopery_images import quoting
 from coopery_images.platforms import platform_of
-from coopery_images.trees import line_of
 from coopery_images.work import ENVIRONMENT, SCRIPT, PackageTree, checker_digest
 
 USER = "1000:1000"
@@ -53,7 +52,7 @@ def render(
         parts=parts,
         labels=labels_of(recipe, image, layers, base),
         description=description_of(recipe, image),
-        packages=tuple(line_of(pin) for pin in pins),
+        packages=tuple(pin.line for pin in pins),
         context_limit=limit,
     )
 

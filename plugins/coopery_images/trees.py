@@ -105,7 +105,7 @@ def _install(work: PackageTree, workspace: Workspace, making: Path, wheels: Sequ
     install += ["--python-version", work.python or "", "--python-platform", work.platform]
     if work.pins:
         listing = making / "requirements.txt"
-        listing.write_text("".join(f"{line_of(pin)}\n" for pin in work.pins), "utf-8")
+        listing.write_text("".join(f"{pin.line}\n" for pin in work.pins), "utf-8")
         hashed = ["--require-hashes"] if all(pin.hashes for pin in work.pins) else []
         if failed := _uv([*install, *flags, *hashed, "-r", str(listing)], environ, work, workspace):
             raise (
@@ -150,7 +150,7 @@ def _locked_for_others(
     if pin is None:
         return None
     listing = making / "one.txt"
-    listing.write_text(f"{line_of(pin)}\n", "utf-8")
+    listing.write_text(f"{pin.line}\n", "utf-8")
     others = [p for p in OTHERS if p != work.platform]
     command = list(failed.command)
     command[command.index("-r") + 1] = str(listing)
@@ -168,11 +168,6 @@ def _locked_for_others(
             )
             return StepError(problem("wheel-unavailable", message, hint=hint))
     return None
-
-
-def line_of(pin: Pin) -> str:
-    """A pin as a line of a requirements file, with its hashes."""
-    return " ".join([pin.requirement, *(f"--hash={digest}" for digest in sorted(pin.hashes))])
 
 
 def _uv(

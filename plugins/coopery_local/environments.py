@@ -123,7 +123,7 @@ def make_environment(work: Environment, workspace: Workspace) -> Made:
     install += ["--python", str(workspace.folder / "bin" / "python")]
     if work.pins:
         listing = workspace.folder / "coopery-requirements.txt"
-        listing.write_text("".join(f"{_line(pin)}\n" for pin in work.pins), "utf-8")
+        listing.write_text("".join(f"{pin.line}\n" for pin in work.pins), "utf-8")
         hashed = ["--require-hashes"] if all(pin.hashes for pin in work.pins) else []
         if failed := _uv([*install, *flags, *hashed, "-r", str(listing)], environ, work, workspace):
             raise failed.why() or _install_failed(failed.said)
@@ -136,10 +136,6 @@ def make_environment(work: Environment, workspace: Workspace) -> Made:
         seal(workspace.folder)
     facts = {"python": work.python, "wheels": [wheel.name for wheel in wheels]}
     return Made(outputs={"environment": workspace.folder}, facts=facts)
-
-
-def _line(pin: Pin) -> str:
-    return " ".join([pin.requirement, *(f"--hash={digest}" for digest in sorted(pin.hashes))])
 
 
 def _uv(

@@ -1,7 +1,7 @@
 """Coopery: Make for container tasks.
 
 A recipe in Python imports what it says from here: `Image`, `Project`, `Resources`,
-`Retries`, `Input`, `Output`, `task`, `command`, `defaults`.
+`Retries`, `Input`, `Output`, `task`, `command`, `defaults`, `secret`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         command,
         defaults,
         family,
+        secret,
         task,
     )
 
@@ -35,6 +36,7 @@ __all__ = [
     "command",
     "defaults",
     "family",
+    "secret",
     "task",
 ]
 

@@ -370,6 +370,18 @@ def Project(
     return {**_given(path=path, mode=mode, extras=_listed(extras) or None), **unknown}
 
 
+@_checked
+def secret(
+    name: str, *, variable: bool = False, rotation: str | int | None = None, **unknown: Any
+) -> Table:
+    """A secret by its name, wherever a recipe may have one: its value is read when it is needed.
+
+    Among a task's `secrets` it is a file for the task, or with `variable` a variable.
+    """
+    how = "variable" if variable else None
+    return {**_given(secret=name, rotation=rotation), **_given(**{"as": how}), **unknown}
+
+
 def _listed(value: Any) -> Any:
     """What can be listed as a list; the rest as it is, for the reader to refuse.
 

@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from coopery.errors import Problem
     from coopery.findings import Finding
     from coopery.images import Base, Blueprint
-    from coopery.model import Image, Instance, Recipe
+    from coopery.model import Image, Instance, Recipe, Secret
     from coopery.options import LockPolicy, Settings
     from coopery.recipes import Document, Facet
+    from coopery.secret import Secrets
     from coopery.steps import Event, Execution, Made, Step, Store, Workspace
 
 PROJECT = "coopery"
@@ -97,6 +98,18 @@ def recipe_names() -> Sequence[str]:  # type: ignore[empty-body]
     """
 
 
+@hookspec(firstresult=True)
+def provide_secret(secret: Secret, settings: Settings) -> str | None:
+    """First: the value of a secret, asked at the moment of use; None for one that is not known.
+
+    What keeps secrets but cannot be asked now raises MachineError.
+
+    @hookimpl
+    def provide_secret(secret):
+        return my_vault.read(secret.name)
+    """
+
+
 @hookspec
 def check(recipe: Recipe, runtime: str) -> Iterable[Problem]:  # type: ignore[empty-body]
     """All: what is wrong with a recipe under a runtime, found before anything runs.
@@ -117,6 +130,7 @@ def collect_requirements(
     policy: LockPolicy,
     before: Sequence[Contribution],
     settings: Settings,
+    secrets: Secrets,
 ) -> Contribution | None:
     """All: what this image asks for of one kind: packages, projects, wheel files.
 
@@ -157,7 +171,12 @@ def choose_base(
 
 @hookspec(firstresult=True)
 def inspect_base(
-    reference: str, runtime: str, settings: Settings, tell: Callable[[str], None]
+    recipe: Recipe,
+    reference: str,
+    runtime: str,
+    settings: Settings,
+    tell: Callable[[str], None],
+    secrets: Secrets,
 ) -> Base | None:
     """First: what a base image is, as the engine of this runtime has or gets it.
 
@@ -179,6 +198,7 @@ def resolve(
     settings: Settings,
     tell: Callable[[str], None],
     inspect: Callable[[str], Base],
+    secrets: Secrets,
 ) -> Lock | None:
     """First: pins for all these dependency sets, through the recipe's lock file.
 

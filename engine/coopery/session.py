@@ -124,7 +124,8 @@ def run_plan(
 
     over = Event(kind="run-ended", time=time.time(), total=len(plan.steps))
     try:
-        under_way = Run(plan, plugins, store, policy, run_id, settings.home, emit, stop)
+        secrets = plugins.secrets(settings)
+        under_way = Run(plan, plugins, store, policy, run_id, settings.home, emit, stop, secrets)
         for warning in under_way.check():
             tell([Event(kind="warning", time=time.time(), message=str(warning))])
     except BaseException:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from coopery.errors import KeyPath, Problem
 from coopery.model import Retries
+from coopery.secret import Secrets, no_secrets
 
 
 @runtime_checkable
@@ -275,6 +276,8 @@ class Workspace:
     run: str = ""
     devices: tuple[int, ...] = ()
     """The numbers of the GPUs that were reserved for it."""
+    secrets: Secrets = field(default_factory=no_secrets)
+    """What reads secrets, when the work needs them and no earlier."""
 
 
 @dataclass(frozen=True, kw_only=True)

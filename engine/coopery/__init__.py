@@ -1,7 +1,7 @@
 """Coopery: Make for container tasks.
 
-A recipe in Python imports what it says from here: `Image`, `Project`, `Resources`,
-`Retries`, `Input`, `Output`, `task`, `command`, `defaults`, `secret`.
+A recipe in Python imports what it says from here: `Image`, `Project`, `Git`,
+`Resources`, `Retries`, `Input`, `Output`, `task`, `command`, `defaults`, `secret`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from coopery.authoring import (
+        Git,
         Image,
         Input,
         Output,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Git",
     "Image",
     "Input",
     "Output",

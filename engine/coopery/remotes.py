@@ -164,12 +164,12 @@ def _add_settings(found: dict[str, str], settings: Sequence[tuple[str, str]]) ->
 
 
 def find_commit(
-    repository: Repository, environment: Mapping[str, str], run: Run, place: Place, given: str
+    repository: Repository, environment: Mapping[str, str], run: Run, place: Place
 ) -> str | None:
     """The commit that a repository's `ref` leads to; None for a short commit id, which only the
     whole repository tells.
 
-    `given` is what the recipe or the line has for the URL. Raises RecipeError (`git-ref`,
+    Raises RecipeError (`git-ref`,
     `git-ref-ambiguous`, `git-repository`) and MachineError (`git-missing`, `git-unreachable`,
     `git-credentials`, `git-host-key`).
     """
@@ -183,12 +183,10 @@ def find_commit(
         raise failure(said.stderr, repository.url, place) or unknown(said, repository.url, place)
     lines = (line.partition("\t") for line in said.stdout.splitlines() if "\t" in line)
     found = {name: commit for commit, _, name in lines}
-    return _choose(repository, found, place, given)
+    return _choose(repository, found, place)
 
 
-def _choose(
-    repository: Repository, found: Mapping[str, str], place: Place, given: str
-) -> str | None:
+def _choose(repository: Repository, found: Mapping[str, str], place: Place) -> str | None:
     def at(name: str) -> str | None:
         # Of an annotated tag, what it stands for.
         return found.get(f"{name}^{{}}") or found.get(name)
@@ -211,8 +209,7 @@ def _choose(
     if commit or re.fullmatch(r"[0-9a-f]{7,63}", ref):
         return commit
     message = f"{shown(repository.url)} has no branch, tag or commit {ref!r}"
-    default = " (the default for GitHub)" if given.startswith("github:") and ref == "main" else ""
-    raise _wrong("git-ref", message + default, place, _near(ref, found))
+    raise _wrong("git-ref", message, place, _near(ref, found))
 
 
 def _near(ref: str, found: Mapping[str, str]) -> str | None:

@@ -118,6 +118,9 @@ def read_url(given: str) -> tuple[str, str | None]:
     if short := _SHORT.fullmatch(text):
         return f"https://github.com/{short['path']}.git", None
     scheme, colon, rest = text.partition(":")
+    if "${" in re.sub(r"://[^/]*@", "", text):
+        hint = "write the URL itself; a variable may stand for credentials only"
+        raise BadRepository("git-url", "a variable stands in the URL of a repository", hint)
     if "://" not in text and scheme != "file":
         if re.match(r"[./~]", text) or not colon:
             path = Path(text).expanduser()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from coopery.images import Base
     from coopery.model import Image, Recipe
     from coopery.options import LockPolicy, Settings
+    from coopery.secret import Secrets
 
 
 @dataclass(frozen=True)
@@ -125,11 +126,12 @@ def resolve(
     settings: Settings,
     tell: Callable[[str], None],
     inspect: Callable[[str], Base],
+    secrets: Secrets,
 ) -> Lock:
     from coopery_lock.locking import lock_sets
 
     limit = settings.get(LockOptions).resolve_timeout
-    return lock_sets(recipe, sets, policy, limit, tell, inspect)
+    return lock_sets(recipe, sets, policy, limit, tell, inspect, secrets)
 
 
 @hookimpl

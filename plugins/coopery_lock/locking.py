@@ -13,7 +13,10 @@ from coopery.dependencies import DependencySet, Lock
 from coopery.errors import MachineError, Place, Problem, RecipeError
 from coopery.model import Recipe
 from coopery.options import LockPolicy
+from coopery.repositories import repository_of
+from coopery.secret import Secrets
 from coopery_lock.bases import Inspect, Tell, find_bases, keep_bases, outdated_bases, wanted_bases
+from coopery_lock.gits import Commits, accesses_of, clean, known_commits
 from coopery_lock.lines import name_of
 from coopery_lock.lockfile import Entry, Package, asked_lines, write_lock
 from coopery_lock.platforms import own_platform
@@ -69,6 +72,7 @@ def lock_sets(
     limit: float,
     tell: Tell,
     inspect: Inspect,
+    secrets: Secrets,
 ) -> Lock:
     """Pins for every set, and its base: recorded ones where they hold, else resolved, or asked of
     `inspect`, as `policy` allows.
@@ -76,6 +80,7 @@ def lock_sets(
     `tell` gets a line for each resolution and inspection as it begins and ends.
     """
     old = _read(recipe, policy, tell)
+    sets = _clean(sets)
     wanted = _group(sets, recipe.root)
     known = () if policy is LockPolicy.UPGRADE else old.entries
     current = {item: next(filter(item.held_by, known), None) for item in wanted}
@@ -86,7 +91,8 @@ def lock_sets(
         problems += outdated_bases(based, old.bases, recipe)
         if problems:
             raise RecipeError(*problems)
-    fresh = _resolve(missing, old.all, policy, recipe.root, limit, tell) if missing else {}
+    asking = _Asking(old.all, policy, recipe.root, limit, tell, secrets)
+    fresh = _resolve(missing, asking) if missing else {}
     found = {item: entry or fresh[item] for item, entry in current.items()}
     # After the resolutions: a contradiction is told before anything large is fetched.
     bases, stories = find_bases(based, old.bases, policy, inspect, tell)
@@ -102,8 +108,13 @@ def lock_sets(
         pins={s.image: pins.get(s.image, ()) for s in sets},
         index={s.image: s.index for s in sets},
         bundled={
-            s.image: frozenset(name_of(r.line) for r in s.requirements if r.bundled) for s in sets
+            s.image: frozenset(
+                [name_of(r.line) for r in s.requirements if r.bundled]
+                + [p.name for p in pins.get(s.image, ()) if repository_of(p.url or "")]
+            )
+            for s in sets
         },
+        access={s.image: accesses_of(s) for s in sets},
         bases={s.image: bases[s.base].base for s in sets if s.base is not None},
         changed=(*(_story(item, old.all, fresh[item]) for item in missing), *stories),
     )
@@ -133,23 +144,46 @@ def _group(sets: Sequence[DependencySet], root: Path) -> tuple[_Wanted, ...]:
     return tuple(found.values())
 
 
-def _resolve(
-    missing: Sequence[_Wanted],
-    old: Sequence[Entry],
-    policy: LockPolicy,
-    root: Path,
-    limit: float,
-    tell: Tell,
-) -> dict[_Wanted, Entry]:
+def _clean(sets: Sequence[DependencySet]) -> tuple[DependencySet, ...]:
+    """See `gits.clean`; every problem at once."""
+    problems: list[Problem] = []
+    found = []
+    for item in sets:
+        try:
+            found.append(clean(item))
+        except RecipeError as error:
+            problems += error.problems
+    if problems:
+        raise RecipeError(*dict.fromkeys(problems))
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class _Asking:
+    """What a resolution goes by, besides what is wanted."""
+
+    old: Sequence[Entry]
+    policy: LockPolicy
+    root: Path
+    limit: float
+    tell: Tell
+    secrets: Secrets
+
+
+def _resolve(missing: Sequence[_Wanted], asking: _Asking) -> dict[_Wanted, Entry]:
     """New entries, several resolved at a time. Raises the problems of all sets together, the
     recipe's first. An interrupt leaves no process behind.
     """
+    old, policy, tell = asking.old, asking.policy, asking.tell
     from concurrent.futures import ThreadPoolExecutor, as_completed
 
     from coopery_lock.processes import Processes
 
     began = time.monotonic()
     processes = Processes()
+    kept = () if policy is LockPolicy.UPGRADE else old
+    formers = [former for item in missing if (former := _former(item, kept))]
+    commits = known_commits(kept, formers, asking.root)
     fresh: dict[_Wanted, Entry] = {}
     wrong: dict[str, list[Problem]] = {}
     lacking: dict[str, list[Problem]] = {}
@@ -160,7 +194,7 @@ def _resolve(
             for item in missing:
                 tell(f"{_TELLING[policy][0]:<8} {item.shown}")
                 preferred = () if policy is LockPolicy.UPGRADE else _preferred(item, old)
-                futures[pool.submit(_solve, item, preferred, root, limit, processes)] = item
+                futures[pool.submit(_solve, item, preferred, asking, processes, commits)] = item
             for future in as_completed(futures):
                 item = futures[future]
                 try:
@@ -187,14 +221,22 @@ def _resolve(
 def _solve(
     item: _Wanted,
     preferred: tuple[Package, ...],
-    root: Path,
-    limit: float,
+    asking: _Asking,
     processes: Processes,
+    commits: Commits,
 ) -> tuple[Entry, tuple[str, ...]]:
     """The entry of a set, and the warnings that came with it."""
     from coopery_lock.solver import solve
 
-    solution = solve(item.dependencies, preferred, root, limit, processes)
+    solution = solve(
+        item.dependencies,
+        preferred,
+        asking.root,
+        asking.limit,
+        processes,
+        commits=commits,
+        secrets=asking.secrets,
+    )
     entry = Entry(
         python=item.dependencies.python,
         platforms=solution.platforms,
@@ -308,8 +350,9 @@ def _story(
     item: _Wanted, old: Sequence[Entry], entry: Entry, took: str = "", done: str = "locked"
 ) -> str:
     """What a resolution changed, in a line."""
-    former = {p.name: p.version for p in _preferred(item, old)}
-    now = {p.name: p.version for p in entry.packages}
+    before = _preferred(item, old)
+    former = {p.name: _shown(p, entry.packages) for p in before}
+    now = {p.name: _shown(p, before) for p in entry.packages}
     moved = [
         f"{name} {former[name]} -> {now[name]}" if name in former and name in now
         else f"{'added' if name in now else 'removed'} {name} {now.get(name) or former[name]}"
@@ -319,6 +362,18 @@ def _story(
     shown = ", ".join(moved[:8]) + (f" and {len(moved) - 8} more" if len(moved) > 8 else "")
     counted = f"{done:<8} {', '.join(item.images)}: {_count(len(now), 'package')}{took}"
     return counted + (f" ({shown})" if shown else "")
+
+
+def _shown(package: Package, others: Sequence[Package]) -> str:
+    """A package's version; with its commit, where another one has that version too."""
+    repository = repository_of(package.url) if package.url else None
+    if repository is None or repository.ref is None:
+        return package.version
+    same = any(
+        p.name == package.name and p.version == package.version and p.url != package.url
+        for p in others
+    )
+    return f"{package.version} ({repository.ref[:10]})" if same else package.version
 
 
 def _count(number: int, noun: str) -> str:

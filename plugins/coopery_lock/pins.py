@@ -14,9 +14,12 @@ from coopery_lock.platforms import Table, file_name, files_of, own_platform, sui
 
 
 def packages_of(
-    tables: Sequence[Table], versions: Mapping[str, str | None], dependencies: DependencySet
+    tables: Sequence[Table],
+    versions: Mapping[str, str | None],
+    dependencies: DependencySet,
+    gits: Mapping[str, Package],
 ) -> tuple[Package, ...]:
-    """The pins; hashes that the user gave narrow them."""
+    """The pins; hashes that the user gave narrow them. `gits` are those of git repositories."""
     urls = urls_of(dependencies)
     given: dict[str, list[Requirement]] = {}
     for item in dependencies.requirements:
@@ -25,6 +28,9 @@ def packages_of(
     found: list[Package] = []
     problems: list[Problem] = []
     for name, version in sorted(versions.items()):
+        if name in gits:
+            found.append(gits[name])
+            continue
         own = [t for t in tables if t["name"] == name and version in (None, t.get("version"))]
         files = {
             f"{k}:{v}": file_name(file)

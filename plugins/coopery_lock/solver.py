@@ -7,6 +7,7 @@ to the versions of the first; where other platforms make that impossible, only f
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -18,11 +19,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from coopery.dependencies import DependencySet, LocalDistribution
+from coopery.dependencies import DependencySet, LocalDistribution, Requirement
 from coopery.errors import MachineError, Place, Problem, RecipeError
 from coopery.indexes import index_of, installer_environment
 from coopery.installing import refusal_in
+from coopery.remotes import Said, keychain
+from coopery.repositories import Repository, line_for
+from coopery.secret import Secrets
 from coopery_lock.explain import explain
+from coopery_lock.explain_git import explain_git
+from coopery_lock.gits import Commits, accesses_of, asked_of, may_bring, override, packages_in
 from coopery_lock.lines import name_of, normalise
 from coopery_lock.lockfile import Package
 from coopery_lock.pins import packages_of, urls_of
@@ -72,6 +78,8 @@ class _Job:
     processes: Processes
     environment: Mapping[str, str]
     arguments: tuple[str, ...]
+    gits: Sequence[tuple[Requirement, Repository]] = ()
+    """The lines that name git repositories."""
 
     def ask(self, *arguments: str, limit: float | None = None) -> Finished:
         """Run `uv pip compile` with these arguments. Raises MachineError, or TimeoutExpired for
@@ -103,7 +111,18 @@ class _Job:
 
         story = refusal_in(finished.story, self.environment, again) or finished.story
         index = index_of(self.environment)
-        return explain(self.plain(story), self.dependencies, self.root, index)
+        told = self.plain(story)
+        return explain_git(told, self.gits) or explain(told, self.dependencies, self.root, index)
+
+    def run_git(self, command: Sequence[str], environment: Mapping[str, str]) -> Said:
+        """Run git; see `coopery.remotes`. Raises MachineError and FileNotFoundError."""
+        left = max(0.01, self.ends - time.monotonic())
+        program, *arguments = command
+        try:
+            done = self.processes.run(arguments, environment, self.root, left, program)
+        except subprocess.TimeoutExpired:
+            raise _late(self.dependencies, self.limit) from None
+        return Said(code=done.code, stdout=done.answer, stderr=done.story)
 
     def plain(self, story: str) -> str:
         """uv's words without the names of our own files."""
@@ -122,11 +141,15 @@ def solve(
     root: Path,
     limit: float,
     processes: Processes,
+    *,
+    commits: Commits,
+    secrets: Secrets,
 ) -> Solution:
-    """The packages of a set, sorted by name; `preferred` versions stay where they still fit.
+    """The packages of a set, sorted by name; `preferred` versions stay where they still fit, and
+    refs of git repositories at the `commits` that are known.
 
     `limit` is in seconds. Raises RecipeError for what the requirements cannot have, MachineError
-    for an index that does not answer.
+    for an index or a repository that does not answer.
     """
     _check_locals(dependencies)
     if not dependencies.requirements and not any(x.requires for x in dependencies.locals):
@@ -138,9 +161,15 @@ def solve(
         places = (place for url, place in dependencies.index.places if "${" in url)
         raise error.located(next(places, Place())) from None
     for item in dependencies.requirements:
-        if item.bundled:
+        if item.bundled and " @ " not in item.line:
             arguments += ("--only-binary", name_of(item.line))  # its wheel is what is wanted
-    with tempfile.TemporaryDirectory(prefix="coopery-lock-") as name:
+    gits = asked_of(dependencies, root)
+    bringing = may_bring(dependencies)
+    with contextlib.ExitStack() as stack:
+        name = stack.enter_context(tempfile.TemporaryDirectory(prefix="coopery-lock-"))
+        environ: Mapping[str, str] = os.environ
+        if bringing:
+            environ = stack.enter_context(keychain(accesses_of(dependencies), secrets))
         job = _Job(
             dependencies=dependencies,
             folder=Path(name),
@@ -148,14 +177,21 @@ def solve(
             limit=limit,
             ends=time.monotonic() + limit,
             processes=processes,
-            environment={**os.environ, **variables},
+            environment={**environ, **variables},
             arguments=arguments,
+            gits=gits,
         )
         asked = _write_asked(job)
+        found: dict[str, Package] = {}
+        if bringing:
+            found = _from_repositories(job, asked, commits)
+        if found:
+            lines = [override(package, root) for package in found.values()]
+            asked = ("--overrides", job.write("commits.in", lines), *asked)
         chosen, warnings = _choose(job, asked, preferred)
-        tables, platforms = _describe(job, asked, chosen)
+        tables, platforms = _describe(job, asked, chosen, found)
     return Solution(
-        packages=packages_of(tables, chosen.versions, dependencies),
+        packages=packages_of(tables, chosen.versions, dependencies, found),
         platforms=platforms,
         held=_held(dependencies, chosen),
         warnings=warnings,
@@ -196,13 +232,28 @@ def _python(dependencies: DependencySet) -> str:
 def _write_asked(job: _Job) -> tuple[str, ...]:
     """Arguments that name requirements and constraints: what a user wrote goes into files."""
     dependencies = job.dependencies
-    wanted = [r.line for r in dependencies.requirements if not r.constraint]
+    wanted = [line_for(r.line, job.root) for r in dependencies.requirements if not r.constraint]
     for local in dependencies.locals:
         extras = f"[{','.join(sorted(local.extras))}]" if local.extras else ""
         wanted.append(f"{local.name}{extras} @ {write_stub(job.folder, local).as_uri()}")
-    limits = [r.line for r in dependencies.requirements if r.constraint]
+    limits = [line_for(r.line, job.root) for r in dependencies.requirements if r.constraint]
     file = job.write("requirements.in", wanted)
     return (*(("--constraints", job.write("constraints.in", limits)) if limits else ()), file)
+
+
+def _from_repositories(
+    job: _Job, asked: tuple[str, ...], commits: Commits
+) -> dict[str, Package]:
+    """What of a set comes from git repositories, whoever asks for it, by name."""
+    commits.find(job.gits, job.environment, job.run_git)
+    output = job.folder / "pylock.git.toml"
+    if seed := commits.seed():
+        output.write_text(seed, "utf-8")
+    question = ("--format=pylock.toml", "--no-universal", "--output-file", str(output), *asked)
+    finished = job.ask(*question)
+    if finished.code != 0:
+        raise job.explain(finished, *question)
+    return packages_in(output.read_text("utf-8"), job.gits)
 
 
 def _choose(
@@ -230,7 +281,7 @@ def _choose(
 
 
 def _describe(
-    job: _Job, asked: tuple[str, ...], chosen: _Chosen
+    job: _Job, asked: tuple[str, ...], chosen: _Chosen, gits: Mapping[str, Package]
 ) -> tuple[list[Table], tuple[str, ...]]:
     """All files of the chosen versions, and the platforms for which these are the choice."""
     exact = [f"{n}=={v}" for n, v in chosen.versions.items() if v]
@@ -247,7 +298,11 @@ def _describe(
             return tables, platforms_of(tables, chosen.versions, job.dependencies.python)
     # What other platforms would need contradicts itself or cannot be had: the lock is this one's.
     urls = urls_of(job.dependencies)
-    exact += [f"{n} @ {urls[n]}" for n, v in chosen.versions.items() if not v]
+    exact += [
+        override(gits[n], job.root) if n in gits else f"{n} @ {urls[n]}"
+        for n, v in chosen.versions.items()
+        if not v
+    ]
     Path(output).unlink(missing_ok=True)
     question = (*form, "--no-deps", job.write("exact.in", exact))
     finished = job.ask(*question)

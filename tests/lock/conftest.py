@@ -28,6 +28,7 @@ from coopery.errors import CooperyError, KeyPath, Place
 from coopery.images import Base
 from coopery.model import Image, Recipe
 from coopery.options import LockPolicy, Settings
+from coopery.secret import Secrets
 
 
 def make_wheel(
@@ -94,6 +95,7 @@ class Bench:
     engine: dict[str, Base | CooperyError] = field(default_factory=dict)
     """What an inspection of a reference comes to."""
     inspected: list[str] = field(default_factory=list)
+    secrets: dict[str, str] = field(default_factory=dict)
 
     @property
     def recipe(self) -> Recipe:
@@ -156,7 +158,10 @@ class Bench:
         self.inspected.clear()
         settings = Settings(values)
         tell = self.told.append
-        return coopery_lock.resolve(self.recipe, sets, policy, settings, tell, self.inspect)
+        secrets = Secrets(lambda secret: self.secrets[secret.name])
+        return coopery_lock.resolve(
+            self.recipe, sets, policy, settings, tell, self.inspect, secrets
+        )
 
     def inspect(self, reference: str) -> Base:
         self.inspected.append(reference)

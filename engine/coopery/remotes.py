@@ -53,14 +53,14 @@ def keychain(
 ) -> Iterator[dict[str, str]]:
     """All variables for git, or for what calls it, while these credentials are to be had.
 
-    A helper counts for one repository, and that of the first for others of its host, submodules
-    among them. Where there is one, the user's own helpers are not asked: git would tell them the
+    A helper counts for its repository; for others, submodules among them, one in the same folder
+    of the host counts first, then any of the host. Where there is one, the user's own helpers are not asked: git would tell them the
     credentials, to be kept. Raises MachineError (`secret-missing`, `index-credentials`).
     """
     settings: list[tuple[str, str]] = []
     open_files: list[int] = []
     try:
-        hosts: set[str] = set()
+        helpers: dict[tuple[int, str], str] = {}
         for access in sorted(set(accesses), key=lambda a: (a.host, a.url)):
             login = _login(access, secrets)
             if login is None:
@@ -72,11 +72,13 @@ def keychain(
             os.write(descriptor, login)
             path = f"/proc/{os.getpid()}/fd/{descriptor}"
             helper = f'!f() {{ test "$1" = get && cat {path}; }}; f'
-            places = ([access.host] if access.host not in hosts else []) + [_plain(access.url)]
-            hosts.add(access.host)
-            for place in places:
-                name = f"credential.{place}.helper"
-                settings += [(name, ""), (name, helper)]
+            plain = _plain(access.url)
+            # What is less certain comes before, so that it gives way.
+            for rank, place in enumerate((access.host, plain.rpartition("/")[0], plain)):
+                helpers.setdefault((rank, place), helper)
+        for (_, place), helper in sorted(helpers.items()):
+            name = f"credential.{place}.helper"
+            settings += [(name, ""), (name, helper)]
         # Only now is it known what may not stand in a variable.
         found = _environment(os.environ if environ is None else environ)
         _add_settings(found, settings)
@@ -304,9 +306,13 @@ def unknown(said: Said, url: str, place: Place) -> MachineError:
 def reason(story: str) -> str:
     """The line of git's words that tells most."""
     lines = [redact(line.strip()) for line in story.splitlines() if line.strip()]
-    telling = [line for line in lines if re.match(r"(?:fatal|error|ssh|remote)\b", line)]
-    dull = "Could not read from remote repository"
-    kept = [line for line in telling if dull not in line] or telling or lines
+    dull = re.compile(r"Could not read from remote|Failed to (?:download and )?build|Failed to clone")
+    lines = [line for line in lines if not dull.search(line)] or lines
+    telling = [
+        [line for line in lines if re.match(rf"(?:{kind})\b", line)]
+        for kind in ("ssh|remote", "fatal", "error")
+    ]
+    kept = next(filter(None, telling), lines)
     return re.sub(r"^(?:fatal|error):\s*", "", kept[0]) if kept else "it gave no reason"
 
 

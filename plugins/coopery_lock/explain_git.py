@@ -20,8 +20,8 @@ _SUBMODULE = re.compile(
     r"|submodule path|git[^\n]* submodule update"
 )
 _FILE_REFUSED = re.compile(r"transport 'file' not allowed")
-_REF = re.compile(r"failed to (?:fetch|find) (?:branch or tag|branch, tag, or commit|commit|"
-                  r"[a-z, ]+) `([^`]+)`")  # fmt: skip
+_LOST = re.compile(r"failed to (?:fetch|(find)) [a-z, ]+ `([^`]+)`")
+_GONE = re.compile(r"not our ref|couldn't find remote ref|unadvertised object|remote did not send")
 
 Asked = Sequence[tuple[Requirement, Repository]]
 
@@ -63,11 +63,10 @@ def explain_git(story: str, asked: Asked) -> CooperyError | None:
         return None
     if _SUBMODULE.search(text):
         return error("git-submodule", *submodule_failure(story, where))
+    if (lost := _LOST.search(text)) and (lost[1] or _GONE.search(text)):
+        hint = "take what is there now: coopery lock --upgrade; or check `ref`"
+        return error("git-ref", f"{where} has no branch, tag or commit {lost[2]!r}", hint)
     if found := failure(story, repository.url, place):
-        first = found.problems[0]
-        if first.slug == "git-ref" and (ref := _REF.search(text)):
-            message = f"{where} has no branch, tag or commit {ref[1]!r}"
-            return error("git-ref", message, first.hint)
         return type(found)(
             *(Problem(slug=p.slug, message=p.message + via, place=p.place, hint=p.hint)
               for p in found.problems)

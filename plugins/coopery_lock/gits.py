@@ -11,11 +11,10 @@ from __future__ import annotations
 import json
 import re
 import threading
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from coopery.dependencies import DependencySet, Requirement
 from coopery.errors import MachineError, Problem, RecipeError
@@ -96,6 +95,7 @@ def may_bring(dependencies: DependencySet) -> bool:
 class Commits:
     """The commits that refs lead to, the same for all sets that are resolved together."""
 
+    root: Path
     known: dict[tuple[str, str | None], str] = field(default_factory=dict)
     names: dict[tuple[str, str | None], str] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -143,23 +143,36 @@ class Commits:
         if lacking:
             raise MachineError(*dict.fromkeys(lacking))
 
-    def seed(self) -> str:
-        """What uv takes for an earlier answer of its own, so that it takes these commits."""
+    def seed(self, found: Iterable[Package] = (), others: Iterable[Package] = ()) -> str:
+        """What uv takes for an earlier answer of its own, so that it takes these commits, those of
+        packages that were `found`, and where it can the versions of the `others`.
+        """
         with self._lock:
-            rows = [(url, ref, commit) for (url, ref), commit in self.known.items()]
-        text = 'lock-version = "1.0"\ncreated-by = "coopery"\n' if rows else ""
+            known = dict(self.known)
+            names = dict(self.names)
+        for package in found:
+            repository = repository_of(package.url or "")
+            assert repository is not None and repository.ref is not None
+            key = (repository.absolute(self.root).url, package.ref)
+            known[key], names[key] = repository.ref, package.name
+        rows = [(url, ref, commit) for (url, ref), commit in known.items()]
+        plain = [p for p in others if not p.url]
+        text = 'lock-version = "1.0"\ncreated-by = "coopery"\n' if rows or plain else ""
         for url, ref, commit in sorted(rows, key=str):
             fields = {"type": "git", "url": url, "commit-id": commit}
             fields |= {"requested-revision": ref} if ref else {}
             told = ", ".join(f"{key} = {json.dumps(value)}" for key, value in fields.items())
-            name = json.dumps(self.names.get((url, ref), "unnamed"))
+            name = json.dumps(names.get((url, ref), "unnamed"))
             text += f'\n[[packages]]\nname = {name}\nversion = "0"\nvcs = {{ {told} }}\n'
+        for package in plain:
+            told = f"name = {json.dumps(package.name)}\nversion = {json.dumps(package.version)}"
+            text += f"\n[[packages]]\n{told}\n"
         return text
 
 
 def known_commits(entries: Sequence[Entry], first: Sequence[Entry], root: Path) -> Commits:
     """The commits that refs were locked at, in `first` before all others."""
-    found = Commits()
+    found = Commits(root)
     for entry in (*first, *entries):
         for package in entry.packages:
             repository = repository_of(package.url) if package.url else None
@@ -172,9 +185,9 @@ def known_commits(entries: Sequence[Entry], first: Sequence[Entry], root: Path) 
 
 
 def packages_in(
-    answer: str, asked: Sequence[tuple[Requirement, Repository]]
+    tables: Iterable[Mapping[str, Any]], asked: Sequence[tuple[Requirement, Repository]]
 ) -> dict[str, Package]:
-    """The packages of uv's pylock.toml that come from repositories, by name.
+    """Those of the packages in uv's pylock.toml that come from repositories, by name.
 
     One whose line has a path relative to the recipe keeps it.
     """
@@ -184,7 +197,7 @@ def packages_in(
         assert given is not None
         own[name_of(requirement.line), repository.url] = given.url
     found = {}
-    for table in tomllib.loads(answer).get("packages", ()):
+    for table in tables:
         vcs = table.get("vcs")
         if vcs is None:
             continue
@@ -202,8 +215,12 @@ def packages_in(
     return found
 
 
-def override(package: Package, root: Path) -> str:
-    """The line that holds uv to a package's commit."""
-    return f"{package.name} @ {line_for(package.url or '', root)}"
+def override(package: Package, dependencies: DependencySet, root: Path) -> str:
+    """The line that holds uv to a package's commit, with the extras that a set asks for itself."""
+    lines = (r.line for r in _all_lines(dependencies) if name_of(r.line) == package.name)
+    brackets = (re.match(r"[^\[@;<>=!~]+\[([^\]]*)\]", line) for line in lines)
+    extras = sorted({e.strip() for found in brackets if found for e in found[1].split(",")})
+    wanted = f"[{','.join(extras)}]" if extras else ""
+    return f"{package.name}{wanted} @ {line_for(package.url or '', root)}"
 
 

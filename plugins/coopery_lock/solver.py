@@ -16,7 +16,7 @@ import tempfile
 import time
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from coopery.dependencies import DependencySet, LocalDistribution, Requirement
@@ -63,7 +63,8 @@ class _Chosen:
     """What this platform takes: versions (None for URLs), and which packages ask for each."""
 
     versions: Mapping[str, str | None]
-    asked_by: Mapping[str, tuple[str, ...]]
+    asked_by: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +129,11 @@ class _Job:
         """uv's words without the names of our own files."""
         return story.replace(self.folder.as_uri() + "/", "").replace(f"{self.folder}/", "")
 
+    def warnings(self, finished: Finished) -> tuple[str, ...]:
+        """What uv warned of."""
+        said = (line.strip() for line in self.plain(finished.story).splitlines())
+        return tuple(s.removeprefix("warning: ") for s in said if s.startswith("warning:"))
+
     def write(self, name: str, lines: Sequence[str]) -> str:
         """A file in the job's folder with these lines, sorted; its path."""
         file = self.folder / name
@@ -182,19 +188,24 @@ def solve(
             gits=gits,
         )
         asked = _write_asked(job)
-        found: dict[str, Package] = {}
+        found: Mapping[str, Package] = {}
+        choice = None
         if bringing:
-            found = _from_repositories(job, asked, commits)
-        if found:
-            lines = [override(package, root) for package in found.values()]
-            asked = ("--overrides", job.write("commits.in", lines), *asked)
-        chosen, warnings = _choose(job, asked, preferred)
-        tables, platforms = _describe(job, asked, chosen, found)
+            found, choice = _choose_commits(job, asked, commits, preferred)
+        if choice is None or dependencies.locals:
+            lines = [override(package, dependencies, root) for package in found.values()]
+            held = ("--overrides", job.write("commits.in", lines)) if lines else ()
+            told = _choose(job, (*held, *asked), preferred)
+            # Of what comes from repositories, the first choice knows the extras too.
+            choice = replace(choice, asked_by=told.asked_by) if choice else told
+        chosen = choice
+        seed = commits.seed(found.values())
+        tables, platforms = _describe(job, asked, chosen, found, seed)
     return Solution(
         packages=packages_of(tables, chosen.versions, dependencies, found),
         platforms=platforms,
         held=_held(dependencies, chosen),
-        warnings=warnings,
+        warnings=chosen.warnings,
     )
 
 
@@ -241,24 +252,32 @@ def _write_asked(job: _Job) -> tuple[str, ...]:
     return (*(("--constraints", job.write("constraints.in", limits)) if limits else ()), file)
 
 
-def _from_repositories(
-    job: _Job, asked: tuple[str, ...], commits: Commits
-) -> dict[str, Package]:
-    """What of a set comes from git repositories, whoever asks for it, by name."""
+def _choose_commits(
+    job: _Job, asked: tuple[str, ...], commits: Commits, preferred: tuple[Package, ...]
+) -> tuple[Mapping[str, Package], _Chosen | None]:
+    """What of a set comes from git repositories, whoever asks for it, by name; and where there is
+    any, the choice that goes with it.
+    """
     commits.find(job.gits, job.environment, job.run_git)
-    output = job.folder / "pylock.git.toml"
-    if seed := commits.seed():
+    output = job.folder / "pylock.commits.toml"
+    if seed := commits.seed((), preferred):
         output.write_text(seed, "utf-8")
     question = ("--format=pylock.toml", "--no-universal", "--output-file", str(output), *asked)
     finished = job.ask(*question)
     if finished.code != 0:
         raise job.explain(finished, *question)
-    return packages_in(output.read_text("utf-8"), job.gits)
+    tables = _tables(str(output), job.dependencies)
+    found = packages_in(tables, job.gits)
+    if not found:
+        return {}, None
+    versions = {
+        t["name"]: None if {"vcs", "archive", "directory"} & t.keys() else t.get("version")
+        for t in tables
+    }
+    return found, _Chosen(versions=versions, warnings=job.warnings(finished))
 
 
-def _choose(
-    job: _Job, asked: tuple[str, ...], preferred: tuple[Package, ...]
-) -> tuple[_Chosen, tuple[str, ...]]:
+def _choose(job: _Job, asked: tuple[str, ...], preferred: tuple[Package, ...]) -> _Chosen:
     # uv keeps the versions it finds in an existing output file.
     output = job.write("chosen.txt", [f"{p.name}=={p.version}" for p in preferred if not p.url])
     question = (*_TEXT, "--output-file", output, *asked)
@@ -275,19 +294,23 @@ def _choose(
             asked_by[name] = tuple(normalise(origin.strip()) for origin in origins)
             if name not in own:
                 versions[name] = match["version"]
-    said = (line.strip() for line in job.plain(finished.story).splitlines())
-    warnings = tuple(line.removeprefix("warning: ") for line in said if line.startswith("warning:"))
-    return _Chosen(versions=versions, asked_by=asked_by), warnings
+    return _Chosen(versions=versions, asked_by=asked_by, warnings=job.warnings(finished))
 
 
 def _describe(
-    job: _Job, asked: tuple[str, ...], chosen: _Chosen, gits: Mapping[str, Package]
+    job: _Job,
+    asked: tuple[str, ...],
+    chosen: _Chosen,
+    gits: Mapping[str, Package],
+    seed: str,
 ) -> tuple[list[Table], tuple[str, ...]]:
     """All files of the chosen versions, and the platforms for which these are the choice."""
     exact = [f"{n}=={v}" for n, v in chosen.versions.items() if v]
     pins = ("--constraints", job.write("pins.in", exact)) if exact else ()
     output = str(job.folder / "pylock.toml")
     form = ("--format=pylock.toml", "--universal", "--quiet", "--output-file", output)
+    if gits:
+        Path(output).write_text(seed, "utf-8")
     try:
         finished = job.ask(*form, *pins, *asked, limit=job.limit / 2)
     except subprocess.TimeoutExpired:
@@ -299,7 +322,7 @@ def _describe(
     # What other platforms would need contradicts itself or cannot be had: the lock is this one's.
     urls = urls_of(job.dependencies)
     exact += [
-        override(gits[n], job.root) if n in gits else f"{n} @ {urls[n]}"
+        override(gits[n], job.dependencies, job.root) if n in gits else f"{n} @ {urls[n]}"
         for n, v in chosen.versions.items()
         if not v
     ]

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 from coopery import masking
-from coopery.errors import CooperyError, MachineError, Place, Problem, RecipeError, nearest
-from coopery.indexes import expand, redact
-from coopery.model import Secret
-from coopery.repositories import Access, Repository, accesses_for
+from coopery.errors import MachineError, Place, Problem, nearest
+from coopery.git_faults import failure, host_of, missing, shown, unknown, wrong
+from coopery.indexes import expand
+from coopery.repositories import Access, Repository
 from coopery.secret import Secrets
 
 PATIENCE = 60
@@ -54,8 +54,9 @@ def keychain(
     """All variables for git, or for what calls it, while these credentials are to be had.
 
     A helper counts for its repository; for others, submodules among them, one in the same folder
-    of the host counts first, then any of the host. Where there is one, the user's own helpers are not asked: git would tell them the
-    credentials, to be kept. Raises MachineError (`secret-missing`, `index-credentials`).
+    of the host counts first, then any of the host. Where there is one, the user's own helpers are
+    not asked: git would tell them the credentials, to be kept. Raises MachineError
+    (`secret-missing`, `index-credentials`).
     """
     settings: list[tuple[str, str]] = []
     open_files: list[int] = []
@@ -109,7 +110,7 @@ def _login(access: Access, secrets: Secrets) -> bytes | None:
         return None
     if "\n" in user + password or "\0" in user + password:
         name = access.token.name if access.token else access.userinfo
-        message = f"the credentials {name} for {_host(access.url)} have more than one line"
+        message = f"the credentials {name} for {host_of(access.url)} have more than one line"
         hint = "keep the token alone, without a line break at its end"
         raise MachineError(
             Problem(slug="git-credentials", message=message, place=access.place, hint=hint)
@@ -147,8 +148,9 @@ def _environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 def _configured_ssh() -> str:
     """`core.sshCommand` of the user's own configuration, which a variable would outdo."""
-    from coopery.files import run_git
     from pathlib import Path
+
+    from coopery.files import run_git
 
     found = run_git(Path("/"), "config", "--get", "core.sshCommand")
     return found.decode("utf-8", "surrogateescape").strip() if found else ""
@@ -182,7 +184,9 @@ def find_commit(
     except FileNotFoundError:
         raise missing() from None
     if said.code != 0:
-        raise failure(said.stderr, repository.url, place) or unknown(said, repository.url, place)
+        raise failure(said.stderr, repository.url, place) or unknown(
+            said.stderr, repository.url, place
+        )
     lines = (line.partition("\t") for line in said.stdout.splitlines() if "\t" in line)
     found = {name: commit for commit, _, name in lines}
     return _choose(repository, found, place)
@@ -198,7 +202,7 @@ def _choose(repository: Repository, found: Mapping[str, str], place: Place) -> s
         if head := at("HEAD"):
             return head
         message = f"{shown(repository.url)} has no commit that its HEAD leads to"
-        raise _wrong("git-ref", message, place, _near("main", found) or "commit something there")
+        raise wrong("git-ref", message, place, _near("main", found) or "commit something there")
     if ref == "HEAD" or ref.startswith("refs/"):
         commit = at(ref)
     else:
@@ -206,12 +210,12 @@ def _choose(repository: Repository, found: Mapping[str, str], place: Place) -> s
         if branch and tag and branch != tag:
             message = f"{ref!r} is both a branch and a tag of {shown(repository.url)}"
             hint = f'write ref = "refs/heads/{ref}" or "refs/tags/{ref}"'
-            raise _wrong("git-ref-ambiguous", message, place, hint)
+            raise wrong("git-ref-ambiguous", message, place, hint)
         commit = branch or tag or at(f"refs/{ref}")
     if commit or re.fullmatch(r"[0-9a-f]{7,63}", ref):
         return commit
     message = f"{shown(repository.url)} has no branch, tag or commit {ref!r}"
-    raise _wrong("git-ref", message, place, _near(ref, found))
+    raise wrong("git-ref", message, place, _near(ref, found))
 
 
 def _near(ref: str, found: Mapping[str, str]) -> str | None:
@@ -224,96 +228,4 @@ def _near(ref: str, found: Mapping[str, str]) -> str | None:
     return nearest(ref.removeprefix("refs/heads/").removeprefix("refs/tags/"), names)
 
 
-def shown(url: str) -> str:
-    """A repository's URL for people, without credentials."""
-    return redact(url) if not url.startswith("ssh:") else url
-
-
-def _host(url: str) -> str:
-    return urlsplit(url).netloc.rpartition("@")[2] or shown(url)
-
-
-def _wrong(slug: str, message: str, place: Place, hint: str | None) -> RecipeError:
-    return RecipeError(Problem(slug=slug, message=message, place=place, hint=hint))
-
-
-def _lacks(slug: str, message: str, place: Place, hint: str) -> MachineError:
-    return MachineError(Problem(slug=slug, message=message, place=place, hint=hint))
-
-
-def missing() -> MachineError:
-    """There is no git here (`git-missing`)."""
-    message = "git is not on PATH, and a package comes from a git repository"
-    return _lacks("git-missing", message, Place(), "install git: apt-get install git")
-
-
-_DENIED = re.compile(
-    r"Authentication failed|could not read (?:Username|Password)|HTTP Basic: Access denied"
-    r"|returned error: 40[13]|terminal prompts disabled|Invalid username or (?:password|token)"
-    r"|Permission denied \(|Permission denied, please try again"
-)
-_HOST_KEY = re.compile(r"Host key verification failed|REMOTE HOST IDENTIFICATION HAS CHANGED")
-_NOT_THERE = re.compile(
-    r"[Rr]epository '?[^\n]*'? ?not found|does not appear to be a git repository|returned error: 404"
-    r"|not a git repository|does not exist|Repository not found|not found: did you run"
-)
-_UNREACHABLE = re.compile(
-    r"Could not resolve host(?:name)?|Connection (?:refused|reset|timed out|closed)"
-    r"|Failed to connect|Couldn't connect|Operation (?:timed out|too slow)|Network is unreachable"
-    r"|No route to host|Temporary failure in name resolution|Name or service not known"
-    r"|SSL|certificate|early EOF|unexpected disconnect|returned error: 5\d\d|Empty reply"
-    r"|Could not read from remote repository|timed out"
-)
-_GONE = re.compile(
-    r"not our ref|unadvertised object|did not send all necessary objects|bad object"
-    r"|reference is not a tree|couldn't find remote ref|remote did not send"
-)
-
-
-def failure(story: str, url: str, place: Place = Place()) -> CooperyError | None:  # noqa: B008
-    """What git's words amount to, of a repository that could not be read; None if nothing known."""
-    host, text = _host(url), re.sub(r"\s+", " ", story)
-    if _HOST_KEY.search(text):
-        changed = "IDENTIFICATION HAS CHANGED" in text
-        what = "is another than the one that is known" if changed else "is not known here"
-        hint = f"see that it is the right one, then add it: ssh-keyscan {host} >> ~/.ssh/known_hosts"
-        return _lacks("git-host-key", f"the host key of {host} {what}", place, hint)
-    if _DENIED.search(text):
-        message = f"{host} refuses the credentials for {shown(url)}, or wants some"
-        hint = 'give it a token = { secret = "NAME" } that may read the repository, or log in with '
-        hint += "a credential helper of git"
-        if url.startswith("ssh:"):
-            hint = "give the server your public key, and your agent the private one: ssh-add"
-        return _lacks("git-credentials", message, place, hint)
-    if _NOT_THERE.search(text):
-        hint = "check the URL; servers say the same of a private one without credentials"
-        return _wrong("git-repository", f"there is no repository {shown(url)}", place, hint)
-    if _UNREACHABLE.search(text):
-        message = f"{host} does not answer: {reason(story)}"
-        return _lacks("git-unreachable", message, place, "check the host's name and the network")
-    if _GONE.search(text):
-        message = f"{shown(url)} does not have the commit any more, or does not give it"
-        return _wrong("git-ref", message, place, "take what is there now: coopery lock --upgrade")
-    return None
-
-
-def unknown(said: Said, url: str, place: Place) -> MachineError:
-    """git failed for a reason that is not known (`git-failed`)."""
-    message = f"git cannot read {shown(url)}: {reason(said.stderr)}"
-    return _lacks("git-failed", message, place, "`git ls-remote` with its URL says more")
-
-
-def reason(story: str) -> str:
-    """The line of git's words that tells most."""
-    lines = [redact(line.strip()) for line in story.splitlines() if line.strip()]
-    dull = re.compile(r"Could not read from remote|Failed to (?:download and )?build|Failed to clone")
-    lines = [line for line in lines if not dull.search(line)] or lines
-    telling = [
-        [line for line in lines if re.match(rf"(?:{kind})\b", line)]
-        for kind in ("ssh|remote", "fatal", "error")
-    ]
-    kept = next(filter(None, telling), lines)
-    return re.sub(r"^(?:fatal|error):\s*", "", kept[0]) if kept else "it gave no reason"
-
-
-__all__ = ["Run", "Said", "Secret", "accesses_for", "failure", "find_commit", "keychain", "missing"]
+__all__ = ["PATIENCE", "Run", "Said", "find_commit", "keychain"]

@@ -7,9 +7,10 @@ recipe, as in `git+file:../lib`; whoever hands it to git makes it absolute.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
@@ -20,7 +21,9 @@ SCHEMES = ("https", "http", "ssh", "file")
 """What coopery fetches over."""
 COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 """A whole commit id: SHA-1, or SHA-256."""
-_SCP = re.compile(r"(?:(?P<user>[\w.-]+)@)?(?P<host>[\w.-]+|\[[0-9a-fA-F:]+\]):(?P<path>[^/].*|/.*)")
+_SCP = re.compile(
+    r"(?:(?P<user>[\w.-]+)@)?(?P<host>[\w.-]+|\[[0-9a-fA-F:]+\]):(?P<path>[^/].*|/.*)"
+)
 _SHORT = re.compile(r"(?P<host>github):(?P<path>[\w.-]+/[\w.-]+?)(?:\.git)?/?")
 _VARIABLES = re.compile(r"(?:\$\{[A-Z0-9_]+\})*")
 _NO_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|//|@\{|^[-/.]|/$|\.lock$|\.$")
@@ -38,7 +41,7 @@ class Access:
     username: str | Secret | None = None
     token: Secret | None = None
     userinfo: str | None = None
-    place: Place = Place()
+    place: Place = field(default_factory=Place, compare=False)
 
     @property
     def host(self) -> str:
@@ -82,13 +85,7 @@ class Repository:
         path = relative_path(self.url)
         if path is None:
             return self
-        return replace(self, url=Path(_normal(root.absolute() / path)).as_uri())
-
-
-def _normal(path: Path) -> str:
-    import os.path
-
-    return os.path.normpath(path)
+        return replace(self, url=Path(os.path.normpath(root.absolute() / path)).as_uri())
 
 
 def relative_path(url: str) -> str | None:
@@ -232,7 +229,7 @@ def repository_of(line: str) -> Repository | None:
         return None
     if text.startswith("git+file:") and not text.startswith("git+file:/"):
         url, _, fragment = text.removeprefix("git+").partition("#")
-        url, at, ref = url.rpartition("@") if "@" in url else (url, "", "")
+        url, _, ref = url.rpartition("@") if "@" in url else (url, "", "")
         where = unquote(fragment.removeprefix("subdirectory=")) or None
         return Repository(url=url, ref=unquote(ref) or None, subdirectory=where)
     return read_line_url(text)[0]

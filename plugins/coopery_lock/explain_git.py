@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from coopery.dependencies import Requirement
 from coopery.errors import CooperyError, Place, Problem, RecipeError
-from coopery.remotes import failure, reason, shown
+from coopery.git_faults import failure, reason, shown, submodule_failure
 from coopery.repositories import Repository, repository_of
 from coopery_lock.lines import name_of, normalise
 
@@ -19,7 +20,6 @@ _SUBMODULE = re.compile(
     r"[Uu]nable to checkout '|clone of '([^']+)' into submodule path '([^']+)' failed"
     r"|submodule path|git[^\n]* submodule update"
 )
-_FILE_REFUSED = re.compile(r"transport 'file' not allowed")
 _LOST = re.compile(r"failed to (?:fetch|(find)) [a-z, ]+ `([^`]+)`")
 _GONE = re.compile(r"not our ref|couldn't find remote ref|unadvertised object|remote did not send")
 
@@ -66,27 +66,11 @@ def explain_git(story: str, asked: Asked) -> CooperyError | None:
     if (lost := _LOST.search(text)) and (lost[1] or _GONE.search(text)):
         hint = "take what is there now: coopery lock --upgrade; or check `ref`"
         return error("git-ref", f"{where} has no branch, tag or commit {lost[2]!r}", hint)
-    if found := failure(story, repository.url, place):
-        return type(found)(
-            *(Problem(slug=p.slug, message=p.message + via, place=p.place, hint=p.hint)
-              for p in found.problems)
-        )  # fmt: skip
+    if problem := failure(story, repository.url, place):
+        return type(problem)(*(replace(p, message=p.message + via) for p in problem.problems))
     if "Git operation failed" in text:
         return error("git-failed", f"git cannot read {where}: {reason(story)}", None)
     return None
-
-
-def submodule_failure(story: str, where: str) -> tuple[str, str]:
-    """The message and the hint about a submodule that cannot be had."""
-    text = re.sub(r"\s+", " ", story)
-    which = re.search(r"clone of '([^']+)' into submodule path '([^']+)'", text)
-    named = f"the submodule {shown(which[1])}" if which else "a submodule"
-    message = f"{named} of {where} cannot be fetched: {reason(story)}"
-    hint = "see that it is there, and may be read with the credentials of its host"
-    if _FILE_REFUSED.search(text):
-        hint = "git refuses submodules that are files of this machine; if you trust them: git "
-        hint += "config --global protocol.file.allow always"
-    return message, hint
 
 
 def _asker(name: str, text: str, asked: Asked) -> tuple[Place, str]:
@@ -106,4 +90,4 @@ def _at(url: str) -> str:
     return f" at {ref[1]}" if ref else ""
 
 
-__all__ = ["explain_git", "submodule_failure"]
+__all__ = ["explain_git"]

@@ -113,7 +113,7 @@ class Commits:
 
         from coopery.remotes import find_commit
 
-        def look(item: tuple[Requirement, Repository]) -> str | None | RecipeError | MachineError:
+        def look(item: tuple[Requirement, Repository]) -> str | RecipeError | MachineError | None:
             try:
                 return find_commit(item[1], environment, run, item[0].place)
             except RecipeError as error:
@@ -222,5 +222,3 @@ def override(package: Package, dependencies: DependencySet, root: Path) -> str:
     extras = sorted({e.strip() for found in brackets if found for e in found[1].split(",")})
     wanted = f"[{','.join(extras)}]" if extras else ""
     return f"{package.name}{wanted} @ {line_for(package.url or '', root)}"
-
-

@@ -248,7 +248,7 @@ def check_url(url: str, shown: str, refuse: Refusals) -> tuple[str, tuple[str, .
     if _OTHER_VCS.match(url):
         _refuse_vcs(shown, refuse)
         return None
-    if scheme == "file" or "://" not in url:
+    if scheme == "file" or ("://" not in url and not scheme):
         _refuse_path(shown, refuse)
         return None
     if scheme not in ("http", "https") or not _URL.fullmatch(url):

@@ -13,7 +13,9 @@ import fcntl
 import os
 import re
 import shutil
+import subprocess
 import time
+import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +23,9 @@ from pathlib import Path
 from coopery import processes
 from coopery.digests import digest
 from coopery.errors import MachineError, Problem, StepError
+from coopery.git_faults import failure, missing, reason, shown, submodule_failure
 from coopery.masking import Mask
-from coopery.remotes import failure, keychain, missing, reason, shown
+from coopery.remotes import keychain
 from coopery.steps import Workspace
 from coopery_wheels import metadata
 from coopery_wheels.work import WheelGit
@@ -159,8 +162,6 @@ def _holds(git: _Git, folder: Path, commit: str) -> bool:
 
 def _versioned(git: _Git, folder: Path) -> bool:
     """Whether the package takes its version from the history; it may wherever none is written."""
-    import tomllib
-
     inside = f"{git.work.subdirectory}/" if git.work.subdirectory else ""
     commit = git.work.commit
     text = _read(git, folder, f"{commit}:{inside}pyproject.toml")
@@ -175,8 +176,6 @@ def _versioned(git: _Git, folder: Path) -> bool:
 
 def _read(git: _Git, folder: Path, name: str) -> str | None:
     """A file of a commit, as text."""
-    import subprocess
-
     done = subprocess.run(
         ["git", "cat-file", "blob", name], cwd=folder, env=git.alone, capture_output=True
     )
@@ -260,8 +259,6 @@ def _check_out(git: _Git, mirror: Path, base: Path) -> None:
 
 def _tags(git: _Git, mirror: Path) -> Iterator[tuple[str, str]]:
     """The tags of the mirror: object and name."""
-    import subprocess
-
     done = subprocess.run(
         ["git", "show-ref", "--tags"], cwd=mirror, env=git.alone, capture_output=True, text=True
     )
@@ -276,14 +273,7 @@ def _submodules(git: _Git, base: Path) -> None:
     said = git.call(*update, cwd=base, remote=True)
     if said is None:
         return
-    text = re.sub(r"\s+", " ", said)
-    which = re.search(r"clone of '([^']+)' into submodule path", text)
-    named = f"the submodule {shown(which[1])}" if which else "a submodule"
-    message = f"{named} of {_where(git.work)} cannot be fetched: {reason(said)}"
-    hint = "see that it is there, and may be read with the credentials of its host"
-    if "transport 'file' not allowed" in text:
-        hint = "git refuses submodules that are files of this machine; if you trust them: git "
-        hint += "config --global protocol.file.allow always"
+    message, hint = submodule_failure(said, _where(git.work))
     raise StepError(Problem(slug="git-submodule", message=message, hint=hint))
 
 

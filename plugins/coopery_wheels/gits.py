@@ -174,9 +174,7 @@ def _step(recipe: Recipe, image: Image, lock: Lock, pin: Pin, repository: Reposi
     python = image.python or HOST_PYTHON
     known = dict.fromkeys(a for name in sorted(lock.access) for a in lock.access[name])
     accesses = tuple(accesses_for(repository.url, known))
-    forced = tuple(
-        sorted({(s.name, str(s.rotation)) for a in accesses[:1] for s in _rotated(a)})
-    )
+    forced = tuple(sorted({(s.name, str(s.rotation)) for a in accesses[:1] for s in _rotated(a)}))
     work = WheelGit(
         distribution=pin.name,
         release=pin.version or None,
@@ -231,4 +229,3 @@ def _first_key(recipe: Recipe, lock: Lock, pin: Pin) -> KeyPath:
             if name_of(item, repository_in(item)[0]) == pin.name:
                 return ("image", name, "git", number)
     return ("image", having[0]) if having else ()
-

@@ -59,7 +59,7 @@ def _build(work: WheelBuild, workspace: Workspace) -> tuple[Path, Mapping[str, A
 
 
 def _build_commit(work: WheelGit, workspace: Workspace) -> tuple[Path, Mapping[str, Any]]:
-    from coopery.remotes import shown
+    from coopery.git_faults import shown
     from coopery_wheels.checkouts import checked_out
 
     facts = {"mode": "git", "commit": work.commit, "repository": shown(work.repository.url)}

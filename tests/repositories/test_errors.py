@@ -125,9 +125,7 @@ def test_a_host_key_that_is_not_known(
     assert str(ssh.port) in told(shop, f'"{ssh.url("pack")}"', "git-host-key", 3)
 
 
-def test_a_key_that_is_refused(
-    shop: Shop, ssh: SshServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_key_that_is_refused(shop: Shop, ssh: SshServer, monkeypatch: pytest.MonkeyPatch) -> None:
     shop.repository("pack")
     command = ssh.variables["GIT_SSH_COMMAND"].replace(str(ssh.key), os.devnull)
     monkeypatch.setenv("GIT_SSH_COMMAND", command)
@@ -182,4 +180,3 @@ def test_several_problems_come_together(shop: Shop, http: HttpServer) -> None:
     )
     answer = shop.project.coopery("lock")
     assert sorted(answer.slugs) == ["git-ref", "git-repository"]
-

@@ -23,7 +23,9 @@ def url_of(request: Any, shop: Shop) -> Any:
     return server.url
 
 
-@pytest.mark.parametrize("kind", ["branch", "tag", "annotated", "commit", "short", "default", "refs"])
+@pytest.mark.parametrize(
+    "kind", ["branch", "tag", "annotated", "commit", "short", "default", "refs"]
+)
 def test_every_scheme_and_kind_of_ref(shop: Shop, url_of: Any, kind: str) -> None:
     pack = shop.repository("pack")
     first = pack.git("rev-parse", "HEAD")
@@ -60,7 +62,9 @@ def test_a_package_in_a_folder_with_an_extra(shop: Shop, scheme: str, request: A
     )
     assert shop.says() == {"pack_core": "pack-core 3.0", "dep_x": "dep-x 1.0"}
     assert "#subdirectory=packages/core'" in shop.lock
-    shop.recipe(f'{{ url = "{url("many")}", package = "pack-core", subdirectory = "packages/core" }}')
+    shop.recipe(
+        f'{{ url = "{url("many")}", package = "pack-core", subdirectory = "packages/core" }}'
+    )
     assert shop.says() == {"pack_core": "pack-core 3.0"}
 
 
@@ -95,7 +99,7 @@ def test_two_images_with_contradicting_commits(shop: Shop) -> None:
     url = shop.file_url("pack")
     other = f'[image.other]\ngit = [{{ url = "{url}", ref = "v1" }}]\n'
     other += '[task.old]\nimage = "other"\noutputs.o = "build/old.txt"\n'
-    other += 'command = "python -c \'import pack; print(pack.SAYS)\' > {outputs.o}"\n'
+    other += "command = \"python -c 'import pack; print(pack.SAYS)' > {outputs.o}\"\n"
     shop.recipe(f'"{url}"', more=other)
     assert shop.says() == {"pack": "pack 2.0"}
     assert shop.project.read("build/old.txt") == "pack 1.0\n"

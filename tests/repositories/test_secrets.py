@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 import subprocess
 import threading
 import time
@@ -53,16 +52,16 @@ def watched(*values: str) -> Iterator[list[str]]:
 
     def look() -> None:
         while not over.is_set():
-            for entry in os.listdir("/proc"):
-                if not entry.isdigit():
+            for entry in Path("/proc").iterdir():
+                if not entry.name.isdigit():
                     continue
                 for name in ("cmdline", "environ"):
                     try:
-                        content = Path(f"/proc/{entry}/{name}").read_bytes()
+                        content = (entry / name).read_bytes()
                     except OSError:
                         continue
                     if any(form in content for form in wanted):
-                        seen.append(f"{entry} {name}: {content!r}")
+                        seen.append(f"{entry.name} {name}: {content!r}")
             time.sleep(0.002)
 
     thread = threading.Thread(target=look)
@@ -78,9 +77,7 @@ def secret(shop: Shop, name: str, value: str) -> None:
     (shop.secrets / name).write_text(value)
 
 
-def test_a_token_lets_in_and_is_found_nowhere(
-    shop: Shop, http: HttpServer, tmp_path: Path
-) -> None:
+def test_a_token_lets_in_and_is_found_nowhere(shop: Shop, http: HttpServer, tmp_path: Path) -> None:
     """Two repositories of one host with tokens of their own, a submodule, and a slow backend."""
     http.logins |= {
         "one/pack": ("", TOKEN), "one/dep": ("", TOKEN), "all/extra": ("robot", OTHER),
@@ -119,9 +116,7 @@ def test_a_token_lets_in_and_is_found_nowhere(
 
 
 @pytest.mark.parametrize("asks", ["wrong", "none"])
-def test_refused_credentials_name_the_host_alone(
-    shop: Shop, http: HttpServer, asks: str
-) -> None:
+def test_refused_credentials_name_the_host_alone(shop: Shop, http: HttpServer, asks: str) -> None:
     http.logins["pack"] = ("", "right")
     shop.repository("pack")
     secret(shop, "TOKEN", TOKEN)
@@ -160,9 +155,7 @@ def test_a_fetch_with_a_token_when_all_is_locked(shop: Shop, http: HttpServer) -
     assert "wrong-one" not in answer.stderr
 
 
-def test_variables_of_a_requirements_file(
-    shop: Shop, http: HttpServer, monkeypatch: Any
-) -> None:
+def test_variables_of_a_requirements_file(shop: Shop, http: HttpServer, monkeypatch: Any) -> None:
     http.logins["pack"] = ("cooper", TOKEN)
     shop.repository("pack")
     line = f"pack @ git+http://${{PACK_USER}}:${{PACK_TOKEN}}@{http.host}/pack.git@main\n"

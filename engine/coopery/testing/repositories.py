@@ -50,9 +50,11 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     files = {str(p): p.read_bytes() for p in pathlib.Path(".").glob("**/*.py")
              if p.name not in ("own_backend.py",) and ".git" not in p.parts}
     files[f"{stem}.dist-info/METADATA"] = meta.encode()
-    files[f"{stem}.dist-info/WHEEL"] = b"Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n"
+    tags = "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n"
+    files[f"{stem}.dist-info/WHEEL"] = tags.encode()
     record = ""
-    with zipfile.ZipFile(pathlib.Path(wheel_directory) / f"{stem}-py3-none-any.whl", "w") as archive:
+    wheel = pathlib.Path(wheel_directory) / f"{stem}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
         for name, content in files.items():
             archive.writestr(name, content)
             digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=")
@@ -152,7 +154,9 @@ class HttpServer:
 
 
 @contextmanager
-def serve_http(folder: Path, logins: Mapping[str, tuple[str, str]] | None = None) -> Iterator[HttpServer]:
+def serve_http(
+    folder: Path, logins: Mapping[str, tuple[str, str]] | None = None
+) -> Iterator[HttpServer]:
     """Serve the repositories in a folder over http until the end of the `with`."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Backend)
     found = HttpServer(f"127.0.0.1:{server.server_port}", folder, logins=dict(logins or {}))

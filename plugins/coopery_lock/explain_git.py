@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from coopery.dependencies import Requirement
+from coopery.dependencies import DependencySet, Requirement
 from coopery.errors import CooperyError, Place, Problem, RecipeError
 from coopery.git_faults import failure, reason, shown, submodule_failure
 from coopery.repositories import Repository, repository_of
@@ -73,6 +73,64 @@ def explain_git(story: str, asked: Asked) -> CooperyError | None:
     return None
 
 
+def explain_urls(
+    story: str, dependencies: DependencySet, brought_by: Callable[[str], str]
+) -> RecipeError | None:
+    """The error where two URLs are wanted for one package, else None: who asks for which.
+
+    `brought_by` is what uv makes of one line alone, as annotated lines.
+    """
+    found = re.search(r"conflicting URLs for package `([^`]+)`[^:]*:((?:\s*-\s*\S+)+)", story)
+    if found is None:
+        return None
+    name = normalise(found[1])
+    lines = []
+    first: Place | None = None
+    for requirement in _roots(dependencies):
+        for chain in _chains(requirement, name, brought_by):
+            first = first or requirement.place
+            lines.append(f"\n  {requirement.place}: {chain}")
+    urls = "".join(f"\n    {url}" for url in re.findall(r"-\s*(\S+)", found[2]))
+    message = f"image {dependencies.image!r}: these requirements contradict each other: "
+    message += f"{name} is wanted from different places:{urls}{''.join(lines)}"
+    hint = "have all of them ask for one ref of one repository, or drop one"
+    slug = "dependency-conflict"
+    return RecipeError(Problem(slug=slug, message=message, place=first or Place(), hint=hint))
+
+
+def _roots(dependencies: DependencySet) -> Iterator[Requirement]:
+    """What a set asks for directly, and what its local distributions are and ask for."""
+    yield from (r for r in dependencies.requirements if not r.constraint)
+    for local in dependencies.locals:
+        yield Requirement(line=local.name, place=local.place, origin="the recipe")
+        yield from local.requires
+
+
+def _chains(requirement: Requirement, name: str, brought_by: Callable[[str], str]) -> Iterator[str]:
+    """How a line leads to a package: itself, or the packages on the way and the URL at the end."""
+    asker = f" (asked by {requirement.origin})" if requirement.origin else ""
+    if name_of(requirement.line) == name:
+        yield f"{requirement.line}{asker}"
+        return
+    if " @ " not in requirement.line:
+        return  # what is on an index cannot ask for a URL
+    via: dict[str, list[str]] = {}
+    urls: dict[str, str] = {}
+    for line in brought_by(requirement.line).splitlines():
+        wanted, _, origins = line.partition("# via ")
+        via[name_of(wanted)] = [normalise(origin.strip()) for origin in origins.split(",")]
+        urls[name_of(wanted)] = wanted.strip()
+    if name not in urls:
+        return
+    way = [urls[name]]
+    step = name
+    seen = {name}
+    while (step := next((v for v in via.get(step, ()) if v in via and v not in seen), "")) != "":
+        seen.add(step)
+        way.append(requirement.line if step == name_of(requirement.line) else step)
+    yield " -> ".join(reversed(way)) + asker
+
+
 def _asker(name: str, text: str, asked: Asked) -> tuple[Place, str]:
     """Where a package is asked for, and by what, where that is another package."""
     for requirement, _ in asked:
@@ -90,4 +148,4 @@ def _at(url: str) -> str:
     return f" at {ref[1]}" if ref else ""
 
 
-__all__ = ["explain_git"]
+__all__ = ["explain_git", "explain_urls"]

@@ -27,7 +27,7 @@ from coopery.remotes import Said, keychain
 from coopery.repositories import Repository, line_for
 from coopery.secret import Secrets
 from coopery_lock.explain import explain
-from coopery_lock.explain_git import explain_git
+from coopery_lock.explain_git import explain_git, explain_urls
 from coopery_lock.gits import Commits, accesses_of, asked_of, may_bring, override, packages_in
 from coopery_lock.lines import name_of, normalise
 from coopery_lock.lockfile import Package
@@ -113,7 +113,25 @@ class _Job:
         story = refusal_in(finished.story, self.environment, again) or finished.story
         index = index_of(self.environment)
         told = self.plain(story)
-        return explain_git(told, self.gits) or explain(told, self.dependencies, self.root, index)
+        return (
+            explain_git(told, self.gits)
+            or explain_urls(told, self.dependencies, self.brought_by)
+            or explain(told, self.dependencies, self.root, index)
+        )
+
+    def brought_by(self, line: str) -> str:
+        """uv's answer to one line alone, with what asks for what; empty where it has none.
+
+        It was asked about before, so that all it needs is in its cache.
+        """
+        output = self.folder / "alone.txt"
+        output.unlink(missing_ok=True)
+        asked = self.write("alone.in", [line_for(line, self.root)])
+        try:
+            finished = self.ask(*_TEXT, "--offline", "--output-file", str(output), asked)
+        except MachineError:
+            return ""  # no time is left, and there is an answer without it
+        return output.read_text("utf-8") if finished.code == 0 else ""
 
     def run_git(self, command: Sequence[str], environment: Mapping[str, str]) -> Said:
         """Run git; see `coopery.remotes`. Raises MachineError and FileNotFoundError."""

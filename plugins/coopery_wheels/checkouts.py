@@ -44,7 +44,7 @@ class _Git:
     workspace: Workspace
     variables: Mapping[str, str]
 
-    def call(self, *arguments: str, cwd: Path, remote: bool = False) -> str | None:
+    def call(self, cwd: Path, *arguments: str, remote: bool = False) -> str | None:
         """Run git; what it said if it failed, else None. Raises StepError (`cancelled`)."""
         environ = dict(self.variables) if remote else self.alone
         said = self.workspace.folder / "git.log"
@@ -72,9 +72,9 @@ class _Git:
         kept = {k: v for k, v in self.variables.items() if not k.startswith("GIT_CONFIG_")}
         return {**kept, **_ALONE}
 
-    def must(self, *arguments: str, cwd: Path) -> None:
+    def must(self, cwd: Path, *arguments: str) -> None:
         """Run git on files of this machine. Raises StepError (`git-failed`)."""
-        if said := self.call(*arguments, cwd=cwd):
+        if said := self.call(cwd, *arguments):
             message = f"git {arguments[0]} failed: {reason(said)}"
             raise StepError(Problem(slug="git-failed", message=message, hint="the log tells more"))
 
@@ -157,7 +157,7 @@ def _has(git: _Git, folder: Path) -> bool:
 
 def _holds(git: _Git, folder: Path, commit: str) -> bool:
     ref = folder / "refs" / "coopery" / commit
-    return ref.is_file() and git.call("cat-file", "-e", f"{commit}^{{tree}}", cwd=folder) is None
+    return ref.is_file() and git.call(folder, "cat-file", "-e", f"{commit}^{{tree}}") is None
 
 
 def _versioned(git: _Git, folder: Path) -> bool:
@@ -189,14 +189,12 @@ def _fetch(git: _Git, folder: Path) -> None:
         if folder.exists():
             shutil.rmtree(folder)  # Left behind by a process that was killed.
         folder.mkdir()
-        git.must("init", "--quiet", "--bare", "--template=", cwd=folder)
+        git.must(folder, "init", "--quiet", "--bare", "--template=")
         (folder / "complete").touch()
     fetch = ("fetch", "--force", "--quiet", "--no-write-fetch-head", "--no-recurse-submodules")
     wanted = f"+{commit}:refs/coopery/{commit}"
     if not (folder / "refs" / "coopery" / commit).is_file():
-        said = git.call(
-            *fetch, "--depth=1", "--no-tags", "--", url, wanted, cwd=folder, remote=True
-        )
+        said = git.call(folder, *fetch, "--depth=1", "--no-tags", "--", url, wanted, remote=True)
         if said is not None and _final(said, url):
             raise _failed(git, said)
         if said is None and not _versioned(git, folder):
@@ -204,11 +202,11 @@ def _fetch(git: _Git, folder: Path) -> None:
     # The whole history: for the version, or from a server that gives no single commit.
     deep = ("--unshallow",) if (folder / "shallow").is_file() else ()
     heads = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
-    said = git.call(*fetch, *deep, "--tags", "--", url, wanted, *heads, cwd=folder, remote=True)
+    said = git.call(folder, *fetch, *deep, "--tags", "--", url, wanted, *heads, remote=True)
     if said is not None:
-        said = git.call(*fetch, *deep, "--tags", "--", url, *heads, cwd=folder, remote=True)
+        said = git.call(folder, *fetch, *deep, "--tags", "--", url, *heads, remote=True)
         if said is None and _holds_object(git, folder, commit):
-            git.must("update-ref", f"refs/coopery/{commit}", commit, cwd=folder)
+            git.must(folder, "update-ref", f"refs/coopery/{commit}", commit)
             return
         message = f"{shown(url)} does not have the commit {commit[:10]} any more"
         if said is None:
@@ -224,7 +222,7 @@ def _final(said: str, url: str) -> bool:
 
 
 def _holds_object(git: _Git, folder: Path, commit: str) -> bool:
-    return git.call("cat-file", "-e", f"{commit}^{{commit}}", cwd=folder) is None
+    return git.call(folder, "cat-file", "-e", f"{commit}^{{commit}}") is None
 
 
 def _failed(git: _Git, said: str) -> StepError | MachineError:
@@ -241,7 +239,7 @@ def _check_out(git: _Git, mirror: Path, base: Path) -> None:
     """A work tree with objects borrowed from the mirror, and a remote that is the real one."""
     commit = git.work.commit
     base.mkdir()
-    git.must("init", "--quiet", "--template=", cwd=base)
+    git.must(base, "init", "--quiet", "--template=")
     private = base / ".git"
     (private / "objects" / "info").mkdir(parents=True, exist_ok=True)
     (private / "objects" / "info" / "alternates").write_text(f"{mirror / 'objects'}\n", "utf-8")
@@ -251,8 +249,8 @@ def _check_out(git: _Git, mirror: Path, base: Path) -> None:
         place = private / line[1]
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(f"{line[0]}\n", "utf-8")
-    git.must("config", "remote.origin.url", git.work.repository.url, cwd=base)
-    git.must("checkout", "--quiet", "--detach", "--force", commit, cwd=base)
+    git.must(base, "config", "remote.origin.url", git.work.repository.url)
+    git.must(base, "checkout", "--quiet", "--detach", "--force", commit)
     if (base / ".gitmodules").is_file():
         _submodules(git, base)
 
@@ -270,7 +268,7 @@ def _tags(git: _Git, mirror: Path) -> Iterator[tuple[str, str]]:
 
 def _submodules(git: _Git, base: Path) -> None:
     update = ("submodule", "--quiet", "update", "--init", "--recursive", "--recommend-shallow")
-    said = git.call(*update, cwd=base, remote=True)
+    said = git.call(base, *update, remote=True)
     if said is None:
         return
     message, hint = submodule_failure(said, _where(git.work))

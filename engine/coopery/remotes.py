@@ -81,7 +81,7 @@ def keychain(
             name = f"credential.{place}.helper"
             settings += [(name, ""), (name, helper)]
         # Only now is it known what may not stand in a variable.
-        found = _environment(os.environ if environ is None else environ)
+        found = without_login(environ)
         _add_settings(found, settings)
         yield found
     finally:
@@ -123,14 +123,14 @@ def _user(url: str) -> str:
     return parts.username or _USERS.get(parts.hostname or "", "oauth2")
 
 
-def _environment(environ: Mapping[str, str]) -> dict[str, str]:
+def without_login(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """The variables git gets besides its credentials: it asks nobody, and gives up some time.
 
     What is known to be a secret is left out: git and what it calls need none of them this way.
     """
     found = {
         name: value
-        for name, value in environ.items()
+        for name, value in (os.environ if environ is None else environ).items()
         if name not in _DROPPED and not name.startswith("GIT_TRACE")
         if masking.masked(value) != masking.MARK
     }
@@ -228,4 +228,4 @@ def _near(ref: str, found: Mapping[str, str]) -> str | None:
     return nearest(ref.removeprefix("refs/heads/").removeprefix("refs/tags/"), names)
 
 
-__all__ = ["PATIENCE", "Run", "Said", "find_commit", "keychain"]
+__all__ = ["PATIENCE", "Run", "Said", "find_commit", "keychain", "without_login"]

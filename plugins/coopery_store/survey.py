@@ -147,7 +147,8 @@ def _shelf(folder: Path) -> Iterator[Item]:
             path = Path(entry.path)
             used = _changed(path / "complete") or status.st_mtime
             name = f"{folder.name}:{entry.name}"
-            yield Item(kind="build-env", name=name, path=path, size=_size(path), used=used)
+            kind = "git" if folder.name == "git" else "build-env"
+            yield Item(kind=kind, name=name, path=path, size=_size(path), used=used)
 
 
 def _files(folder: Path, kind: str) -> Iterator[Item]:

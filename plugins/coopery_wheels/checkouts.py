@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import os
 import re
 import shutil
 import subprocess
 import time
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from coopery.digests import digest
 from coopery.errors import MachineError, Problem, StepError
 from coopery.git_faults import failure, missing, reason, shown, submodule_failure
 from coopery.masking import Mask
-from coopery.remotes import keychain
+from coopery.remotes import keychain, without_login
 from coopery.steps import Workspace
 from coopery_wheels import metadata
 from coopery_wheels.work import WheelGit
@@ -38,15 +39,18 @@ _STRICT = ("-c", "core.hooksPath=/dev/null", "-c", "core.autocrlf=false", "-c", 
 
 @dataclass(frozen=True, kw_only=True)
 class _Git:
-    """How git is called for one step: `variables` let it in, and `alone` need not."""
+    """How git is called for one step: `login` gives the variables that let it in, which are read
+    once, where they are needed; `quiet` are those that let nobody in.
+    """
 
     work: WheelGit
     workspace: Workspace
-    variables: Mapping[str, str]
+    login: Callable[[], Mapping[str, str]]
+    quiet: Mapping[str, str]
 
     def call(self, cwd: Path, *arguments: str, remote: bool = False) -> str | None:
         """Run git; what it said if it failed, else None. Raises StepError (`cancelled`)."""
-        environ = dict(self.variables) if remote else self.alone
+        environ = self.login() if remote else self.alone
         said = self.workspace.folder / "git.log"
         said.unlink(missing_ok=True)
         try:
@@ -69,7 +73,7 @@ class _Git:
     @property
     def alone(self) -> dict[str, str]:
         """Variables for what needs neither the network nor the user's configuration."""
-        kept = {k: v for k, v in self.variables.items() if not k.startswith("GIT_CONFIG_")}
+        kept = {k: v for k, v in self.quiet.items() if not k.startswith("GIT_CONFIG_")}
         return {**kept, **_ALONE}
 
     def must(self, cwd: Path, *arguments: str) -> None:
@@ -90,8 +94,10 @@ def checked_out(work: WheelGit, workspace: Workspace) -> Iterator[Path]:
     base = workspace.folder / "tree"
     shelf = workspace.home / "git"
     with contextlib.ExitStack() as stack:
-        variables = stack.enter_context(keychain(work.accesses, workspace.secrets))
-        git = _Git(work=work, workspace=workspace, variables=variables)
+        login = functools.cache(
+            lambda: stack.enter_context(keychain(work.accesses, workspace.secrets))
+        )
+        git = _Git(work=work, workspace=workspace, login=login, quiet=without_login())
         mirror = stack.enter_context(_mirror(git, shelf))
         _check_out(git, mirror, base)
         _check_lfs(work, base)

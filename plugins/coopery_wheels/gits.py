@@ -187,9 +187,12 @@ def _step(recipe: Recipe, image: Image, lock: Lock, pin: Pin, repository: Reposi
         accesses=accesses,
         origin=Origin(index=_index(lock, pin), recipe=recipe.root),
     )
+    # Named alike from commit to commit, so that `why` can tell what changed.
+    several = {p.url for pins in lock.pins.values() for p in pins if p.name == pin.name}
+    apart = f" {commit[:10]}" if len(several) > 1 else ""
     suffix = "" if python == HOST_PYTHON else f", {python}"
     return Step(
-        name=f"wheel {pin.name} (git {commit[:10]}{suffix})",
+        name=f"wheel {pin.name} (git{apart}{suffix})",
         subject=pin.name,
         work=work,
         outputs=("wheel",),

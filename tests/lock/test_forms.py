@@ -75,7 +75,9 @@ HONOURED = {
     ),
     f"git+{HOST}/r.git@dev#egg=zope_interface": f"zope_interface @ git+{HOST}/r.git@dev",
     f"git+{HOST}/r@dev%401%232#egg=myproj": f"myproj @ git+{HOST}/r@dev%401%232",
-    f"git+{HOST}/r.git@v1 ; python_version > '3'": f"r @ git+{HOST}/r.git@v1 ; python_version > '3'",
+    f"git+{HOST}/r.git@v1 ; python_version > '3'": (
+        f"r @ git+{HOST}/r.git@v1 ; python_version > '3'"
+    ),
     f"x[b,a]@git+{HOST}/r.git": f"x[a,b] @ git+{HOST}/r.git",
     # Git, in packaging's tests
     "x @ git+ssh://git.example.com/MyProject": "x @ git+ssh://git.example.com/MyProject",

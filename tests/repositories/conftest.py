@@ -13,6 +13,7 @@ from coopery.testing.repositories import (
     GitRepository,
     HttpServer,
     SshServer,
+    make_certificate,
     make_repository,
     package_files,
     serve_http,
@@ -111,6 +112,15 @@ def shop(tmp_path: Path) -> Shop:
 @pytest.fixture
 def http(shop: Shop) -> Iterator[HttpServer]:
     with serve_http(shop.folder) as server:
+        yield server
+
+
+@pytest.fixture
+def https(shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HttpServer]:
+    """As `http`, over TLS with a certificate that git trusts."""
+    certificate = make_certificate(tmp_path / "certificate.pem")
+    monkeypatch.setenv("GIT_SSL_CAINFO", f"{certificate}.crt")
+    with serve_http(shop.folder, certificate=certificate) as server:
         yield server
 
 

@@ -30,8 +30,9 @@ def wheel(folder: Path, name: str, version: str, *lines: str, tag: str = "py3-no
     """A wheel whose METADATA has these lines; a bare one is a requirement."""
     stem = f"{name.replace('-', '_')}-{version}"
     more = "".join(f"{x if ': ' in x else f'Requires-Dist: {x}'}\n" for x in lines)
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{more}"
     files = {
-        f"{stem}.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{more}",
+        f"{stem}.dist-info/METADATA": metadata,
         f"{stem}.dist-info/WHEEL": f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n",
     }
     with zipfile.ZipFile(folder / f"{stem}-{tag}.whl", "w") as archive:
@@ -118,7 +119,8 @@ CASES = {
     ),
     "two nested requirements files": Case(
         recipe='requirements = ["a.txt"]',
-        files={"a.txt": "alpha<2\n-r sub/b.txt\n", "sub/b.txt": "-r c.txt\n", "sub/c.txt": "alpha>1\n"},
+        files={"a.txt": "alpha<2\n-r sub/b.txt\n", "sub/b.txt": "-r c.txt\n",
+               "sub/c.txt": "alpha>1\n"},
         told=("a.txt:1: alpha<2", "sub/c.txt:1: alpha>1"),
     ),
     "one level": Case(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -142,6 +144,25 @@ def test_git_is_missing(shop: Shop, monkeypatch: pytest.MonkeyPatch, tmp_path: P
     answer = shop.project.coopery("lock")
     assert answer.exit_code == 3
     assert answer.slugs == ("git-missing",)
+
+
+def test_a_server_that_never_answers(shop: Shop) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/pack.git"
+        shop.recipe(f'"{url}"')
+        began = time.monotonic()
+        answer = shop.project.coopery("lock", "--resolve-timeout", "2")
+    assert answer.slugs == ("resolution-timeout",), answer.stderr
+    assert "recipe.toml:2" in answer.stderr
+    assert time.monotonic() - began < 30
+
+
+def test_a_certificate_that_is_not_trusted(
+    shop: Shop, https: HttpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GIT_SSL_CAINFO")
+    shop.repository("pack")
+    assert "certificate" in told(shop, f'"{https.url("pack")}"', "git-unreachable", 3)
 
 
 def test_large_files(shop: Shop) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from coopery.testing.repositories import HttpServer, SshServer, make_repository,
 from .conftest import Shop
 
 
-@pytest.fixture(params=["file", "http", "ssh", "path"])
+@pytest.fixture(params=["file", "http", "https", "ssh", "path"])
 def url_of(request: Any, shop: Shop) -> Any:
     """The URL of a repository over each scheme."""
     match request.param:
@@ -47,7 +49,7 @@ def test_every_scheme_and_kind_of_ref(shop: Shop, url_of: Any, kind: str) -> Non
     assert again.exit_code == 0, again.stderr
 
 
-@pytest.mark.parametrize("scheme", ["file", "http", "ssh"])
+@pytest.mark.parametrize("scheme", ["file", "https", "ssh"])
 def test_a_package_in_a_folder_with_an_extra(shop: Shop, scheme: str, request: Any) -> None:
     shop.repository("dep-x")
     server = None if scheme == "file" else request.getfixturevalue(scheme)
@@ -194,7 +196,7 @@ def test_a_wheel_is_built_once_for_a_commit_whatever_leads_to_it(
     shop.says()
     shop.recipe(f'{{ url = "{shop.file_url("pack")}", ref = "main" }}')
     steps = shop.project.run()
-    (wheel,) = (steps[name] for name in steps if name.startswith("wheel pack (git "))
+    (wheel,) = (steps[name] for name in steps if name == "wheel pack (git)")
     assert wheel["cached"]
 
 
@@ -222,3 +224,72 @@ def test_versions_from_the_history(shop: Shop, http: HttpServer, monkeypatch: An
     shop.recipe(f'"{http.url("pack")}"')
     assert shop.says() == {"pack": "pack 1.0"}
     assert "version = '3.1.2'" in shop.lock
+
+
+def test_a_task_may_be_a_function_of_the_package(shop: Shop) -> None:
+    pack = make_repository(shop.folder, "pack")
+    body = "def main(out):\n    out.write_text('from the repository')\n"
+    pack.commit({**package_files("pack"), "pack.py": body})
+    shop.project.write(
+        "recipe.toml",
+        f"""
+        [image.science]
+        git = ["{shop.file_url("pack")}"]
+        [task.main]
+        image = "science"
+        function = "pack:main"
+        outputs.out = "build/out.txt"
+        """,
+    )
+    answer = shop.project.coopery("run")
+    assert answer.exit_code == 0, answer.stderr
+    assert shop.project.read("build/out.txt") == "from the repository"
+
+
+def test_why_tells_that_another_commit_is_there(shop: Shop) -> None:
+    pack = shop.repository("pack")
+    shop.recipe(f'"{shop.file_url("pack")}"')
+    shop.says()
+    before = pack.git("rev-parse", "HEAD")
+    after = pack.commit({"pack.py": "SAYS = 'changed'\n"})
+    assert shop.project.coopery("lock", "--upgrade").exit_code == 0
+    answer = shop.project.coopery("why", "report")
+    assert answer.exit_code == 0, answer.stderr
+    assert before[:10] in answer.stdout and after[:10] in answer.stdout, answer.stdout
+    assert shop.says() == {"pack": "changed"}
+    listed = shop.project.coopery("cache", "info").stdout
+    assert "git repositories" in listed
+
+
+def test_a_repository_that_was_evicted_is_fetched_again(shop: Shop, http: HttpServer) -> None:
+    shop.repository("pack")
+    shop.recipe(f'"{http.url("pack")}"')
+    shop.says()
+    assert list((shop.project.home / "git").glob("*/complete"))
+    assert shop.project.coopery("cache", "gc", "--budget", "0", "--older-than", "0").exit_code == 0
+    assert not list((shop.project.home / "git").glob("*/complete"))
+    assert shop.says("--force-all") == {"pack": "pack 1.0"}
+
+
+def test_one_repository_for_several_commits_and_runs_at_a_time(
+    shop: Shop, http: HttpServer, tmp_path: Path
+) -> None:
+    """Runs of one home share what is fetched; each finds its commit."""
+    pack = shop.repository("pack")
+    pack.tag("v1")
+    pack.commit(package_files("pack", "2.0"))
+    pack.tag("v2")
+    projects = []
+    for number in range(4):
+        root = tmp_path / f"other-{number}"
+        root.mkdir()
+        other = replace(shop.project, root=root)
+        item = f'{{ url = "{http.url("pack")}", ref = "v{number % 2 + 1}" }}'
+        other.write("recipe.toml", f"[image.science]\ngit = [{item}]\n{_report()}")
+        projects.append(other)
+    calls = [other.start("run") for other in projects]
+    said = [call.communicate()[1] for call in calls]
+    assert [call.returncode for call in calls] == [0, 0, 0, 0], said
+    told = [other.read("build/report.txt") for other in projects]
+    assert told == ["pack: pack 1.0\n", "pack: pack 2.0\n"] * 2
+    assert len(list((shop.project.home / "git").glob("*/complete"))) == 1

@@ -115,6 +115,18 @@ def test_a_token_lets_in_and_is_found_nowhere(shop: Shop, http: HttpServer, tmp_
     assert [file for place in places for file in holding(place, TOKEN, OTHER)] == []
 
 
+def test_what_was_fetched_needs_no_secret(shop: Shop, https: HttpServer) -> None:
+    https.logins["pack"] = ("", TOKEN)
+    shop.repository("pack")
+    secret(shop, "TOKEN", TOKEN)
+    shop.recipe(f'{{ url = "{https.url("pack")}", token = {{ secret = "TOKEN" }} }}')
+    assert shop.says() == {"pack": "pack 1.0"}
+    (shop.secrets / "TOKEN").unlink()
+    https.asked.clear()
+    assert shop.says("--force-all") == {"pack": "pack 1.0"}
+    assert https.asked == []
+
+
 @pytest.mark.parametrize("asks", ["wrong", "none"])
 def test_refused_credentials_name_the_host_alone(shop: Shop, http: HttpServer, asks: str) -> None:
     http.logins["pack"] = ("", "right")

@@ -12,6 +12,7 @@ import pwd
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -144,23 +145,34 @@ class HttpServer:
 
     host: str
     folder: Path
+    scheme: str = "http"
     asked: list[str] = field(default_factory=list)
     logins: dict[str, tuple[str, str]] = field(default_factory=dict)
     """By repository, its user and password; `*` stands for all others. A user may be empty: any."""
 
     def url(self, name: str) -> str:
         """The URL of a repository in the folder."""
-        return f"http://{self.host}/{name}.git"
+        return f"{self.scheme}://{self.host}/{name}.git"
 
 
 @contextmanager
 def serve_http(
-    folder: Path, logins: Mapping[str, tuple[str, str]] | None = None
+    folder: Path,
+    logins: Mapping[str, tuple[str, str]] | None = None,
+    certificate: Path | None = None,
 ) -> Iterator[HttpServer]:
-    """Serve the repositories in a folder over http until the end of the `with`."""
+    """Serve the repositories in a folder over http until the end of the `with`; over https, with
+    a `certificate` and its key in one file.
+    """
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Backend)
-    found = HttpServer(f"127.0.0.1:{server.server_port}", folder, logins=dict(logins or {}))
+    host = f"127.0.0.1:{server.server_port}"
+    found = HttpServer(host=host, folder=folder, logins=dict(logins or {}))
     server.state = found  # type: ignore[attr-defined]
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        found.scheme = "https"
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -168,6 +180,17 @@ def serve_http(
     finally:
         server.shutdown()
         server.server_close()
+
+
+def make_certificate(file: Path) -> Path:
+    """A certificate of 127.0.0.1 that it signs itself, with its key, in one file."""
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    command += ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    command += ["-keyout", str(file), "-out", f"{file}.crt"]
+    subprocess.run(command, check=True, capture_output=True)
+    with file.open("a") as whole:
+        whole.write(Path(f"{file}.crt").read_text("utf-8"))
+    return file
 
 
 class _Backend(BaseHTTPRequestHandler):
@@ -323,6 +346,7 @@ __all__ = [
     "GitRepository",
     "HttpServer",
     "SshServer",
+    "make_certificate",
     "make_repository",
     "package_files",
     "serve_http",

@@ -29,9 +29,12 @@ from coopery.hooks import hookimpl
 def provide_secret(secret):
     file = os.environ.get("TEST_SECRETS")
     path = f"{file}/{secret.name}"
-    return open(path).read() if file and os.path.exists(path) else None
+    if file and os.path.exists(path):
+        return open(path).read()
+    return os.environ.get(secret.name)
 """
-"""A plugin that keeps secrets in files of a folder, where no variable tells them."""
+"""A plugin that keeps secrets in files of a folder, where no variable tells them, or else in
+variables."""
 
 
 class Shop:

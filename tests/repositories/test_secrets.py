@@ -17,7 +17,7 @@ from coopery.model import Secret
 from coopery.remotes import Said, find_commit, keychain
 from coopery.repositories import Access, Repository
 from coopery.secret import Secrets
-from coopery.testing.repositories import HttpServer, package_files
+from coopery.testing.repositories import HttpServer, make_repository, package_files
 
 from .conftest import Shop
 
@@ -61,7 +61,7 @@ def watched(*values: str) -> Iterator[list[str]]:
                     except OSError:
                         continue
                     if any(form in content for form in wanted):
-                        seen.append(f"{entry.name} {name}: {content!r}")
+                        seen.append(f"{name} of {_command(entry)}: {content!r}")
             time.sleep(0.002)
 
     thread = threading.Thread(target=look)
@@ -71,6 +71,13 @@ def watched(*values: str) -> Iterator[list[str]]:
     finally:
         over.set()
         thread.join()
+
+
+def _command(process: Path) -> str:
+    try:
+        return (process / "cmdline").read_bytes().decode("utf-8", "replace").replace("\0", " ")
+    except OSError:
+        return "one that is gone"
 
 
 def secret(shop: Shop, name: str, value: str) -> None:
@@ -113,6 +120,25 @@ def test_a_token_lets_in_and_is_found_nowhere(shop: Shop, http: HttpServer, tmp_
         assert TOKEN not in text and OTHER not in text
     places = [shop.project.home, shop.project.root, shop.uv_cache, tmp_path / "user"]
     assert [file for place in places for file in holding(place, TOKEN, OTHER)] == []
+
+
+def test_a_token_in_a_variable_is_handed_to_nobody(
+    shop: Shop, http: HttpServer, monkeypatch: Any
+) -> None:
+    """Neither uv nor git nor a package's build inherit it."""
+    http.logins["pack"] = ("", TOKEN)
+    files = package_files("pack")
+    slow = files["own_backend.py"].replace("    stem, meta = _all()\n", _SLOW)
+    make_repository(shop.folder, "pack").commit({**files, "own_backend.py": slow})
+    monkeypatch.setenv("PACK_TOKEN", TOKEN)
+    shop.recipe(f'{{ url = "{http.url("pack")}", token = {{ secret = "PACK_TOKEN" }} }}')
+    with watched(TOKEN) as seen:
+        answer = shop.project.coopery("lock")
+    assert answer.exit_code == 0, answer.stderr
+    assert [line for line in seen if " -m coopery lock" not in line] == []
+
+
+_SLOW = "    import time\n    time.sleep(0.3)\n    stem, meta = _all()\n"
 
 
 def test_what_was_fetched_needs_no_secret(shop: Shop, https: HttpServer) -> None:

@@ -86,8 +86,11 @@ def copy_inputs(layout: Layout) -> Copies:
     if (damaged := _look_at_image(layout)) is not None:
         raise _environment_modified(damaged, {})
     copies = Copies()
-    for mount in view.mounts:
-        if mount.target != layout.image:
+    # The members of a frame go before it, which then lets nothing more in.
+    for mount in sorted(view.mounts, key=lambda mount: mount.frame):
+        if mount.frame:
+            copies.frame(mount.source, mount.target)
+        elif mount.target != layout.image:
             copies.add(mount.source, mount.target)
     return copies
 

@@ -17,6 +17,17 @@ WORKING_FOLDER = "/work"
 PREFIX = "/opt/coopery"
 """Where coopery puts what is its own in an image: the Python environment in `env`."""
 
+PROGRAMS = f"{PREFIX}/env/bin"
+"""The programs of that environment, before which no others are looked for."""
+
+
+def path_from(programs: str, path: str) -> str:
+    """The PATH of a task for which `path` is declared: an environment's `programs` come first.
+
+    Nothing is filled in: a `$PATH` in it stands for itself.
+    """
+    return ":".join([programs, *(part for part in path.split(":") if part and part != programs)])
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Base:

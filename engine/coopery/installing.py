@@ -20,16 +20,15 @@ from coopery.indexes import configured_at, redact
 from coopery.processes import call
 
 DENIED = re.compile(
-    r"\((?:401|403|407)\s+[A-Z]\w*|lack\s+of\s+valid\s+authentication"
-    r"|Missing\s+credentials|40[13]\s+(?:Unau|Forb)"
+    r"\((?:401|403|407) [A-Z]\w*|lack of valid authentication"
+    r"|Missing credentials|40[13] (?:Unau|Forb)"
 )
-"""How uv says that an index wants other credentials; it breaks its lines where it likes."""
+"""How uv says that an index wants other credentials."""
 _URL = re.compile(r"https?://[^\s`'\"<>()]+")
-_UNKNOWN = re.compile(r"was\s+not\s+found\s+in\s+(?:the|an|any)\s")
-_UNAUTHORISED = re.compile(r"\b40[17]\b|Missing\s+credentials")
+_UNKNOWN = re.compile(r"was not found in (?:the|an|any) ")
+_UNAUTHORISED = re.compile(r"\b40[17]\b|Missing credentials")
 _FULL = re.compile(
-    r"No\s+space\s+left\s+on\s+device|Disk\s+quota\s+exceeded"
-    r"|\(os\s+error\s+(?:28|122)\)|\[Errno (?:28|122)\]"
+    r"No space left on device|Disk quota exceeded|\(os error (?:28|122)\)|\[Errno (?:28|122)\]"
 )
 _ROOM = 64 << 10
 """Bytes of free space below which a disk counts as full: a log on it cannot tell so itself."""

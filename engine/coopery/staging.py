@@ -16,6 +16,7 @@ from typing import Any
 from coopery import placeholders
 from coopery.errors import StepError, problem
 from coopery.files import beneath
+from coopery.images import path_from
 from coopery.quantities import show_seconds
 from coopery.steps import Workspace
 from coopery.tasks import Channel, TaskWork
@@ -172,10 +173,13 @@ def command_of(work: TaskWork, staged: Staged) -> list[str]:
     return [placeholders.render(placeholders.parse(item), values) for item in work.command]
 
 
-def environment_of(work: TaskWork, staged: Staged, own: Mapping[str, str]) -> dict[str, str]:
+def environment_of(
+    work: TaskWork, staged: Staged, own: Mapping[str, str], programs: str
+) -> dict[str, str]:
     """The variables of a task (semantics 12): fixed ones, its channels, declared, passed on.
 
-    `own` are the runtime's, which what is declared goes before.
+    `own` are the runtime's, which what is declared goes before. `programs` is the folder of the
+    environment's programs: they come first whatever PATH is declared.
     """
     environ = {
         "HOME": str(staged.seen / "home"),
@@ -190,6 +194,8 @@ def environment_of(work: TaskWork, staged: Staged, own: Mapping[str, str]) -> di
     environ |= {f"COOPERY_OUTPUT_{name.upper()}": path for name, path in staged.outputs.items()}
     environ |= work.env
     environ |= {name: value for name, value in work.pass_env.items() if value is not None}
+    if "PATH" in environ:
+        environ["PATH"] = path_from(programs, environ["PATH"])
     return environ
 
 

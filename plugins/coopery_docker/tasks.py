@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from coopery.errors import StepError, problem
-from coopery.images import WORKING_FOLDER
+from coopery.images import PROGRAMS, WORKING_FOLDER
 from coopery.quantities import show_bytes
 from coopery.staging import (
     CERTIFICATES,
@@ -127,7 +127,7 @@ def body_of(engine: Engine, work: TaskWork, workspace: Workspace, staged: Staged
     facet = next((item for item in work.facets if isinstance(item, Container)), Container())
     command = command_of(work, staged)
     own, certificates = _certificates(staged)
-    environ = environment_of(work, staged, own)
+    environ = environment_of(work, staged, own, PROGRAMS)
     folders = [staged.folder / name for name in WRITABLE]
     if facet.user is not None:
         for folder in (*folders, *(staged.folder / "outputs").rglob("*")):

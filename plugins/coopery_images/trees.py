@@ -144,7 +144,7 @@ def _locked_for_others(
     """Whether a hash is wrong since the lock knows only files for other platforms: then these
     can be had as they were locked.
     """
-    found = _WRONG_HASH.search(re.sub(r"\s+", " ", failed.said))
+    found = _WRONG_HASH.search(failed.said)
     name = found[1].partition("==")[0] if found else ""
     pin = next((pin for pin in work.pins if pin.name == name), None)
     if pin is None:
@@ -195,9 +195,8 @@ def _failed(work: PackageTree, workspace: Workspace, story: str) -> StepError:
     """Why uv installed nothing, by what it printed."""
     from coopery.installing import last_words
 
-    said = re.sub(r"\s+", " ", story)
     image = workspace.step.subject
-    if found := _NO_WHEEL.search(said):
+    if found := _NO_WHEEL.search(story):
         name, version = found[1], found[2]
         message = (
             f"{name} {version} has no wheel for the platform of image {image!r} "
@@ -208,7 +207,7 @@ def _failed(work: PackageTree, workspace: Workspace, story: str) -> StepError:
             "a wheel of it and name that file in `wheels`"
         )
         return StepError(problem("wheel-unavailable", message, hint=hint))
-    if found := _WRONG_HASH.search(said):
+    if found := _WRONG_HASH.search(story):
         message = f"{found[1]} is not the file that was locked: its hash differs"
         hint = "if the index is to be trusted, lock it anew: coopery lock --upgrade"
         return StepError(problem("hash-mismatch", message, hint=hint))

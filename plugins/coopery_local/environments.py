@@ -176,7 +176,7 @@ def _uv(
 def _install_failed(said: str) -> StepError:
     from coopery.installing import last_words
 
-    if found := _UNFIT.search(re.sub(r"\s+", " ", said)):  # uv breaks its lines where it likes
+    if found := _UNFIT.search(said):
         message = f"{found[1]} does not fit this machine, whose platform local images have"
         hint = "take the wheel that fits, or run with `-r` in a runtime that has the image's base"
         return StepError(problem("wheel-tags", message, hint=hint))

@@ -138,12 +138,11 @@ def lay_out(work: TaskWork, workspace: Workspace) -> Layout:
 def variables_of(work: TaskWork, workspace: Workspace, layout: Layout) -> dict[str, str]:
     """The variables of a task: those of every runtime, and where its programs are."""
     python = layout.image / "bin" if layout.image else Path(sys.executable).parent
-    path = [str(python), "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin"]
-    own = {"PATH": os.pathsep.join([*path, "/sbin", "/bin"])}
+    own = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
     own |= {name: os.environ[name] for name in CERTIFICATES if name in os.environ}
     if workspace.devices:
         own["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, workspace.devices))
-    return environment_of(work, layout, own)
+    return environment_of(work, layout, own, str(python))
 
 
 def _run(

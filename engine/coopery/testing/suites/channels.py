@@ -262,6 +262,34 @@ class ChannelsSuite(RuntimeFixtures):
         self.succeed(project)
         assert project.read("o") == "two"
 
+    def test_programs_of_the_environment_come_before_any_path(self, project: Project) -> None:
+        """`env.PATH` replaces the rest; nothing in it is filled in."""
+        self.can("environment")
+        self.recipe(
+            project,
+            """
+            [image.with]
+            env.PATH = "/nowhere/$PATH:/usr/bin:/bin"
+
+            [task.a]
+            image = "with"
+            command = "printenv PATH > {outputs.o}"
+            outputs.o = "a"
+
+            [task.b]
+            image = "with"
+            env.PATH = "/elsewhere:/bin:/usr/bin"
+            command = "printenv PATH > {outputs.o}"
+            outputs.o = "b"
+            """,
+        )
+        self.succeed(project)
+        first, _, rest = project.read("a").strip().partition(":")
+        assert first.startswith("/") and first.endswith("/bin")
+        assert rest == "/nowhere/$PATH:/usr/bin:/bin"
+        last, _, rest = project.read("b").strip().partition(":")
+        assert (last, rest) == (first, "/elsewhere:/bin:/usr/bin")
+
     def test_nothing_of_a_task_is_left(self, project: Project, marker: str) -> None:
         """Neither of one that succeeded nor of one that failed."""
         self.can("scratch")

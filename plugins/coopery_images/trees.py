@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from coopery.dependencies import Pin
 from coopery.errors import MachineError, Problem, StepError, problem
+from coopery.fitting import unfit
 from coopery.processes import call
 from coopery.steps import Made, Workspace
 from coopery_images import laying
-from coopery_images.fitting import unfit
 from coopery_images.platforms import OTHERS
 from coopery_images.work import INSTALLER, PackageTree
 

@@ -39,7 +39,8 @@ def check(recipe: Recipe, runtime: str) -> Iterable[Problem]:
 
 def _check_hidden(recipe: Recipe, task: Task) -> Iterable[Problem]:
     """What a fixed path would hide of this machine; what it may hide nowhere is told elsewhere."""
-    if any(channel.mount for channel in (*task.inputs.values(), *task.outputs.values())):
+    mounts = [*(x.mount for x in task.inputs.values()), *(x.mount for x in task.outputs.values())]
+    if any(mounts):
         from coopery.fixed import check_mounts
 
         if any(True for _ in check_mounts(task)):

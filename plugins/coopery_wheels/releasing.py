@@ -42,6 +42,7 @@ def fetch(work: WheelRelease, workspace: Workspace) -> Path:
     command += ["--only-binary", work.distribution, "--link-mode", "symlink"]
     command += ["--cache-dir", str(workspace.folder / "cache"), "--target", str(target)]
     command += ["--python", sys.executable, "--python-version", work.python, *flags]
+    command += ["--python-platform", work.target] if work.target else []
     said = workspace.folder / "uv.log"
     bench = building.Bench(
         python=work.python,

@@ -19,13 +19,14 @@ from pathlib import Path
 
 import pytest
 
+from coopery import fitting
 from coopery.dependencies import Layer, Pin, Stage
 from coopery.digests import digest
 from coopery.errors import MachineError, Problem, RecipeError, StepError
 from coopery.images import Base, Blueprint
 from coopery.reasons import changes
 from coopery.steps import Part
-from coopery_images import fitting, laying, platforms, trees, work
+from coopery_images import laying, platforms, trees, work
 from coopery_images.rendering import pins_of
 from coopery_images.work import PackageTree
 

@@ -50,8 +50,11 @@ def build(
     cancelled: threading.Event,
     *,
     buildkit: bool,
+    platform: str = "",
 ) -> Building:
     """Build and tag an image. Steps are counted from 1: with BuildKit, those that do something.
+
+    `platform` is said where the base is for another one than the engine.
 
     Raises StepError (`cancelled`), MachineError, NoBuildKit; whatever reading the context raises.
     """
@@ -63,6 +66,7 @@ def build(
         "rm": "1",
         "forcerm": "1",
         **({"version": "2"} if buildkit else {}),
+        **({"platform": platform} if platform else {}),
     }
     worker = threading.Thread(target=request.run, args=(entries, parameters, cancelled))
     worker.daemon = True

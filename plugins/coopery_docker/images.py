@@ -158,10 +158,16 @@ def _build(
     labels: dict[str, str],
     write: Callable[[bytes], object],
 ) -> Building:
+    # BuildKit looks for a base of the engine's own platform, else.
+    own = f"{work.base.platform}/".startswith(f"{engine.platform}/")
+    elsewhere = "" if own else work.base.platform
+
     def attempt(*, buildkit: bool) -> Building:
         entries = _context(work, workspace, before, buildkit=buildkit)
         stop = workspace.cancelled
-        return build(engine, entries, tag, labels, write, stop, buildkit=buildkit)
+        return build(
+            engine, entries, tag, labels, write, stop, buildkit=buildkit, platform=elsewhere
+        )
 
     if engine.has_buildkit:
         try:

@@ -27,7 +27,7 @@ from coopery.staging import (
 from coopery.steps import Made, Workspace
 from coopery.tasks import TaskWork
 from coopery_docker.client import Engine, connect
-from coopery_docker.containers import Ended, Write, run_container
+from coopery_docker.containers import Ended, Job, Write, run_container
 from coopery_docker.facets import Container
 from coopery_docker.giving import WRITABLE, give_back, own_user
 from coopery_docker.images import read_note
@@ -48,18 +48,18 @@ def run_task(work: TaskWork, workspace: Workspace) -> Made:
     started = time.monotonic()
     with workspace.log.open("ab", buffering=0) as log:
         write = _writer(log)
+        job = Job(
+            home=workspace.home,
+            run=workspace.run,
+            name=workspace.step.name,
+            body=body,
+            write=write,
+            cancelled=workspace.cancelled,
+            killed=workspace.killed,
+            timeout=work.timeout,
+        )
         try:
-            ended = run_container(
-                engine,
-                workspace.home,
-                workspace.run,
-                workspace.step.name,
-                body,
-                write,
-                cancelled=workspace.cancelled,
-                killed=workspace.killed,
-                timeout=work.timeout,
-            )
+            ended = run_container(engine, job)
         except StepError:
             with _in_log(write):
                 give_back(engine, workspace, workspace.run, staged, body, write)

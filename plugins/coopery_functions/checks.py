@@ -112,7 +112,8 @@ def check_python(task: Task, image: Image | None, here: str, shown: str) -> Iter
         f"{shown} is pickled by Python {here}, but image {image.name!r} has {image.python}",
         key=("task", task.name, "function"),
         hint=f"run coopery with Python {image.python}, or give the image python = {here!r}; or put "
-        "the function into a package of the image's projects, which is imported by name",
+        'it into a project or a source of the image and name it, as in task("module:function"): '
+        "what is imported by name runs in any Python",
     )
 
 

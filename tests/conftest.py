@@ -16,6 +16,8 @@ import pytest
 
 from coopery.testing import Project, make_project
 
+from .own_engine import NoOwnEngine, OwnEngine, running
+
 GuardIndex = Callable[[Path, str, str], str]
 HANDMADE = Path(__file__).parent / "docker" / "handmade.py"
 """A plugin that makes images by hand."""
@@ -130,3 +132,47 @@ def clear(engine: Any, home: Path) -> None:
         for name in image.get("RepoTags") or [image["Id"]]:
             with suppress(APIError):  # it went with another
                 engine.remove_image(name if name != "<none>:<none>" else image["Id"], force=True)
+
+
+@pytest.fixture(scope="session")
+def own_engines(sdk_engine: Any) -> Iterator[Callable[..., OwnEngine]]:
+    """Starts engines of the tests' own, with the base image; where none can be, tests skip."""
+    with ExitStack() as stack:
+
+        def start(**options: Any) -> OwnEngine:
+            try:
+                found = stack.enter_context(running(**options))
+            except NoOwnEngine as error:
+                if os.environ.get("CI") == "true":
+                    raise
+                pytest.skip(f"no engine of one's own: {error}")
+            found.load(sdk_engine, "python:3.11-slim")
+            return found
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def _kept_engine(own_engines: Callable[..., OwnEngine]) -> OwnEngine:
+    return own_engines()
+
+
+@pytest.fixture
+def own_engine(_kept_engine: OwnEngine, monkeypatch: pytest.MonkeyPatch) -> OwnEngine:
+    """An engine that a test may kill, running, and the one that coopery finds.
+
+    It is the same for all tests of a worker, and has no way to any network.
+    """
+    _kept_engine.start()
+    monkeypatch.setenv("DOCKER_HOST", _kept_engine.address)
+    return _kept_engine
+
+
+@pytest.fixture
+def alone(tmp_path: Path, own_engine: OwnEngine) -> Iterator[Project]:
+    """A project with hand-made images in an engine of the tests' own."""
+    project = make_project(tmp_path)
+    project.plugin("handmade", HANDMADE.read_text("utf-8"))
+    yield project
+    own_engine.start()
+    clear(own_engine.client, project.home)

@@ -15,7 +15,8 @@ from coopery.quantities import show_bytes
 from coopery.steps import Made, Need, StepSource, Workspace
 from coopery_docker.building import DOCKERFILE, Building, NoBuildKit, build, layers
 from coopery_docker.client import Engine, connect, refused
-from coopery_docker.notes import HOME, KEY, NOTE, home_id
+from coopery_docker.containers import kept_if_lost
+from coopery_docker.notes import HOME, KEY, NOTE, home_id, noted
 
 NAME = "docker"
 REPOSITORY = "coopery"
@@ -161,7 +162,11 @@ def _build(
     def attempt(*, buildkit: bool) -> Building:
         entries = _context(work, workspace, before, buildkit=buildkit)
         stop = workspace.cancelled
-        return build(engine, entries, tag, labels, write, stop, buildkit=buildkit)
+        if buildkit:
+            return build(engine, entries, tag, labels, write, stop, buildkit=True)
+        # The classic builder's containers bear no labels, and an engine that dies leaves them.
+        with noted(workspace.home, workspace.run) as note, kept_if_lost(note):
+            return build(engine, entries, tag, labels, write, stop, buildkit=False, begun=note.add)
 
     if engine.has_buildkit:
         try:

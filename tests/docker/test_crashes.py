@@ -45,7 +45,9 @@ def test_killed_at_random_and_run_again(contained: Project, engine: Any) -> None
         process = subprocess.Popen(
             [sys.executable, "-m", "coopery", "run", "-r", "docker", "-j", "2"],
             cwd=contained.root,
-            env={**os.environ, "COOPERY_HOME": str(contained.home)},
+            env=contained.environment(
+                {"HANDMADE_RUN": f"mkdir -p /work; chmod 777 /work; sleep 0.5; : {time.time()}"}
+            ),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,

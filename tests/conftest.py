@@ -95,12 +95,24 @@ def sdk_engine() -> Any:
 
 
 @pytest.fixture
-def contained(tmp_path: Path, engine: Any) -> Iterator[Project]:
-    """A project with hand-made images; what it leaves in the engine is removed afterwards."""
+def handmade(tmp_path: Path) -> Project:
+    """A project with hand-made images; whoever builds them removes them."""
     project = make_project(tmp_path)
     project.plugin("handmade", HANDMADE.read_text("utf-8"))
-    yield project
-    clear(engine, project.home)
+    return project
+
+
+@pytest.fixture
+def classic(handmade: Project) -> None:
+    """The project's images are made by the classic builder."""
+    handmade.plugin("classic", HANDMADE.with_name("classic.py").read_text("utf-8"))
+
+
+@pytest.fixture
+def contained(handmade: Project, engine: Any) -> Iterator[Project]:
+    """A project with hand-made images; what it leaves in the engine is removed afterwards."""
+    yield handmade
+    clear(engine, handmade.home)
 
 
 @pytest.fixture(scope="session")
@@ -169,10 +181,8 @@ def own_engine(_kept_engine: OwnEngine, monkeypatch: pytest.MonkeyPatch) -> OwnE
 
 
 @pytest.fixture
-def alone(tmp_path: Path, own_engine: OwnEngine) -> Iterator[Project]:
+def alone(handmade: Project, own_engine: OwnEngine) -> Iterator[Project]:
     """A project with hand-made images in an engine of the tests' own."""
-    project = make_project(tmp_path)
-    project.plugin("handmade", HANDMADE.read_text("utf-8"))
-    yield project
+    yield handmade
     own_engine.start()
-    clear(own_engine.client, project.home)
+    clear(own_engine.client, handmade.home)

@@ -163,6 +163,8 @@ class _Plain:
         if begun := _STEP.match(text):
             self.end()
             self._step, self._since = int(begun[1]), time.monotonic()
+        # What a program said on stderr comes in a terminal's red.
+        text = text.removeprefix("\x1b[91m").removesuffix("\x1b[0m")
         if running := _RUNNING.match(text):
             self._begun(running[1])
         if "Using cache" in text:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,10 @@ _PATIENCE = 10.0
 _TIMEOUT = 120.0
 """Seconds in which it must answer a plain question; what takes long has no limit."""
 _LOCAL = "or use -r local, which needs no engine"
+FULL = re.compile(
+    r"no space left on device|disk quota exceeded|have enough free space", re.IGNORECASE
+)
+"""How engines, and programs in a build such as apt, say that a disk is full."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,7 @@ class Engine:
 
 def refused(what: str, reason: str) -> MachineError:
     """The engine answered, but not what was asked for."""
-    if "no space left on device" in reason.lower():
+    if FULL.search(reason):
         hint = "free some space where the engine keeps its images, then run again"
         message = f"the container engine's disk is full: {reason}"
         return MachineError(Problem(slug="disk-full", message=message, hint=hint))

@@ -40,17 +40,6 @@ command = "echo begun; cat {inputs.i} > {outputs.o}; echo {matrix.n} >> {outputs
 inputs.i = "build/first"
 outputs.o = "build/{matrix.n}"
 """
-CLASSIC = """
-import coopery_docker.client as client
-
-before = client.Engine.__init__
-
-def without(self, *arguments):
-    before(self, *arguments)
-    self.has_buildkit = False
-
-client.Engine.__init__ = without
-"""
 WAYS = ["crash", "fail"]
 
 
@@ -113,7 +102,6 @@ def test_killed_at_random_and_run_again(alone: Project, own_engine: Any) -> None
 @pytest.mark.parametrize("way", ["crash", "fail", "kill"] if KILLS > 2 else ["crash"])
 def test_what_the_classic_builder_left_goes_too(alone: Project, own_engine: Any, way: str) -> None:
     """Its containers bear no labels; `kill` is coopery's own end."""
-    alone.plugin("classic", CLASSIC)
     text = f"{way} {time.time()}"
     alone.write("src/text", text + "\n")
     alone.write("recipe.toml", RECIPE)

@@ -7,7 +7,7 @@ import os
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
@@ -16,6 +16,7 @@ import pytest
 
 from coopery.testing import Project, make_project
 
+from . import searching
 from .own_engine import NoOwnEngine, OwnEngine, running
 
 GuardIndex = Callable[[Path, str, str], str]
@@ -33,7 +34,19 @@ def project(tmp_path: Path) -> Project:
 def guard_index() -> Iterator[GuardIndex]:
     """Starts pypiservers on loopback over a folder, for one user and password: `host:port`."""
     with ExitStack() as stack:
-        yield lambda folder, user, password: stack.enter_context(_serve(folder, user, password))
+        yield lambda *given: stack.enter_context(_serve(*given))
+
+
+@pytest.fixture(scope="session")
+def index_while() -> Callable[[Path, str, str], AbstractContextManager[str]]:
+    """As `guard_index`, of a server that is there while a `with` lasts."""
+    return _serve
+
+
+@pytest.fixture(scope="session")
+def traces() -> Callable[..., list[str]]:
+    """See `searching.traces`."""
+    return searching.traces
 
 
 @pytest.fixture
@@ -58,6 +71,7 @@ class _Quiet(WSGIRequestHandler):
 
 @contextmanager
 def _serve(folder: Path, user: str, password: str) -> Iterator[str]:
+    """A pypiserver over a folder while this lasts, for one user and password: `host:port`."""
     from pypiserver import app
 
     inner = app(roots=[folder], disable_fallback=True, password_file=".", authenticate=[])

@@ -8,6 +8,7 @@ everywhere, but it leads nowhere.
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -146,6 +147,36 @@ class OwnEngine:
         """Take images over from another engine, whose client `source` is."""
         for name in names:
             self.client.load_image(source.get_image(name))
+
+    def build(self, packed: bytes, *, buildkit: bool, network: str = "default") -> str:
+        """Build an archive (.tar.gz) as plain `docker build` does; the image's name."""
+        import json
+
+        name = f"plain:{secrets.token_hex(4)}"
+        version = "2" if buildkit else "1"
+        response = self.client._post(
+            self.client._url("/build"),
+            data=packed,
+            params={"t": name, "version": version, "networkmode": network, "rm": True},
+            headers={"Content-Type": "application/x-tar", "Content-Encoding": "gzip"},
+            timeout=None,
+        )
+        told = [json.loads(line) for line in response.text.splitlines()]
+        assert response.status_code == 200 and not any("error" in line for line in told), told
+        return name
+
+    def run(self, image: str, *command: str) -> str:
+        """What a command prints in a container of an image, which is removed; it must end well."""
+        config = self.client.create_host_config(network_mode="none")
+        made = self.client.create_container(image, entrypoint=list(command), host_config=config)
+        try:
+            said = self.client.attach(made, stdout=True, stderr=True, stream=True)
+            self.client.start(made)
+            text = b"".join(said).decode()
+            assert self.client.wait(made)["StatusCode"] == 0, text
+            return text
+        finally:
+            self.client.remove_container(made, force=True)
 
     def close(self) -> None:
         """End it, and remove all that it had."""

@@ -14,4 +14,4 @@ def _without(self: client.Engine, *arguments: Any) -> None:
     self.has_buildkit = False
 
 
-client.Engine.__init__ = _without  # type: ignore[method-assign]
+client.Engine.__init__ = _without  # type: ignore[assignment, method-assign]

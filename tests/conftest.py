@@ -169,7 +169,7 @@ def own_engines(sdk_engine: Any) -> Iterator[Callable[..., OwnEngine]]:
             try:
                 found = stack.enter_context(running(**options))
             except NoOwnEngine as error:
-                if os.environ.get("CI") == "true":
+                if os.environ.get("CI") == "true" and os.geteuid() == 0:
                     raise
                 pytest.skip(f"no engine of one's own: {error}")
             found.load(sdk_engine, "python:3.11-slim")

@@ -23,7 +23,6 @@ from typing import Any
 PATIENCE = 30.0
 """Seconds in which it must answer, and in which what was killed must have ended."""
 _FIRST = """
-ip link set lo up
 mkdir -p /run/containerd
 mount -t tmpfs tmpfs /run/containerd
 {mount}
@@ -33,7 +32,7 @@ while :; do sleep 1000; done
 """What the first process does: a shell, since somebody must wait for orphans."""
 _MEMORY = 4 << 30
 """Bytes that must be free there, for it to be kept in memory."""
-_WANTED = ("dockerd", "containerd", "unshare", "nsenter", "ip")
+_WANTED = ("dockerd", "containerd", "unshare", "nsenter")
 
 
 class NoOwnEngine(Exception):
@@ -111,10 +110,10 @@ class OwnEngine:
 
     @cached_property
     def client(self) -> Any:
-        """The SDK's client of it."""
+        """The SDK's client of it, once it runs."""
         import docker
 
-        return docker.APIClient(self.address, version="1.40", timeout=PATIENCE)
+        return docker.APIClient(self.address, version="auto", timeout=PATIENCE)
 
     @property
     def log(self) -> str:
@@ -181,7 +180,8 @@ class OwnEngine:
     def close(self) -> None:
         """End it, and remove all that it had."""
         self.fail()
-        self.client.close()
+        if "client" in self.__dict__:
+            self.client.close()
         for top in Path("/sys/fs/cgroup").glob(f"*{self._cgroup}"):
             for folder in sorted((top, *top.rglob("*/")), reverse=True):
                 if folder.is_dir():

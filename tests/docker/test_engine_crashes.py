@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import random
 import re
-import shutil
 import subprocess
 import time
 from typing import Any
@@ -82,25 +81,25 @@ def wait_for(project: Project, process: subprocess.Popen[str], word: str) -> Non
         time.sleep(0.02)
 
 
-def test_killed_at_random_and_run_again(alone: Project, own_engine: Any) -> None:
-    chance = random.Random(20261121)
+@pytest.mark.parametrize("number", range(KILLS))
+def test_killed_at_random_and_run_again(alone: Project, own_engine: Any, number: int) -> None:
+    chance = random.Random(number)
+    text = f"{number} {time.time()}"
+    alone.write("src/text", text + "\n")
     alone.write("recipe.toml", RECIPE)
-    for number in range(KILLS):
-        text = f"{number} {time.time()}"
-        alone.write("src/text", text + "\n")
-        env = {"HANDMADE_RUN": f"mkdir -p /work; chmod 777 /work; sleep 0.3; : {text}"}
-        process = alone.start("run", "-r", "docker", "-j", "2", env=env)
-        # From the beginning, or once the first part is built, or once several tasks run.
-        wait_for(alone, process, ("begun", "sleep 0.3", "")[number % 3])
-        time.sleep(chance.uniform(0.0, 0.7))
-        way = chance.choice(WAYS)
-        lose(own_engine, process, way)
-        go_on(alone, own_engine, text)
-        shutil.rmtree(alone.home / "runs")  # its logs would be taken for the next one's
+    env = {"HANDMADE_RUN": f"mkdir -p /work; chmod 777 /work; sleep 0.3; : {text}"}
+    process = alone.start("run", "-r", "docker", "-j", "2", env=env)
+    # From when several tasks run, from the first part's build, or from the beginning.
+    wait_for(alone, process, ("begun", "sleep 0.3", "")[number % 3])
+    time.sleep(chance.uniform(0.0, 0.7))
+    lose(own_engine, process, chance.choice(WAYS))
+    go_on(alone, own_engine, text)
 
 
 @pytest.mark.parametrize("way", ["crash", "fail", "kill"] if KILLS > 2 else ["crash"])
-def test_what_the_classic_builder_left_goes_too(alone: Project, own_engine: Any, way: str) -> None:
+def test_what_the_classic_builder_left_goes_too(
+    alone: Project, own_engine: Any, classic: None, way: str
+) -> None:
     """Its containers bear no labels; `kill` is coopery's own end."""
     text = f"{way} {time.time()}"
     alone.write("src/text", text + "\n")
@@ -116,4 +115,7 @@ def test_what_the_classic_builder_left_goes_too(alone: Project, own_engine: Any,
         process.communicate()
     else:
         lose(own_engine, process, way)
+        own_engine.start()
+        listed = alone.coopery("doctor").stdout
+        assert re.search(r"container [0-9a-f]{12} of a run that was killed is left", listed), listed
     go_on(alone, own_engine, text)

@@ -74,7 +74,7 @@ def go_on(project: Project, own_engine: Any, text: str) -> None:
 def wait_for(project: Project, process: subprocess.Popen[str], word: str) -> None:
     """Until a log holds this word, or the run has ended."""
     deadline = time.monotonic() + SECONDS
-    while not any(word in path.read_text() for path in project.home.rglob("logs/*.log")):
+    while not any(word in path.read_text() for path in project.home.glob("runs/*/logs/*.log")):
         assert time.monotonic() < deadline
         if process.poll() is not None:
             return

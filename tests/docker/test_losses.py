@@ -87,7 +87,7 @@ def left(engine: Any, project: Project) -> list[str]:
 
 def wait_for_log(project: Project, process: subprocess.Popen[str], word: str) -> None:
     deadline = time.monotonic() + SECONDS
-    while not any(word in p.read_text() for p in project.home.rglob("logs/*.log")):
+    while not any(word in p.read_text() for p in project.home.glob("runs/*/logs/*.log")):
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.05)
 

@@ -17,6 +17,7 @@ from coopery.errors import (
     CooperyError,
     KeyPath,
     MachineError,
+    MachineLost,
     Place,
     Problem,
     RecipeError,
@@ -134,6 +135,8 @@ class Run:
         self._foretold: dict[str, str] | None = None
         self._lock = threading.RLock()
         self._failed = False
+        self._lost = False
+        """Whether the machine has lost what all steps need."""
         self._seen: set[str] = set()
         """Results in place that were looked for in this run, and are there."""
         self._memory = Memory(self.store, self.plan.recipe.file, self.id)
@@ -201,7 +204,7 @@ class Run:
         """No further step may be started."""
         if self.stop.asked.is_set():
             return True
-        return self.policy.fail_fast and self._failed
+        return self._lost or (self.policy.fail_fast and self._failed)
 
     def cancel(self) -> None:
         """See `coopery.steps.Execution.cancel`."""
@@ -600,6 +603,7 @@ class Run:
         facts: dict[str, Any] = dict(getattr(error, "facts", {}))
         if isinstance(error, MachineError):
             facts["machine"] = True
+            self._lost = self._lost or isinstance(error, MachineLost)
         problems = tuple(
             located(replace(p, place=Place(key=step.key_path)) if p.place == Place() else p, locate)
             if step.key_path or p.place.key

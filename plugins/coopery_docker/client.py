@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import RemoteDisconnected
 from pathlib import Path
 from typing import Any
 
-from coopery.errors import CooperyError, MachineError, Problem
+from coopery.errors import CooperyError, MachineError, MachineLost, Problem
 
 _PATIENCE = 10.0
 """Seconds in which an engine must say its version."""
 _TIMEOUT = 120.0
 """Seconds in which it must answer a plain question; what takes long has no limit."""
 _LOCAL = "or use -r local, which needs no engine"
+FULL = re.compile(
+    r"no space left on device|disk quota exceeded|have enough free space", re.IGNORECASE
+)
+"""How engines, and programs in a build such as apt, say that a disk is full."""
 
 
 @dataclass(frozen=True)
@@ -89,12 +95,12 @@ class Engine:
         why = f": {reason(error)}" if error is not None else ""
         message = f"the container engine at {self.target.address} was lost{why}"
         hint = "start it again, then run again: finished work is kept, and leftovers are removed"
-        return MachineError(Problem(slug="engine-lost", message=message, hint=hint))
+        return MachineLost(Problem(slug="engine-lost", message=message, hint=hint))
 
 
 def refused(what: str, reason: str) -> MachineError:
     """The engine answered, but not what was asked for."""
-    if "no space left on device" in reason.lower():
+    if FULL.search(reason):
         hint = "free some space where the engine keeps its images, then run again"
         message = f"the container engine's disk is full: {reason}"
         return MachineError(Problem(slug="disk-full", message=message, hint=hint))
@@ -117,7 +123,8 @@ def reason(error: BaseException) -> str:
             return seen.strerror
         inner = seen and (seen.__cause__ or seen.__context__ or _argument(seen))
         if not isinstance(inner, BaseException):
-            break
+            # A connection that the other side closed is a tuple in the words of its wrappers.
+            return str(seen if isinstance(seen, RemoteDisconnected) else error)
         seen = inner
     return str(error)
 
@@ -168,7 +175,7 @@ def no_engine(place: str, why: str) -> MachineError:
     else:
         start = "systemctl start docker, or systemctl --user start podman.socket"
         hint = f"start it ({start}), say where it is by DOCKER_HOST, {_LOCAL}"
-    return MachineError(Problem(slug="no-engine", message=message, hint=hint))
+    return MachineLost(Problem(slug="no-engine", message=message, hint=hint))
 
 
 def _podman_sockets() -> tuple[Path, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from coopery.images import Blueprint, ImageBuild, plan_builds, wheel_labels
 from coopery.quantities import show_bytes
 from coopery.steps import Made, Need, StepSource, Workspace
 from coopery_docker.building import DOCKERFILE, Building, NoBuildKit, build, layers
-from coopery_docker.client import Engine, connect, refused
-from coopery_docker.notes import HOME, KEY, NOTE, home_id
+from coopery_docker.client import FULL, Engine, connect, refused
+from coopery_docker.containers import kept_if_lost
+from coopery_docker.notes import HOME, KEY, NOTE, home_id, noted
 
 NAME = "docker"
 REPOSITORY = "coopery"
@@ -165,9 +167,12 @@ def _build(
     def attempt(*, buildkit: bool) -> Building:
         entries = _context(work, workspace, before, buildkit=buildkit)
         stop = workspace.cancelled
-        return build(
-            engine, entries, tag, labels, write, stop, buildkit=buildkit, platform=elsewhere
-        )
+        build_on = partial(build, engine, entries, tag, labels, write, stop, platform=elsewhere)
+        if buildkit:
+            return build_on(buildkit=True)
+        # The classic builder's containers bear no labels, and an engine that dies leaves them.
+        with noted(workspace.home, workspace.run) as note, kept_if_lost(note):
+            return build_on(buildkit=False, begun=note.add)
 
     if engine.has_buildkit:
         try:
@@ -193,10 +198,13 @@ def _context(
 def _failed(error: str, work: ImageBuild, workspace: Workspace) -> Exception:
     from coopery.indexes import redact
 
-    if "no space left on device" in error.lower():
-        return refused("did not build", error)
     lines = workspace.log.read_text("utf-8", "replace").splitlines()
-    tail = redact("\n".join(line for line in lines if line.strip())[-_TAIL:])
+    shown = "\n".join(line for line in lines if line.strip())[-_TAIL:]
+    # The builder says it itself, or a program that it ran, of whose end it tells the code alone.
+    for line in (error, *reversed(shown.splitlines())):
+        if FULL.search(line):
+            return refused("did not build", redact(line.strip()))
+    tail = redact(shown)
     part = f" ({work.part})" if work.part else ""
     message = f"the image {work.image!r} could not be built{part}: {redact(error)}\n{tail}"
     return StepError(problem("image-failed", message, hint="the log tells more"))

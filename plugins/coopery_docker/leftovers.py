@@ -12,7 +12,18 @@ from coopery.findings import Finding
 from coopery.quantities import show_bytes
 from coopery_docker.client import Engine, connect
 from coopery_docker.giving import give_back_left
-from coopery_docker.notes import HOME, NOTE, RUN, STEP, dead, folder_of, home_id, lives, runs_noted
+from coopery_docker.notes import (
+    HOME,
+    NOTE,
+    RUN,
+    STEP,
+    containers_in,
+    dead,
+    folder_of,
+    home_id,
+    lives,
+    runs_noted,
+)
 
 _NONE = "no container engine answers; the runtime local needs none"
 _MEND = "coopery doctor --mend removes"
@@ -26,7 +37,7 @@ def quick(home: Path) -> Iterator[Finding]:
                 continue
             try:
                 engine = connect()
-                for container in _containers(engine, home, run):
+                for container in (*_containers(engine, home, run), *_of_builds(engine, note)):
                     why = _remove(engine, home, container)
                     yield _told(container, mended=True, why=why)
             except MachineError as error:
@@ -74,6 +85,15 @@ def _containers(engine: Engine, home: Path, run: str | None = None) -> list[Mapp
         return list(engine.api.containers(all=True, filters={"label": labels}))
 
 
+def _of_builds(engine: Engine, note: Path) -> list[Mapping[str, Any]]:
+    """Containers of the classic builder, which bear no labels."""
+    known = containers_in(note)
+    if not known:
+        return []
+    with engine.asked("listed no containers"):
+        return list(engine.api.containers(all=True, filters={"id": known}))
+
+
 def _remove(engine: Engine, home: Path, container: Mapping[str, Any]) -> str | None:
     """Also make what it wrote the caller's; why that could not be done, if so."""
     from docker.errors import APIError
@@ -106,11 +126,15 @@ def _dead_containers(engine: Engine, home: Path, *, mend: bool) -> Iterator[Find
         if not lives(home, (container.get("Labels") or {}).get(RUN, "")):
             why = _remove(engine, home, container) if mend else None
             yield _told(container, mended=mend, why=why)
-    if mend:
-        for run in runs_noted(home):
-            with dead(home, run) as note:
-                if note is not None:
-                    note.unlink(missing_ok=True)
+    for run in runs_noted(home):
+        with dead(home, run) as note:
+            if note is None:
+                continue
+            for container in _of_builds(engine, note):
+                why = _remove(engine, home, container) if mend else None
+                yield _told(container, mended=mend, why=why)
+            if mend:
+                note.unlink(missing_ok=True)
 
 
 def _lost_images(engine: Engine, home: Path, *, mend: bool) -> Iterator[Finding]:

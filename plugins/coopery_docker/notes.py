@@ -35,6 +35,10 @@ class Noted:
     count: int = 0
     keep: bool = False
 
+    def add(self, container: str) -> None:
+        """Note a container by its id, where it can bear no label."""
+        os.write(self.descriptor, f"{container}\n".encode())
+
 
 @dataclass
 class _Notes:
@@ -101,6 +105,11 @@ def runs_noted(home: Path) -> list[str]:
         return sorted(entry.name for entry in folder_of(home).iterdir())
     except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+def containers_in(note: Path) -> list[str]:
+    """The ids of containers in a note; there may be more, which bear labels."""
+    return note.read_text("ascii").split()
 
 
 @contextmanager

@@ -103,21 +103,7 @@ def test_a_build_that_fails_shows_its_end(made: Project) -> None:
     assert "RUN " in log and "to the builder" in log and "7" in log
 
 
-def test_the_classic_builder_will_do(made: Project) -> None:
-    made.plugin(
-        "classic",
-        """
-        import coopery_docker.client as client
-
-        before = client.Engine.__init__
-
-        def without(self, *arguments):
-            before(self, *arguments)
-            self.has_buildkit = False
-
-        client.Engine.__init__ = without
-        """,
-    )
+def test_the_classic_builder_will_do(made: Project, classic: None) -> None:
     env = {"HANDMADE_RUN": f"mkdir -p /work; chmod 777 /work; echo {time.time()}"}
     first = made.run("-r", "docker", env=env)
     log = Path(first["image i system"]["log"]).read_text()

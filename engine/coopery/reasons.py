@@ -71,6 +71,11 @@ def explain(record: Record | None, step: Step, identities: Identities) -> tuple[
     return "changed", "; ".join(told + more) or UNRECORDED
 
 
+def lost(step: Step) -> str:
+    """That the result of work in place is gone, though its note in the home is there."""
+    return getattr(step.work, "lost", "") or "it is not where it was made any more"
+
+
 def places_of(step: Step) -> Mapping[str, Path]:
     """By role, where the files of the project that a step needs are."""
     found = {}
@@ -418,4 +423,4 @@ def _common(old: Sequence[Any], new: Sequence[Any]) -> int:
     return min(len(old), len(new))
 
 
-__all__ = ["MOST", "UNRECORDED", "Change", "changes", "explain", "places_of", "words"]
+__all__ = ["MOST", "UNRECORDED", "Change", "changes", "explain", "lost", "places_of", "words"]

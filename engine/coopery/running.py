@@ -264,7 +264,9 @@ class Run:
         if record and all(self.store.find(i) for i in record.outputs.values()):
             # What nobody reads in this run was asked for itself: it must be there in fact.
             return None if self.readers[step.name] or self._lies_there(step, record) else "gone"
-        return None if self._unwanted(step) else "new"
+        if self._unwanted(step):
+            return None
+        return "away" if record else "new"
 
     def _lies_there(self, step: Step, record: Record) -> bool:
         try:
@@ -286,6 +288,8 @@ class Run:
             return Reason(code=code, text="always = true")
         if code == "gone":
             return Reason(code="remade", text=lost(step))
+        if code == "away":  # evicted, or never made here
+            return Reason(code="new", text="it is not on this machine")
         if code == "remade":
             return Reason(code=code, text=self._why_remade(step))
         code, text = explain(self._memory.latest(step.name), step, self.identities)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from coopery.elsewhere import Kept
 from coopery_store.copying import remove
+from coopery_store.home import safe_name
 from coopery_store.leases import Leases
 from coopery_store.leaving import withdraw
 from coopery_store.locks import held, is_held
@@ -57,13 +58,14 @@ class Evictor:
 
         Under the lock of its place, so that nobody makes it anew meanwhile.
         """
-        lock = place_lock(self._home, kept.key)
+        name = safe_name(kept.key)
+        lock = place_lock(self._home, name)
         if place is not None and not kept.spare:
             return self._take(place, lock, age, let_go, dry_run=dry_run)
         if dry_run:
             return not self._is_leased(kept.key)
         with held(lock):
-            made = place is None and (self._home / "places" / kept.key).exists()
+            made = place is None and (self._home / "places" / name).exists()
             return not made and not self._is_leased(kept.key) and let_go()
 
     def _is_leased(self, name: str) -> bool:

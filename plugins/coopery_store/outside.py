@@ -94,7 +94,8 @@ class Outside:
         upon = Counter(kept.on for kept in holding.kept if kept.on)
         for candidate in self._ordered(holding):
             kept = candidate.kept
-            if not candidate.due and (target is None or found.after <= target):
+            within = target is None or found.after <= target
+            if not candidate.due and within and budget != 0:  # what weighs nothing is there too
                 continue
             if not kept.spare and upon[kept.key]:
                 continue  # as long as what is built upon it stays

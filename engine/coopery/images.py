@@ -153,6 +153,8 @@ class ImageBuild:
     kind: ClassVar[str] = "image"
     version: ClassVar[int] = 1
     in_place: ClassVar[bool] = True
+    lost: ClassVar[str] = "the image is gone from the container engine"
+    """What is said where the note of it is there, and it is not."""
 
     origin: str
     """The identity of the base; empty where the role `base` says what comes before."""

@@ -30,7 +30,7 @@ from coopery.memory import Memory
 from coopery.performing import Performer, in_place, os_error, retryable, trace
 from coopery.planning import Plan
 from coopery.quantities import show_seconds
-from coopery.reasons import explain
+from coopery.reasons import explain, lost
 from coopery.recipes import located
 from coopery.steps import (
     Claim,
@@ -51,9 +51,6 @@ from coopery.transients import Dropper, Transients
 
 if TYPE_CHECKING:
     from coopery.plugins import Plugins
-
-
-_REMADE = "its bytes were gone and a reader needs them"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,7 +267,9 @@ class Run:
         if record and all(self.store.find(i) for i in record.outputs.values()):
             # What nobody reads in this run was asked for itself: it must be there in fact.
             return None if self.readers[step.name] or self._lies_there(step, record) else "gone"
-        return None if self._unwanted(step) else "new"
+        if self._unwanted(step):
+            return None
+        return "away" if record else "new"
 
     def _lies_there(self, step: Step, record: Record) -> bool:
         try:
@@ -291,9 +290,11 @@ class Run:
         if code == "always":
             return Reason(code=code, text="always = true")
         if code == "gone":
-            return Reason(code="remade", text="it is not where it was made any more")
+            return Reason(code="remade", text=lost(step))
+        if code == "away":  # evicted, or never made here
+            return Reason(code="new", text="it is not on this machine")
         if code == "remade":
-            return Reason(code=code, text=_REMADE)
+            return Reason(code=code, text=self._why_remade(step))
         code, text = explain(self._memory.latest(step.name), step, self.identities)
         return Reason(code=code, text=text)
 
@@ -494,10 +495,10 @@ class Run:
             return path is not None
         if identity.digest in self._seen:
             return True
-        there = self.plugins.is_there(step, path)
-        if there:
-            self._seen.add(identity.digest)
-        return there
+        if self.plugins.find_gone([(step, path)]):
+            return False
+        self._seen.add(identity.digest)
+        return True
 
     def _remake(self, step: Step) -> bool:
         """Perform a step again for its bytes; False when they are not what they were."""
@@ -511,6 +512,7 @@ class Run:
             before = self.identities.outputs[step.name]
             if all(self._has(step, identity) for identity in before.values()):
                 return True  # another thread remade it
+            why = self._why_remade(step)
             with self._lock:
                 self._transients.again(step.name)
             try:
@@ -529,7 +531,7 @@ class Run:
             state=State.SUCCEEDED,
             key=key,
             outputs=record.outputs,
-            reason=Reason(code="remade", text=_REMADE),
+            reason=Reason(code="remade", text=why),
             started=started,
             ended=time.time(),
             facts=record.facts,
@@ -542,6 +544,15 @@ class Run:
             self._warn(step.name, message)
         self._end(outcome)
         return same
+
+    def _why_remade(self, step: Step) -> str:
+        """Of what was remembered: its bytes, or what its note tells of."""
+        outputs = self.identities.outputs.get(step.name)
+        if outputs is None and step.work.in_place:
+            outputs = in_place(step, self._keys[step.name])
+        noted = all(self.store.find(identity) for identity in (outputs or {}).values())
+        what = lost(step) if noted and step.work.in_place else "its bytes were gone"
+        return f"{what} and a reader needs {'it' if noted else 'them'}"
 
     def _make(self, step: Step, key: str) -> Record:
         """Perform once, take the outputs into the store, and remember."""

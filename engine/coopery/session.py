@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from coopery import planning, resources, running, selecting
 from coopery.dependencies import Lock
 from coopery.destinations import refused
+from coopery.elsewhere import Elsewhere
 from coopery.errors import CooperyError, Problem, RecipeError, nearest
 from coopery.forecasting import Forecast, forecast
 from coopery.opening import Opened, Request, first_line, open_recipe
@@ -140,7 +141,7 @@ def run_plan(
         raise
     record = recorder.finish(report)
     if not report.interrupted:
-        _tidy(store, tell)
+        _tidy(store, Elsewhere(plugins, settings.home), tell)
     tell([Event(kind="recorded", time=time.time(), record=record)])
     return Done(plan=plan, report=report, record=record)
 
@@ -154,10 +155,10 @@ def _clear_away(
             tell([Event(kind="warning", time=time.time(), message=found.text)])
 
 
-def _tidy(store: Store, tell: Callable[[Sequence[Event]], None]) -> None:
+def _tidy(store: Store, elsewhere: Elsewhere, tell: Callable[[Sequence[Event]], None]) -> None:
     """Keep the store within its limits; a run that has ended well is not failed by that."""
     try:
-        said = store.tidy()
+        said = store.tidy(elsewhere)
     except CooperyError as error:
         text = f"the home folder could not be tidied: {error.problems[0]}"
         tell([Event(kind="warning", time=time.time(), message=text)])
@@ -185,7 +186,7 @@ def preview(
     plan = make_plan(opened, request, plugins, settings)
     with open_store(plugins, settings) as store:
         policy = policy_of(request, plan, settings)
-        found = forecast(plan, store, policy.forced)
+        found = forecast(plan, store, policy.forced, plugins.find_gone)
         if not refusing:
             return plan, found
         told = [] if request.overwrite else refused(plan, store, policy.forced)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from coopery_docker.facets import Container, check_elsewhere, check_tasks
 
 if TYPE_CHECKING:
     from coopery.dependencies import ImagePlan
+    from coopery.elsewhere import Holding, Kept
     from coopery.errors import Problem
     from coopery.findings import Finding
     from coopery.images import Base, Blueprint
@@ -87,17 +88,37 @@ def perform(step: Step, workspace: Workspace) -> Made | None:
     return None
 
 
-@hookimpl(trylast=True)
-def is_there(step: Step, folder: Path) -> bool | None:
-    """Whether the engine still has an image."""
+@hookimpl
+def find_gone(made: Sequence[tuple[Step, Path]]) -> Iterable[str]:
+    """The images that the engine has no more."""
     from coopery.images import ImageBuild
 
-    match step.work:
-        case ImageBuild(runtime="docker"):
-            from coopery_docker.images import is_there as look
+    ours = {
+        step.name: folder
+        for step, folder in made
+        if isinstance(step.work, ImageBuild) and step.work.runtime == NAME
+    }
+    if not ours:
+        return ()  # no engine is asked for nothing
+    from coopery_docker.images import find_gone as look
 
-            return look(folder)
-    return None
+    return look(ours)
+
+
+@hookimpl
+def weigh(home: Path, places: Mapping[str, Path]) -> Iterable[Holding]:
+    """The images of this home in the engine; where there never were any, no engine is asked."""
+    from coopery_docker import keeping
+
+    return keeping.weigh(home, places)
+
+
+@hookimpl(trylast=True)
+def let_go(kind: str, kept: Kept) -> bool | None:
+    """An image that nobody needs."""
+    from coopery_docker import keeping
+
+    return keeping.let_go(kept) if kind == keeping.KIND else None
 
 
 @hookimpl(trylast=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,9 @@ from coopery.images import Blueprint, ImageBuild, plan_builds, wheel_labels
 from coopery.quantities import show_bytes
 from coopery.steps import Made, Need, StepSource, Workspace
 from coopery_docker.building import DOCKERFILE, Building, NoBuildKit, build, layers
-from coopery_docker.client import FULL, Engine, connect, refused
+from coopery_docker.client import Engine, connect, refused
 from coopery_docker.containers import kept_if_lost
-from coopery_docker.notes import HOME, KEY, NOTE, home_id, noted
+from coopery_docker.notes import HOME, KEY, NOTE, ON, OVER, folder_of, home_id, noted
 
 NAME = "docker"
 REPOSITORY = "coopery"
@@ -42,15 +42,32 @@ def tag_of(key: str) -> str:
     return f"{REPOSITORY}:{key}"
 
 
-def is_there(folder: Path) -> bool:
-    """Whether the engine has the image that the note in `folder` tells of.
+def find_gone(folders: Mapping[str, Path]) -> list[str]:
+    """The names whose folders have notes of images that the engine does not have: in one question.
 
     Raises MachineError when the engine does not answer.
     """
-    note = read_note(folder)
-    found = find(connect(), note["tag"])
-    labels = ((found or {}).get("Config") or {}).get("Labels") or {}
-    return tag_of(str(labels.get(KEY))) == str(note["tag"])
+    tags = {name: str(read_note(folder)["tag"]) for name, folder in folders.items()}
+    engine = connect()
+    if len(tags) == 1:
+        found = find(engine, *tags.values())
+        there = {own_tag((found or {}).get("Config") or {})}
+    else:
+        with engine.asked("listed no images"):
+            images = engine.api.images(filters={"label": [KEY]})
+        there = {own_tag(image) for image in images if own_tag(image) in tags_of(image)}
+    return [name for name, tag in tags.items() if tag not in there]
+
+
+def own_tag(described: Mapping[str, Any]) -> str:
+    """The tag that an image was given when it was built; that name may be another image's now."""
+    return tag_of(str((described.get("Labels") or {}).get(KEY)))
+
+
+def tags_of(listed: Mapping[str, Any]) -> list[str]:
+    """What an image is called, as coopery calls its own; Podman puts a registry's name before."""
+    tags = listed.get("RepoTags") or ()
+    return [tag.removeprefix("localhost/") for tag in tags if tag != "<none>:<none>"]
 
 
 def read_note(folder: Path) -> dict[str, Any]:
@@ -77,10 +94,12 @@ def build_image(work: ImageBuild, workspace: Workspace) -> Made:
     """Build one part of an image on the part before it. Raises StepError, MachineError."""
     engine = connect()
     tag = tag_of(workspace.key)
+    # That it is there says that an engine has something of this home.
+    folder_of(workspace.home).mkdir(parents=True, exist_ok=True)
     with workspace.log.open("ab", buffering=0) as log:
-        before = _before(engine, work, workspace, log.write)
+        before, on, over = _before(engine, work, workspace, log.write)
         labels = {**work.labels, **wheel_labels(workspace.inputs)}
-        labels |= {KEY: workspace.key, HOME: home_id(workspace.home)}
+        labels |= {KEY: workspace.key, HOME: home_id(workspace.home), ON: on, OVER: str(over)}
         folder, home = workspace.folder.resolve(), workspace.home.resolve()
         if folder.is_relative_to(home):
             labels[NOTE] = str(folder.relative_to(home))
@@ -91,7 +110,7 @@ def build_image(work: ImageBuild, workspace: Workspace) -> Made:
     if image is None:
         raise refused("did not build", f"it told of no error, yet there is no image {tag}")
     lines = [(i.keyword, f"{i.keyword} {i.arguments}") for i in work.instructions]
-    note = {"tag": tag, "id": image["Id"], "size": image["Size"]}
+    note = {"tag": tag, "id": image["Id"], "size": image["Size"], "on": on, "over": over}
     (workspace.folder / IMAGE_NOTE).write_text(json.dumps(note), "utf-8")
     facts = {
         "image": tag,
@@ -121,10 +140,14 @@ def hints(part: str, context: int) -> list[str]:
 
 def _before(
     engine: Engine, work: ImageBuild, workspace: Workspace, write: Callable[[bytes], object]
-) -> str:
-    """What the part begins with: the part before, or the base, which must be the locked one."""
+) -> tuple[str, str, int]:
+    """What the part begins with: the part before, or the base, which must be the locked one.
+
+    Its reference, its key if it is a part, and its size in bytes.
+    """
     if "base" in workspace.inputs:
-        return str(read_note(workspace.inputs["base"])["tag"])
+        note = read_note(workspace.inputs["base"])
+        return str(note["tag"]), str(note["tag"]).removeprefix(f"{REPOSITORY}:"), int(note["size"])
     base = work.base
     found = find(engine, base.pinned)
     if found is None and base.digest is not None:
@@ -144,7 +167,7 @@ def _before(
             f"{found['Id'][:19]}, not {base.id[:19]}"
         )
         raise StepError(problem("base-moved", message, hint=_again(base.reference)))
-    return base.pinned
+    return base.pinned, "", int((found or {}).get("Size") or 0)
 
 
 def _again(reference: str) -> str:

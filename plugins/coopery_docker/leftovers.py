@@ -12,6 +12,7 @@ from coopery.findings import Finding
 from coopery.quantities import show_bytes
 from coopery_docker.client import Engine, connect
 from coopery_docker.giving import give_back_left
+from coopery_docker.images import own_tag, tags_of
 from coopery_docker.notes import (
     HOME,
     NOTE,
@@ -145,11 +146,13 @@ def _lost_images(engine: Engine, home: Path, *, mend: bool) -> Iterator[Finding]
         labels = {"label": [f"{HOME}={home_id(home)}"]}
         found = engine.api.images(filters=labels)
     for image in found:
-        tags = image.get("RepoTags") or []
+        tags, own = tags_of(image), own_tag(image)
         note = (image.get("Labels") or {}).get(NOTE)
-        named = [tag for tag in tags if tag != "<none>:<none>"]
-        if named and note is not None and (home / note).exists():
-            continue
+        if note is not None and (home / note).exists():
+            continue  # it may be in the making; what else is left of it, `cache gc` tells and takes
+        if tags and own not in tags:
+            continue  # somebody's own, that bears the labels of what it was built upon
+        named = [own] if tags else []
         shown = named[0][:24] if named else str(image["Id"])[:19]
         what = f"image {shown} ({show_bytes(float(image.get('Size') or 0))}) is of no use any more"
         mended = False

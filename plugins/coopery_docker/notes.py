@@ -19,6 +19,8 @@ RUN, HOME, STEP = "coopery.run", "coopery.home", "coopery.step"
 """Labels of containers, and of images: whose they are."""
 KEY, NOTE = "coopery.key", "coopery.note"
 """Labels of images: what they are the result of, and where in the home its note is."""
+ON, OVER = "coopery.on", "coopery.over"
+"""Labels of images: the key of what they are built on (empty for a base), and its size in bytes."""
 
 
 def home_id(home: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -207,11 +208,17 @@ def test_doctor_tells_of_images_that_nobody_knows(made: Project, engine: Any) ->
     made.run("-r", "docker")
     assert len(images(engine, made)) == 3
     assert "of no use" not in made.coopery("doctor").stdout
-    # As eviction does: the notes go, the images stay.
-    made.coopery("cache", "gc", "--budget", "0", "--older-than", "0")
-    assert "of no use any more" in made.coopery("doctor").stdout
-    made.coopery("doctor", "--mend")
-    assert images(engine, made) == {}
+    shutil.rmtree(made.home / "places")
+    (made.home / "places").mkdir()
+    last = made.run("-r", "docker", "-n", "--json")["image i"]["key"]
+    engine.tag(f"coopery:{last}", "coopery-test-doctor", "mine")
+    try:
+        assert "of no use any more" in made.coopery("doctor").stdout
+        made.coopery("doctor", "--mend")
+        left = engine.images(filters={"label": [f"{HOME}={home_id(made.home)}"]})
+        assert [image["RepoTags"] for image in left] == [["coopery-test-doctor:mine"]]
+    finally:
+        engine.remove_image("coopery-test-doctor:mine")
     made.run("-r", "docker", "--force")
 
 

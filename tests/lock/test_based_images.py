@@ -91,11 +91,6 @@ def plan_image(image, runtime, render):
 
 
 @hookimpl
-def is_there(step):
-    return True if isinstance(step.work, ImageBuild) else None
-
-
-@hookimpl
 def perform(step, workspace):
     if isinstance(step.work, ImageBuild):
         (workspace.folder / "image").write_text(step.name)

@@ -13,6 +13,7 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import pytest
+import registries
 
 from coopery.testing import Project, make_project
 
@@ -83,13 +84,29 @@ def sdk_engine() -> Any:
     from docker.errors import DockerException
 
     try:
-        client = docker.APIClient(version="auto")
+        client = docker.APIClient(version="auto", **docker.utils.kwargs_from_env())
         client.inspect_image("python:3.11-slim")
     except DockerException as error:
         if os.environ.get("CI") == "true":
             raise
         pytest.skip(f"no container engine with python:3.11-slim answers: {error}")
     return client
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[registries.Registry]:
+    """A registry on loopback that wants credentials; where none is installed, tests are skipped.
+
+    In CI (`CI=true`) that is a failure.
+    """
+    with ExitStack() as stack:
+        try:
+            found = stack.enter_context(registries.serve(tmp_path_factory.mktemp("registry")))
+        except FileNotFoundError as error:
+            if os.environ.get("CI") == "true":
+                raise
+            pytest.skip(f"no registry is installed: {error}")
+        yield found
 
 
 @pytest.fixture

@@ -9,9 +9,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
+import engines
 import pytest
 import registries
 
@@ -107,6 +109,27 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[registries.Re
                 raise
             pytest.skip(f"no registry is installed: {error}")
         yield found
+
+
+@pytest.fixture(scope="session")
+def podman() -> Iterator[str]:
+    """The address of a Podman that has the image `small:1`; where it cannot run, tests are skipped.
+
+    In CI (`CI=true`), as root, that is a failure.
+    """
+    import docker
+
+    with TemporaryDirectory(ignore_cleanup_errors=True) as name, ExitStack() as stack:
+        try:
+            address = stack.enter_context(engines.podman(Path(name)))
+        except engines.CannotRun as error:
+            if os.environ.get("CI") == "true" and os.geteuid() == 0:
+                raise
+            pytest.skip(f"no Podman: {error}")
+        client = docker.APIClient(address, version="auto")
+        client.import_image_from_data(registries.small_image("podman\n"), repository="small:1")
+        client.close()
+        yield address
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ _HTPASSWD = "ada:$2y$04$KvRuXOZbnzYqigXIFzQmR.THygeMM4v6QAgE40CaTflCzdHPBKobm"
 """What `htpasswd -nbB` makes of them; at the least cost, since it is asked with every request."""
 _SERVER = "docker-registry"
 _SECONDS = 30
-TOOLS = ("sh", "cat", "chmod", "mkdir", "ln", "true")
+TOOLS = ("sh", "cat", "chmod", "mkdir", "ln", "sleep", "true")
 
 
 @dataclass(frozen=True)

@@ -167,13 +167,18 @@ class Plugins(Registry):
         return reference
 
     def inspect_base(
-        self, reference: str, runtime: str, settings: Settings, tell: Callable[[str], None]
+        self,
+        reference: str,
+        runtime: str,
+        settings: Settings,
+        tell: Callable[[str], None],
+        *,
+        renew: bool = False,
     ) -> Base:
         """What a base image is. Raises MachineError (`no-engine`, and when it cannot be had)."""
-        arguments: dict[str, Any] = {"reference": reference, "runtime": runtime}
-        base: Base | None = self._first("inspect_base", **arguments, settings=settings, tell=tell)[
-            1
-        ]
+        arguments: dict[str, Any] = {"reference": reference, "runtime": runtime, "renew": renew}
+        arguments |= {"settings": settings, "tell": tell}
+        base: Base | None = self._first("inspect_base", **arguments)[1]
         if base is None:
             message = f"no plugin finds base images for the runtime {runtime!r}"
             raise MachineError(

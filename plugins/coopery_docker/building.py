@@ -23,7 +23,8 @@ DOCKERFILE = "coopery.Dockerfile"
 """The name of the Dockerfile in a context; it is none that a project's file would have."""
 _PULSE = 0.1
 """Seconds between two looks at whether the run was cancelled."""
-_STEP = re.compile(r"Step (\d+)/\d+ : ")
+_STEP = re.compile(r"(?:Step (\d+)/\d+ : |STEP (\d+)/\d+: )")
+"""How Docker's classic builder and Podman's begin a step."""
 _RUNNING = re.compile(r" ---> Running in ([0-9a-f]{12,64})")
 
 
@@ -166,7 +167,7 @@ class _Plain:
         text = str(message.get("stream") or "")
         if begun := _STEP.match(text):
             self.end()
-            self._step, self._since = int(begun[1]), time.monotonic()
+            self._step, self._since = int(begun[1] or begun[2]), time.monotonic()
         # What a program said on stderr comes in a terminal's red.
         text = text.removeprefix("\x1b[91m").removesuffix("\x1b[0m")
         if running := _RUNNING.match(text):

@@ -15,7 +15,7 @@ from coopery.images import Blueprint, ImageBuild, plan_builds, wheel_labels
 from coopery.quantities import show_bytes
 from coopery.steps import Made, Need, StepSource, Workspace
 from coopery_docker.building import DOCKERFILE, Building, NoBuildKit, build, layers
-from coopery_docker.client import Engine, connect, refused
+from coopery_docker.client import FULL, Engine, connect, refused
 from coopery_docker.containers import kept_if_lost
 from coopery_docker.notes import HOME, KEY, NOTE, ON, OVER, folder_of, home_id, noted
 

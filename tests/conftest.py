@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -15,6 +16,11 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 import pytest
 
 from coopery.testing import Project, make_project
+
+# The tests start thousands of processes. Where Python is told to keep no bytecode, as container
+# images like to, each would compile all that it imports again: half of the time of a call.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 GuardIndex = Callable[[Path, str, str], str]
 HANDMADE = Path(__file__).parent / "docker" / "handmade.py"

@@ -61,12 +61,17 @@ def inspect_base(
 
 @hookimpl(trylast=True)
 def plan_image(runtime: str, render: Callable[[], Blueprint]) -> ImagePlan | None:
-    """An image becomes one of the engine, built part by part."""
+    """An image becomes one of the engine, built part by part; tasks need the last."""
     if runtime != NAME:
         return None
-    from coopery_docker.images import plan
+    from coopery.dependencies import ImagePlan
+    from coopery.images import plan_builds
+    from coopery.steps import Need, StepSource
 
-    return plan(render())
+    blueprint = render()
+    builds = plan_builds(blueprint, NAME)
+    source = StepSource(step=builds[-1].name, output="image")
+    return ImagePlan(steps=(*blueprint.steps, *builds), need=Need(role="image", source=source))
 
 
 @hookimpl(trylast=True)
@@ -94,7 +99,7 @@ def is_there(step: Step, folder: Path) -> bool | None:
 
     match step.work:
         case ImageBuild(runtime="docker"):
-            from coopery_docker.images import is_there as look
+            from coopery_docker.looking import is_there as look
 
             return look(folder)
     return None
@@ -116,6 +121,10 @@ def open_shell(step: Step, workspace: Workspace) -> int | None:
 @hookimpl
 def diagnose(home: Path, mend: bool, quick: bool) -> Iterable[Finding]:
     """Whether an engine answers, and what dead runs left in it."""
+    from coopery_docker.notes import runs_noted
+
+    if quick and not runs_noted(home):
+        return ()  # no run was killed: the rest, which takes long to import, is not needed
     from coopery_docker import leftovers
 
     return leftovers.quick(home) if quick else leftovers.thorough(home, mend=mend)

@@ -1,60 +1,25 @@
-"""Images in an engine: planned as steps, built part by part, found again by key."""
+"""Images in an engine: built part by part."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 from coopery.contexts import Entry, entries_of
-from coopery.dependencies import ImagePlan
 from coopery.errors import StepError, problem
-from coopery.images import Blueprint, ImageBuild, plan_builds, wheel_labels
+from coopery.images import ImageBuild, wheel_labels
 from coopery.quantities import show_bytes
-from coopery.steps import Made, Need, StepSource, Workspace
+from coopery.steps import Made, Workspace
 from coopery_docker.building import DOCKERFILE, Building, NoBuildKit, build, layers
 from coopery_docker.client import Engine, connect, refused
+from coopery_docker.looking import IMAGE_NOTE, read_note, tag_of
 from coopery_docker.notes import HOME, KEY, NOTE, home_id
-
-NAME = "docker"
-REPOSITORY = "coopery"
-IMAGE_NOTE = "image.json"
-"""What the result of building an image is in the home: a note of it, in this file."""
 
 _LARGE = 100_000_000
 """Bytes of sources from which on a build tells how to have fewer."""
 _TAIL = 1200
 """How much of the end of a build's log its error shows, in characters."""
-
-
-def plan(blueprint: Blueprint) -> ImagePlan:
-    """The steps that build an image; tasks need the last."""
-    builds = plan_builds(blueprint, NAME)
-    source = StepSource(step=builds[-1].name, output="image")
-    return ImagePlan(steps=(*blueprint.steps, *builds), need=Need(role="image", source=source))
-
-
-def tag_of(key: str) -> str:
-    """How the image with a key is called in the engine."""
-    return f"{REPOSITORY}:{key}"
-
-
-def is_there(folder: Path) -> bool:
-    """Whether the engine has the image that the note in `folder` tells of.
-
-    Raises MachineError when the engine does not answer.
-    """
-    note = read_note(folder)
-    found = find(connect(), note["tag"])
-    labels = ((found or {}).get("Config") or {}).get("Labels") or {}
-    return tag_of(str(labels.get(KEY))) == str(note["tag"])
-
-
-def read_note(folder: Path) -> dict[str, Any]:
-    """The note of an image."""
-    note: dict[str, Any] = json.loads((folder / IMAGE_NOTE).read_text("utf-8"))
-    return note
 
 
 def find(engine: Engine, reference: str) -> dict[str, Any] | None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import os
+import shutil
 import subprocess
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
@@ -31,6 +33,21 @@ HANDMADE = Path(__file__).parent / "docker" / "handmade.py"
 def project(tmp_path: Path) -> Project:
     """An empty project with a home folder of its own."""
     return make_project(tmp_path)
+
+
+@pytest.fixture
+def memory_path(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory where there is room for one, else `tmp_path`.
+
+    For tests that run thousands of tasks in their own process: waiting for the disk to confirm each
+    write would be most of the time they take.
+    """
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK) or shutil.disk_usage(memory).free < 1 << 30:
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(prefix="coopery-test-", dir=memory) as name:
+        yield Path(name)
 
 
 @pytest.fixture(scope="session")

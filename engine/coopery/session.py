@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -251,4 +251,4 @@ def new_run_id() -> str:
     """A run's id: UTC time to the millisecond, and random digits; sorts by time."""
     seconds, rest = divmod(time.time_ns(), 1_000_000_000)
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(seconds))
-    return f"{stamp}{rest // 1_000_000:03d}-{secrets.token_hex(2)}"
+    return f"{stamp}{rest // 1_000_000:03d}-{os.urandom(2).hex()}"

@@ -62,12 +62,17 @@ def inspect_base(
 
 @hookimpl(trylast=True)
 def plan_image(runtime: str, render: Callable[[], Blueprint]) -> ImagePlan | None:
-    """An image becomes one of the engine, built part by part."""
+    """An image becomes one of the engine, built part by part; tasks need the last."""
     if runtime != NAME:
         return None
-    from coopery_docker.images import plan
+    from coopery.dependencies import ImagePlan
+    from coopery.images import plan_builds
+    from coopery.steps import Need, StepSource
 
-    return plan(render())
+    blueprint = render()
+    builds = plan_builds(blueprint, NAME)
+    source = StepSource(step=builds[-1].name, output="image")
+    return ImagePlan(steps=(*blueprint.steps, *builds), need=Need(role="image", source=source))
 
 
 @hookimpl(trylast=True)
@@ -100,7 +105,7 @@ def find_gone(made: Sequence[tuple[Step, Path]]) -> Iterable[str]:
     }
     if not ours:
         return ()  # no engine is asked for nothing
-    from coopery_docker.images import find_gone as look
+    from coopery_docker.looking import find_gone as look
 
     return look(ours)
 
@@ -137,6 +142,10 @@ def open_shell(step: Step, workspace: Workspace) -> int | None:
 @hookimpl
 def diagnose(home: Path, mend: bool, quick: bool) -> Iterable[Finding]:
     """Whether an engine answers, and what dead runs left in it."""
+    from coopery_docker.notes import runs_noted
+
+    if quick and not runs_noted(home):
+        return ()  # no run was killed: the rest, which takes long to import, is not needed
     from coopery_docker import leftovers
 
     return leftovers.quick(home) if quick else leftovers.thorough(home, mend=mend)

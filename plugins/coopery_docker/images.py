@@ -1,79 +1,27 @@
-"""Images in an engine: planned as steps, built part by part, found again by key."""
+"""Images in an engine: built part by part."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from coopery.contexts import Entry, entries_of
-from coopery.dependencies import ImagePlan
 from coopery.errors import StepError, problem
-from coopery.images import Blueprint, ImageBuild, plan_builds, wheel_labels
+from coopery.images import ImageBuild, wheel_labels
 from coopery.quantities import show_bytes
-from coopery.steps import Made, Need, StepSource, Workspace
+from coopery.steps import Made, Workspace
 from coopery_docker.building import DOCKERFILE, Building, NoBuildKit, build, layers
 from coopery_docker.client import FULL, Engine, connect, refused
 from coopery_docker.containers import kept_if_lost
+from coopery_docker.looking import IMAGE_NOTE, REPOSITORY, read_note, tag_of
 from coopery_docker.notes import HOME, KEY, NOTE, ON, OVER, folder_of, home_id, noted
-
-NAME = "docker"
-REPOSITORY = "coopery"
-IMAGE_NOTE = "image.json"
-"""What the result of building an image is in the home: a note of it, in this file."""
 
 _LARGE = 100_000_000
 """Bytes of sources from which on a build tells how to have fewer."""
 _TAIL = 1200
 """How much of the end of a build's log its error shows, in characters."""
-
-
-def plan(blueprint: Blueprint) -> ImagePlan:
-    """The steps that build an image; tasks need the last."""
-    builds = plan_builds(blueprint, NAME)
-    source = StepSource(step=builds[-1].name, output="image")
-    return ImagePlan(steps=(*blueprint.steps, *builds), need=Need(role="image", source=source))
-
-
-def tag_of(key: str) -> str:
-    """How the image with a key is called in the engine."""
-    return f"{REPOSITORY}:{key}"
-
-
-def find_gone(folders: Mapping[str, Path]) -> list[str]:
-    """The names whose folders have notes of images that the engine does not have: in one question.
-
-    Raises MachineError when the engine does not answer.
-    """
-    tags = {name: str(read_note(folder)["tag"]) for name, folder in folders.items()}
-    engine = connect()
-    if len(tags) == 1:
-        found = find(engine, *tags.values())
-        there = {own_tag((found or {}).get("Config") or {})}
-    else:
-        with engine.asked("listed no images"):
-            images = engine.api.images(filters={"label": [KEY]})
-        there = {own_tag(image) for image in images if own_tag(image) in tags_of(image)}
-    return [name for name, tag in tags.items() if tag not in there]
-
-
-def own_tag(described: Mapping[str, Any]) -> str:
-    """The tag that an image was given when it was built; that name may be another image's now."""
-    return tag_of(str((described.get("Labels") or {}).get(KEY)))
-
-
-def tags_of(listed: Mapping[str, Any]) -> list[str]:
-    """What an image is called, as coopery calls its own; Podman puts a registry's name before."""
-    tags = listed.get("RepoTags") or ()
-    return [tag.removeprefix("localhost/") for tag in tags if tag != "<none>:<none>"]
-
-
-def read_note(folder: Path) -> dict[str, Any]:
-    """The note of an image."""
-    note: dict[str, Any] = json.loads((folder / IMAGE_NOTE).read_text("utf-8"))
-    return note
 
 
 def find(engine: Engine, reference: str) -> dict[str, Any] | None:

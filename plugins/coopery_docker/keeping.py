@@ -10,7 +10,7 @@ from typing import Any
 from coopery.elsewhere import Holding, Kept
 from coopery.errors import MachineError
 from coopery_docker.client import Engine, connect
-from coopery_docker.images import IMAGE_NOTE, own_tag, read_note, tags_of
+from coopery_docker.looking import IMAGE_NOTE, own_tag, read_note, tags_of
 from coopery_docker.notes import HOME, KEY, ON, OVER, folder_of, home_id
 
 KIND = "images"

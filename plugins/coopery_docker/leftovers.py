@@ -12,7 +12,7 @@ from coopery.findings import Finding
 from coopery.quantities import show_bytes
 from coopery_docker.client import Engine, connect
 from coopery_docker.giving import give_back_left
-from coopery_docker.images import own_tag, tags_of
+from coopery_docker.looking import own_tag, tags_of
 from coopery_docker.notes import (
     HOME,
     NOTE,

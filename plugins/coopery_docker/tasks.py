@@ -30,7 +30,7 @@ from coopery_docker.client import Engine, connect
 from coopery_docker.containers import Ended, Job, Write, run_container
 from coopery_docker.facets import Container
 from coopery_docker.giving import WRITABLE, give_back, own_user
-from coopery_docker.images import read_note
+from coopery_docker.looking import read_note
 from coopery_docker.notes import STEP
 
 ROOM = Path("/coopery")

@@ -79,9 +79,12 @@ class TaskHandle:
         self.name = name
 
     @_checked
-    def output(self, name: str, **at: Any) -> Table:
-        """An input that reads this task's output `name`; `at` picks one instance by its axes."""
-        return Input(origin=f"{self.name}.{name}", at=at or None)
+    def output(self, name: str, *, load: str | None = None, **at: Any) -> Table:
+        """An input that reads this task's output `name`; `at` picks one instance by its axes.
+
+        With `load` (`"json"` or `"pickle"`) a function is given the value, not the path.
+        """
+        return Input(origin=f"{self.name}.{name}", at=at or None, load=load)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         hint = f"to make a function a task of that name, write @task(name={self.name!r})"
@@ -284,9 +287,12 @@ def Input(
     origin: str | None = None,
     at: Mapping[str, Any] | None = None,
     mount: str | None = None,
+    load: str | None = None,
     **unknown: Any,
 ) -> Table:
     """An input channel; `origin` (`from` in TOML) is `TASK.OUTPUT`, `at` picks an instance.
+
+    With `load` (`"json"` or `"pickle"`) a function is given the value, not the path.
 
     Here and below, `unknown` keywords reach the reader, which refuses them together with all else
     that is wrong, with the nearest name; a TypeError would hide the rest.
@@ -299,9 +305,9 @@ def Input(
             origin = value if origin is None else origin
             _misspelt("Input", keyword, "write origin=…, which is `from` in TOML")
         else:
-            hint = nearest(keyword, ("path", "origin", "at", "mount")) or ""
+            hint = nearest(keyword, ("path", "origin", "at", "mount", "load")) or ""
             _misspelt("Input", keyword, hint)
-    given = _given(path=path, at=at, mount=mount, **{"from": origin})
+    given = _given(path=path, at=at, mount=mount, load=load, **{"from": origin})
     return {**given, **more}
 
 
@@ -322,10 +328,15 @@ def Output(
     name: str | None = None,
     transient: bool = False,
     mount: str | None = None,
+    returns: str | None = None,
     **unknown: Any,
 ) -> Table:
-    """An output channel; without `path` it stays in the store."""
-    return _given(path=path, name=name, transient=transient or None, mount=mount, **unknown)
+    """An output channel; without `path` it stays in the store.
+
+    With `returns` (`"json"` or `"pickle"`) it holds what the task's function returns.
+    """
+    given = _given(path=path, name=name, mount=mount, returns=returns)
+    return {**given, **_given(transient=transient or None), **unknown}
 
 
 @_checked

@@ -137,7 +137,7 @@ class Collector:
         problems = list(self.problems)
         for call in self.calls:
             if not call.handle.name:
-                call.handle.name = _bound_name(call.handle, call.scope)
+                call.handle.name = bound_name(call.handle, call.scope)
         for call in self.calls:
             name = call.handle.name
             if not name or not isinstance(name, str):
@@ -164,9 +164,9 @@ _collector: ContextVar[Collector | None] = ContextVar("coopery_collector", defau
 
 
 @contextmanager
-def collecting() -> Iterator[Collector]:
-    """Within it, the calls of this module are collected."""
-    collector = Collector()
+def collecting(collector: Collector | None = None) -> Iterator[Collector]:
+    """Within it, the calls of this module are collected, by this collector or a new one."""
+    collector = collector or Collector()
     token = _collector.set(collector)
     try:
         yield collector
@@ -217,7 +217,8 @@ def _table_of(value: Any) -> Table:
     return {key: raw(item) for key, attribute, item in given if item != defaults[attribute]}
 
 
-def _bound_name(handle: object, scope: Mapping[str, Any]) -> str | None:
+def bound_name(handle: object, scope: Mapping[str, Any]) -> str | None:
+    """The variable of a module that holds this very object."""
     return next((name for name, value in scope.items() if value is handle), None)
 
 
@@ -244,10 +245,13 @@ def _twice(what: str, key: KeyPath, first: Place, second: Place) -> Problem:
     )
 
 
+_OWN = (__name__, "coopery.interactive")
+
+
 def _caller() -> tuple[Place, Mapping[str, Any]]:
     """The place of the call into this module, and the variables of the calling module."""
     frame = sys._getframe(1)
-    while frame.f_code.co_filename == __file__ and frame.f_back is not None:
+    while frame.f_globals.get("__name__") in _OWN and frame.f_back is not None:
         frame = frame.f_back
     return Place(file=frame.f_code.co_filename, line=frame.f_lineno), frame.f_globals
 

@@ -139,13 +139,17 @@ def _none(start: str, names: Sequence[str]) -> typing.NoReturn:
     )
 
 
-def read(file: Path, plugins: Plugins, overrides: Sequence[str] = ()) -> model.Recipe:
-    """The recipe in this file, with `--set` overrides applied.
+def read(
+    file: Path, plugins: Plugins, overrides: Sequence[str] = (), document: Document | None = None
+) -> model.Recipe:
+    """The recipe in this file, or in the `document` that was read already, with `--set` overrides
+    applied.
 
     Raises RecipeError with all that is wrong in its values at once, each with file and line.
     """
-    _check_readable(file)
-    document = plugins.load_recipe(file)
+    if document is None:
+        _check_readable(file)
+        document = plugins.load_recipe(file)
     problems = list(document.problems)
     facets = plugins.declare_facets()
     data = document.data

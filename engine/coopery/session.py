@@ -48,6 +48,8 @@ def make_plan(opened: Opened, request: Request, plugins: Plugins, settings: Sett
     recipe, runtime = opened.recipe, opened.runtime
     lock = planning.lock(recipe, images, runtime, request.lock, plugins, settings)
     made = planning.plan(recipe, nodes, targets, lock, runtime, plugins, settings, selected)
+    if request.document is not None:
+        return replace(made, again=lambda tasks: ())  # what a program declares, it runs itself
     command = Again(opened, request, plugins, settings, frozenset(selected))
     return replace(made, again=command)
 

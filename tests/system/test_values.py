@@ -30,7 +30,10 @@ CHAIN = """
         return Model([scores[name]["value"] for name in sorted(scores)])
 
     @task(
-        inputs={"model": fit.output("model", load="pickle"), "settings": Input("s.json", load="json")},
+        inputs={
+            "model": fit.output("model", load="pickle"),
+            "settings": Input("s.json", load="json"),
+        },
         outputs={"said": "build/said.txt"},
     )
     def say(model, settings, said):

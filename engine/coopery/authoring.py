@@ -65,8 +65,9 @@ def _wrong_call(message: str, hint: str) -> Problem:
 class ImageHandle:
     """An image a recipe speaks of; its name may be that of the variable it is bound to."""
 
-    def __init__(self, name: str | None) -> None:
+    def __init__(self, name: str | None, table: Table | None = None) -> None:
         self.name = name
+        self.table = table or {}
 
     def __repr__(self) -> str:
         return f"<image {self.name or '(not named yet)'}>"
@@ -138,8 +139,12 @@ class Collector:
         for call in self.calls:
             if not call.handle.name:
                 call.handle.name = bound_name(call.handle, call.scope)
+        tables = [*(call.table for call in self.calls), *(table for table, _ in self.defaults)]
+        in_place = {id(table.get("image")) for table in tables}
         for call in self.calls:
             name = call.handle.name
+            if name is None and call.noun == "image" and id(call.handle) in in_place:
+                continue  # a task describes it, and nothing else speaks of it
             if not name or not isinstance(name, str):
                 problems.append(_unnamed(call))
                 continue
@@ -192,7 +197,7 @@ def raw(value: Any) -> Any:
     """A value as a recipe's table holds it: names for images, tables for coopery's dataclasses."""
     match value:
         case ImageHandle():
-            return value.name
+            return raw(value.table) if value.name is None else value.name
         case PurePath():
             return str(value)
         case Mapping():
@@ -271,9 +276,10 @@ def _given(**values: Any) -> Table:
 def Image(name: str | None = None, **facets: Any) -> ImageHandle:
     """An image: `python`, `packages`, `projects`, … are the keys of `[image.NAME]`.
 
-    Without a name it is called as the variable of the module that it is bound to.
+    Without a name it is called as the variable of the module that it is bound to. One that is
+    written where a task names its image needs none: equal ones are one image.
     """
-    handle = ImageHandle(name)
+    handle = ImageHandle(name, facets)
     _collect("image", handle, facets)
     return handle
 

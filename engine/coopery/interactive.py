@@ -312,12 +312,11 @@ def _latest(collector: Collector) -> Collector:
     last: dict[tuple[str, object], Any] = {}
     for call in collector.calls:
         name = call.handle.name or authoring.bound_name(call.handle, call.scope)
-        if name is None and call.noun == "image" and not _used(call.handle, collector):
-            continue
-        last[call.noun, name or id(call)] = call
-    return Collector(calls=list(last.values()), defaults=collector.defaults[-1:])
-
-
-def _used(handle: object, collector: Collector) -> bool:
-    tables = [call.table for call in collector.calls] + [table for table, _ in collector.defaults]
-    return any(table.get("image") is handle for table in tables)
+        if name is not None or call.noun != "image":
+            last[call.noun, name or id(call)] = call
+    used = {id(call.table.get("image")) for call in last.values()}
+    used |= {id(table.get("image")) for table, _ in collector.defaults}
+    own = [
+        call for call in collector.calls if call not in last.values() and id(call.handle) in used
+    ]
+    return Collector(calls=[*own, *last.values()], defaults=collector.defaults[-1:])

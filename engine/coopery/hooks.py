@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from coopery.errors import Problem
     from coopery.findings import Finding
     from coopery.images import Base, Blueprint
-    from coopery.model import Image, Instance, Recipe
+    from coopery.model import Image, Instance, Recipe, Secret
     from coopery.options import LockPolicy, Settings
     from coopery.recipes import Document, Facet
+    from coopery.secret import Secrets
     from coopery.steps import Event, Execution, Made, Step, Store, Workspace
 
 PROJECT = "coopery"
@@ -98,6 +99,18 @@ def recipe_names() -> Sequence[str]:  # type: ignore[empty-body]
     """
 
 
+@hookspec(firstresult=True)
+def provide_secret(secret: Secret, settings: Settings) -> str | None:
+    """First: the value of a secret, asked at the moment of use; None for one that is not known.
+
+    What keeps secrets but cannot be asked now raises MachineError.
+
+    @hookimpl
+    def provide_secret(secret):
+        return my_vault.read(secret.name)
+    """
+
+
 @hookspec
 def check(recipe: Recipe, runtime: str) -> Iterable[Problem]:  # type: ignore[empty-body]
     """All: what is wrong with a recipe under a runtime, found before anything runs.
@@ -118,6 +131,7 @@ def collect_requirements(
     policy: LockPolicy,
     before: Sequence[Contribution],
     settings: Settings,
+    secrets: Secrets,
 ) -> Contribution | None:
     """All: what this image asks for of one kind: packages, projects, wheel files.
 
@@ -158,7 +172,13 @@ def choose_base(
 
 @hookspec(firstresult=True)
 def inspect_base(
-    reference: str, runtime: str, settings: Settings, tell: Callable[[str], None], renew: bool
+    recipe: Recipe,
+    reference: str,
+    runtime: str,
+    settings: Settings,
+    tell: Callable[[str], None],
+    secrets: Secrets,
+    renew: bool,
 ) -> Base | None:
     """First: what a base image is, as the engine of this runtime has or gets it.
 
@@ -182,6 +202,7 @@ def resolve(
     settings: Settings,
     tell: Callable[[str], None],
     inspect: Callable[[str], Base],
+    secrets: Secrets,
 ) -> Lock | None:
     """First: pins for all these dependency sets, through the recipe's lock file.
 

@@ -8,12 +8,12 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from urllib.parse import quote
 
 from coopery.errors import KeyPath, Place
 from coopery.quantities import Duration, Quantity
-from coopery.shapes import AtLeast, Name, Text, named, rest, shorthand, unkeyed
+from coopery.shapes import AtLeast, Name, NotText, Text, named, rest, shorthand, unkeyed
 
 HOST_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 """X.Y of the interpreter that plans; an image's default."""
@@ -29,6 +29,10 @@ Count = Annotated[int, AtLeast(0)]
 """A whole number, not negative."""
 Seconds = Annotated[float, Duration]
 """A duration: a number of seconds, or `90s`, `10m`, `1h30m`."""
+
+
+ValueFormat = Literal["json", "pickle"]
+"""How a value is kept in a file: as JSON, which anything reads, or pickled, which Python reads."""
 
 
 def check_python(text: str) -> str:
@@ -56,12 +60,15 @@ class Input:
 
     A plain string is short for `path`. `origin` (`from` in a recipe) is `TASK.OUTPUT`; `at`
     picks one matrix instance of it. `mount` fixes the absolute path at which the task sees it.
+    `load` gives a function the value in the file rather than its path; of several instances, a
+    dictionary of them by their coordinates (`fold=0`).
     """
 
     path: Annotated[str | None, shorthand] = None
     origin: Annotated[str | None, named("from")] = None
     at: Mapping[str, Scalar] | None = None
     mount: str | None = None
+    load: ValueFormat | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,12 +78,14 @@ class Output:
     A plain string is short for `path`, the destination in the project; without one the output
     stays in the store. A trailing `/` means a folder, made before the task starts. `name` is the
     base name the task sees. A `transient` output is dropped once all its readers have ended.
+    One that `returns` is written from what the task's function returns, in that format.
     """
 
     path: Annotated[str | None, shorthand] = None
     name: str | None = None
     transient: bool = False
     mount: str | None = None
+    returns: ValueFormat | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,6 +135,57 @@ class Retries:
         return float(min(self.longest, self.delay * self.factor ** min(attempt - 1, 64)))
 
 
+def check_secret_name(text: str) -> str:
+    """A secret's name. Raises ValueError, also for what looks like a secret itself."""
+    from coopery.credentials import kind_of
+
+    if found := kind_of(text):
+        raise ValueError(f"it looks like {found} itself")
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}", text):
+        raise ValueError("expected letters, digits, `_`, `.` and `-`, at most 100")
+    return text
+
+
+SecretName = Annotated[
+    str,
+    Text(
+        check_secret_name,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,99}$",
+        what="the name of a secret",
+        mend="name the variable, file or entry of the keyring that holds it: "
+        '{ secret = "API_TOKEN" }',
+        quiet=True,
+    ),
+]
+"""What a secret is called; what it is, no recipe says."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Secret:
+    """Names a secret, `{ secret = "NAME" }`; its value is read at the moment of use.
+
+    The name enters keys, the value never. Another `rotation` is another identity: it has what was
+    made with the secret made again.
+    """
+
+    not_text: ClassVar[NotText] = NotText(
+        slug="secret-as-text",
+        message="a secret is written here as text",
+        mend='name it: { secret = "NAME" }; and put its value into the variable NAME, a file or '
+        "the keyring (docs/how-to/keep-secrets.md). What stood here is to be changed",
+    )
+
+    name: Annotated[SecretName, named("secret")]
+    rotation: str | int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSecret(Secret):
+    """A secret that a task is given: as a `file`, whose path it finds, or as a `variable`."""
+
+    how: Annotated[Literal["file", "variable"], named("as")] = "file"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Faceted:
     """A noun that plugins extend with frozen values of their own."""
@@ -162,6 +222,7 @@ class Task(Faceted):
     params: Mapping[str, Any] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
     pass_env: tuple[str, ...] = ()
+    secrets: Mapping[str, TaskSecret] = field(default_factory=dict)
     always: bool = False
     description: str | None = None
     resources: Resources = field(default_factory=Resources)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from coopery.expanding import Nodes
     from coopery.model import Recipe
     from coopery.plugins import Plugins
+    from coopery.recipes import Document
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,8 @@ class Request:
     """Of runs that wait for the same resources, the highest goes first."""
     lock: LockPolicy = LockPolicy.RENEW
     cwd: Path | None = None
+    document: Document | None = None
+    """What the recipe says, where a program says it: then `file` only tells where it belongs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +56,14 @@ class Opened:
 def open_recipe(request: Request, plugins: Plugins, settings: Settings) -> Opened:
     """Read, expand and check a recipe. Raises RecipeError with all that is statically wrong."""
     cwd = request.cwd or Path.cwd()
-    file = recipes.find(cwd, request.file, plugins.recipe_names())
+    document = request.document
+    if document is None:
+        file = recipes.find(cwd, request.file, plugins.recipe_names())
+    else:
+        file = recipes.settle(cwd / (request.file or "recipe.py"))
     problems: list[Problem] = []
     try:
-        recipe = recipes.read(file, plugins, request.sets)
+        recipe = recipes.read(file, plugins, request.sets, document)
     except RecipeError as error:
         partial = getattr(error, "partial", None)
         if partial is None:
@@ -84,7 +91,7 @@ def open_recipe(request: Request, plugins: Plugins, settings: Settings) -> Opene
         recipe=recipe,
         nodes=nodes,
         runtime=runtime,
-        shown=recipes.show(file, request.file, cwd),
+        shown=recipes.show(file, request.file, cwd) if document is None else file.name,
         warnings=tuple(sorted(warnings, key=_position)),
     )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from coopery.errors import CooperyError, Problem, StepError, problem
 from coopery.keys import Identities
+from coopery.secret import Secrets
 from coopery.steps import (
     FileSet,
     FileSource,
@@ -37,6 +38,7 @@ class Performer:
         run: str,
         home: Path,
         stop: Stop,
+        secrets: Secrets,
     ) -> None:
         self._plugins = plugins
         self._store = store
@@ -44,6 +46,7 @@ class Performer:
         self._run = run
         self._home = home
         self._stop = stop
+        self._secrets = secrets
 
     def attempt(
         self, step: Step, key: str, dropper: Dropper, devices: tuple[int, ...] = ()
@@ -105,6 +108,7 @@ class Performer:
             killed=self._stop.forced,
             run=self._run,
             devices=devices,
+            secrets=self._secrets,
         )
 
     def _open_needs(

@@ -24,6 +24,7 @@ from coopery.tasks import Channel, TaskWork
 if TYPE_CHECKING:
     from coopery.options import Settings
     from coopery.plugins import Plugins
+    from coopery.secret import Secrets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +76,7 @@ def dependency_sets(
     plugins: Plugins,
     settings: Settings,
     warn: Callable[[str], None] = lambda text: None,
+    secrets: Secrets | None = None,
 ) -> tuple[DependencySet, ...]:
     """What each of these images asks for, merged over all plugins; every problem at once."""
     problems: list[Problem] = []
@@ -85,7 +87,7 @@ def dependency_sets(
         try:
             base = plugins.choose_base(recipe, image, settings, warn) if based else None
             parts = plugins.collect_requirements(
-                recipe, image, settings.home, policy, settings=settings
+                recipe, image, settings.home, policy, settings=settings, secrets=secrets
             )
         except RecipeError as error:
             problems += error.problems
@@ -122,7 +124,8 @@ def lock(
     def warn(text: str) -> None:
         plugins.observe([Event(kind="warning", time=time.time(), message=text)], settings)
 
-    sets = dependency_sets(recipe, images, runtime, policy, plugins, settings, warn)
+    secrets = plugins.secrets(settings)
+    sets = dependency_sets(recipe, images, runtime, policy, plugins, settings, warn, secrets)
     asked = any(s.requirements or s.locals or s.base for s in sets)
     if not asked and not recipe.lock_file.exists():
         return Lock(pins={s.image: () for s in sets})
@@ -133,12 +136,14 @@ def lock(
     def inspect(reference: str) -> Base:
         renew = policy is LockPolicy.UPGRADE
         try:
-            return plugins.inspect_base(reference, runtime, settings, tell, renew=renew)
+            return plugins.inspect_base(
+                recipe, reference, runtime, settings, tell, secrets, renew=renew
+            )
         except BaseError as error:
             image = next(s.image for s in sets if s.base == reference)
             raise error.located(recipe.locate(("image", image, "base"))) from error
 
-    return plugins.resolve(recipe, sets, policy, settings.home, settings, tell, inspect)
+    return plugins.resolve(recipe, sets, policy, settings.home, settings, tell, inspect, secrets)
 
 
 def images_of(nodes: Nodes, names: Sequence[str]) -> tuple[str, ...]:
@@ -342,6 +347,7 @@ def task_step(
         coords=node.instance.coords,
         env={**(image.env if image else {}), **env},
         pass_env={name: os.environ.get(name) for name in task.pass_env},
+        secrets=task.secrets,
         inputs=tuple(
             Channel(name=name, base=bound.base, mount=bound.mount)
             for name, bound in sorted(node.inputs.items())

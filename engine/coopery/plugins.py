@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from coopery.elsewhere import Holding, Kept
     from coopery.findings import Finding
     from coopery.images import Base, Blueprint
-    from coopery.model import Image, Instance, Recipe
+    from coopery.model import Image, Instance, Recipe, Secret
     from coopery.options import LockPolicy
     from coopery.recipes import Document, Facet
+    from coopery.secret import Secrets
     from coopery.steps import Event, Execution, Made, Step, Store, Workspace
 
 
@@ -123,6 +124,24 @@ class Plugins(Registry):
             raise RecipeError(Problem(slug="unknown-recipe-kind", message=message, hint=hint))
         return document
 
+    def provide_secret(self, secret: Secret, settings: Settings) -> str:
+        """A secret's value. Raises MachineError (`secret-missing`)."""
+        value: str | None = self._first("provide_secret", secret=secret, settings=settings)[1]
+        if value is None:
+            message = f"there is no secret {secret.name}"
+            hint = (
+                f"export {secret.name}=…, or keep it in a file or the keyring: "
+                "docs/how-to/keep-secrets.md"
+            )
+            raise MachineError(Problem(slug="secret-missing", message=message, hint=hint))
+        return value
+
+    def secrets(self, settings: Settings) -> Secrets:
+        """A reader of secrets, for one import or one run."""
+        from coopery.secret import Secrets
+
+        return Secrets(lambda secret: self.provide_secret(secret, settings))
+
     def check(self, recipe: Recipe, runtime: str) -> list[Problem]:
         """Every plugin's problems with a recipe under a runtime."""
         return self._flat("check", recipe=recipe, runtime=runtime)
@@ -135,11 +154,14 @@ class Plugins(Registry):
         policy: LockPolicy,
         before: Sequence[Contribution] = (),
         settings: Settings | None = None,
+        secrets: Secrets | None = None,
     ) -> list[Contribution]:
         """What each plugin adds to an image's dependency set, after what was there `before`."""
         found = list(before)
         arguments: dict[str, Any] = {"recipe": recipe, "image": image, "home": home}
-        arguments |= {"policy": policy, "settings": settings or Settings({})}
+        settings = settings or Settings({})
+        arguments |= {"policy": policy, "settings": settings}
+        arguments["secrets"] = secrets or self.secrets(settings)
         for _, contribution in self._each("collect_requirements", before=found, **arguments):
             found.append(contribution)  # seen by those who are asked after it
         return found
@@ -168,16 +190,18 @@ class Plugins(Registry):
 
     def inspect_base(
         self,
+        recipe: Recipe,
         reference: str,
         runtime: str,
         settings: Settings,
         tell: Callable[[str], None],
+        secrets: Secrets,
         *,
         renew: bool = False,
     ) -> Base:
         """What a base image is. Raises MachineError (`no-engine`, and when it cannot be had)."""
-        arguments: dict[str, Any] = {"reference": reference, "runtime": runtime, "renew": renew}
-        arguments |= {"settings": settings, "tell": tell}
+        arguments: dict[str, Any] = {"recipe": recipe, "reference": reference, "runtime": runtime}
+        arguments |= {"settings": settings, "tell": tell, "secrets": secrets, "renew": renew}
         base: Base | None = self._first("inspect_base", **arguments)[1]
         if base is None:
             message = f"no plugin finds base images for the runtime {runtime!r}"
@@ -195,10 +219,12 @@ class Plugins(Registry):
         settings: Settings,
         tell: Callable[[str], None],
         inspect: Callable[[str], Base],
+        secrets: Secrets,
     ) -> Lock:
         """The lock. Raises RecipeError (`no-resolver`) when nothing can resolve requirements."""
         arguments = {"recipe": recipe, "sets": sets, "policy": policy, "home": home}
         arguments |= {"settings": settings, "tell": tell, "inspect": inspect}
+        arguments["secrets"] = secrets
         lock: Lock | None = self._first("resolve", **arguments)[1]
         if lock is None:
             raise RecipeError(

@@ -32,6 +32,7 @@ from coopery.planning import Plan
 from coopery.quantities import show_seconds
 from coopery.reasons import explain, lost
 from coopery.recipes import located
+from coopery.secret import Secrets
 from coopery.steps import (
     Claim,
     Event,
@@ -109,6 +110,7 @@ class Run:
     home: Path
     emit: Callable[[Event], None]
     stop: Stop
+    secrets: Secrets
     identities: Identities = field(init=False)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     jobs: int = field(init=False)
@@ -146,7 +148,13 @@ class Run:
         self._devices: dict[str, tuple[int, ...]] = {}
         self._told_waiting: set[str] = set()
         self._performer = Performer(
-            self.plugins, self.store, self.identities, self.id, self.home, self.stop
+            self.plugins,
+            self.store,
+            self.identities,
+            self.id,
+            self.home,
+            self.stop,
+            self.secrets,
         )
         destinations = [d.destination for n in self.needs for d in self.plan.steps[n].deliveries]
         self._delivered = dict(self.store.deliverable(destinations))

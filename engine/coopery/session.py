@@ -49,6 +49,8 @@ def make_plan(opened: Opened, request: Request, plugins: Plugins, settings: Sett
     recipe, runtime = opened.recipe, opened.runtime
     lock = planning.lock(recipe, images, runtime, request.lock, plugins, settings)
     made = planning.plan(recipe, nodes, targets, lock, runtime, plugins, settings, selected)
+    if request.document is not None:
+        return replace(made, again=lambda tasks: ())  # what a program declares, it runs itself
     command = Again(opened, request, plugins, settings, frozenset(selected))
     return replace(made, again=command)
 
@@ -125,7 +127,8 @@ def run_plan(
 
     over = Event(kind="run-ended", time=time.time(), total=len(plan.steps))
     try:
-        under_way = Run(plan, plugins, store, policy, run_id, settings.home, emit, stop)
+        secrets = plugins.secrets(settings)
+        under_way = Run(plan, plugins, store, policy, run_id, settings.home, emit, stop, secrets)
         for warning in under_way.check():
             tell([Event(kind="warning", time=time.time(), message=str(warning))])
     except BaseException:

@@ -59,6 +59,20 @@ class Text:
     number: bool = False
     mend: str | None = None
     """How to write it, as a hint."""
+    quiet: bool = False
+    """Whether a message must not repeat a wrong value, which may be a password."""
+
+
+@dataclass(frozen=True)
+class NotText:
+    """What is said where a table is expected and text is found, which is never repeated.
+
+    A dataclass says so by a class attribute `not_text`.
+    """
+
+    slug: str
+    message: str
+    mend: str
 
 
 class Callables:
@@ -305,8 +319,8 @@ def _read_text(mark: Text, raw: Any, key: KeyPath, problems: list[Problem]) -> A
     try:
         return mark.parse(raw)
     except ValueError as error:
-        shown = raw if len(raw) <= 60 else raw[:57] + "…"
-        message = f"{shown!r} is not {mark.what}: {error}"
+        shown = "this" if mark.quiet else repr(raw if len(raw) <= 60 else raw[:57] + "…")
+        message = f"{shown} is not {mark.what}: {error}"
         problems.append(problem("wrong-value", message, key=key, hint=mark.mend))
         return MISSING
 
@@ -398,6 +412,10 @@ def _read_dataclass(kind: type, raw: Any, key: KeyPath, problems: list[Problem])
     if isinstance(raw, kind):
         return raw
     if not isinstance(raw, Mapping):
+        refusal: NotText | None = getattr(kind, "not_text", None)
+        if refusal is not None and isinstance(raw, str):
+            problems.append(problem(refusal.slug, refusal.message, key=key, hint=refusal.mend))
+            return MISSING
         short = _short(kind)
         if short is None:
             return _MISMATCH

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_chec
 
 from coopery.errors import KeyPath, Problem
 from coopery.model import Retries
+from coopery.secret import Secrets, no_secrets
 
 if TYPE_CHECKING:
     from coopery.elsewhere import Elsewhere
@@ -278,6 +279,8 @@ class Workspace:
     run: str = ""
     devices: tuple[int, ...] = ()
     """The numbers of the GPUs that were reserved for it."""
+    secrets: Secrets = field(default_factory=no_secrets)
+    """What reads secrets, when the work needs them and no earlier."""
 
 
 @dataclass(frozen=True, kw_only=True)

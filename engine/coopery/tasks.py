@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
 from coopery.dependencies import Aux
-from coopery.model import Resources, Scalar
+from coopery.model import Resources, Scalar, TaskSecret
 from coopery.shapes import unkeyed
 
 
@@ -39,6 +39,8 @@ class TaskWork:
     coords: tuple[tuple[str, Scalar], ...]
     env: Mapping[str, str]
     pass_env: Mapping[str, str | None]
+    secrets: Mapping[str, TaskSecret] = field(default_factory=dict)
+    """What the task is given confidentially, by the name it knows it by."""
     inputs: tuple[Channel, ...]
     outputs: tuple[Channel, ...]
     host: str | None

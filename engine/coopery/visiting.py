@@ -57,7 +57,8 @@ def visit(request: Request, plugins: Plugins, settings: Settings) -> int:
             key = identities.key_of(step)
         except Vanished as error:
             raise StepError(Problem(slug="missing-input", message=f"{error} is gone")) from None
-        performer = Performer(plugins, store, identities, "", settings.home, Stop())
+        secrets = plugins.secrets(settings)
+        performer = Performer(plugins, store, identities, "", settings.home, Stop(), secrets)
         return performer.visit(step, key)
 
 

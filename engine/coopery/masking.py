@@ -1,0 +1,137 @@
+"""Keep what is confidential out of all that coopery says and writes.
+
+Whoever comes to know such a value says so with `keep_out`; whoever writes text for a person or a
+file sends it through `masked`, or a stream of it through a `Mask`. What is known is known to the
+whole process: a value may turn up anywhere in it, in an error of a library for one.
+
+Besides the value itself, its usual disguises are masked: in a URL, in JSON, in Python's and the
+shell's quotes, in base64 (wherever in a longer text it begins), in hexadecimal digits. Of a value
+of several lines, such as a private key, each line is masked.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+
+MARK = "****"
+"""What stands in the place of a value."""
+
+_SHORTEST_LINE = 8
+"""Lines of a value that have fewer characters are masked with the whole alone."""
+
+_lock = threading.Lock()
+_forms: set[bytes] = set()
+_known: tuple[re.Pattern[bytes], bytes, int] | None = None
+"""The pattern of all forms, the bytes that one of them begins with, and the longest's length."""
+
+
+def keep_out(value: str) -> None:
+    """From now on, `masked` and every Mask hide this value. An empty one hides nothing."""
+    global _known
+    with _lock:
+        before = len(_forms)
+        for text in {value, *_lines(value)}:
+            _forms.update(form for form in _disguises(text) if form)
+        if len(_forms) > before:
+            longest = sorted(_forms, key=lambda form: (-len(form), form))
+            pattern = re.compile(b"|".join(map(re.escape, longest)))
+            _known = pattern, bytes({form[0] for form in _forms}), len(longest[0])
+
+
+def masked(text: str) -> str:
+    """The text with every known value replaced by `****`."""
+    if _known is None:
+        return text
+    raw = text.encode("utf-8", "surrogateescape")
+    return _known[0].sub(MARK.encode(), raw).decode("utf-8", "surrogateescape")
+
+
+def masked_bytes(content: bytes) -> bytes:
+    """As `masked`, of bytes that are whole."""
+    return content if _known is None else _known[0].sub(MARK.encode(), content)
+
+
+class Mask:
+    """`masked` for bytes that come in chunks, whose borders may run through a value.
+
+    Only what may be the beginning of a value is held back until more comes.
+    """
+
+    def __init__(self) -> None:
+        self._held = b""
+
+    def feed(self, chunk: bytes) -> bytes:
+        """What may be passed on by now."""
+        if _known is None:
+            return chunk
+        content = self._held + chunk
+        cut = _open_end(content)
+        passed, self._held = content[:cut], content[cut:]
+        return masked_bytes(passed)
+
+    def end(self) -> bytes:
+        """What is left when nothing more comes."""
+        held, self._held = self._held, b""
+        return masked_bytes(held)
+
+
+def _open_end(content: bytes) -> int:
+    """Where the earliest form begins that more bytes could make whole, or longer."""
+    assert _known is not None
+    pattern, first, longest = _known
+    forms = tuple(_forms)
+    start = max(0, len(content) - longest + 1)
+    whole = [found.span() for found in pattern.finditer(content) if found.end() > start]
+    for index in range(start, len(content)):
+        if content[index] not in first or any(begin < index < end for begin, end in whole):
+            continue
+        rest = content[index:]
+        if any(len(form) > len(rest) and form.startswith(rest) for form in forms):
+            return index
+    return len(content)
+
+
+def _lines(value: str) -> Iterator[str]:
+    lines = value.splitlines()
+    if len(lines) > 1:
+        yield from (line.strip() for line in lines if len(line.strip()) >= _SHORTEST_LINE)
+
+
+def _disguises(value: str) -> Iterator[bytes]:
+    """The value as it may be written."""
+    import json
+    import shlex
+    from urllib.parse import quote, quote_plus
+
+    raw = value.encode("utf-8", "surrogateescape")
+    yield raw
+    yield quote(raw, safe="").encode()
+    yield quote(raw).encode()
+    yield quote_plus(raw).encode()
+    for escaped in (
+        json.dumps(value)[1:-1],
+        json.dumps(value, ensure_ascii=False)[1:-1],
+        repr(value)[1:-1],
+        shlex.quote(value).strip("'"),
+    ):
+        yield escaped.encode("utf-8", "surrogateescape")
+    if len(raw) < 6:
+        return  # so short a part of base64 is anywhere
+    yield raw.hex().encode()
+    yield raw.hex().upper().encode()
+    for offset in range(3):
+        yield from _within_base64(raw, offset)
+
+
+def _within_base64(raw: bytes, offset: int) -> Iterator[bytes]:
+    """The characters of base64 that tell of nothing but the value, where it begins `offset` bytes
+    into a group of three.
+    """
+    import base64
+
+    first = -(-offset * 8 // 6)
+    last = (offset + len(raw)) * 8 // 6
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        yield encode(b"\0" * offset + raw + b"\0" * 2)[first:last]

@@ -559,8 +559,9 @@ class Run:
         if outputs is None and step.work.in_place:
             outputs = in_place(step, self._keys[step.name])
         noted = all(self.store.find(identity) for identity in (outputs or {}).values())
-        what = lost(step) if noted and step.work.in_place else "its bytes were gone"
-        return f"{what} and a reader needs {'it' if noted else 'them'}"
+        if noted and step.work.in_place:
+            return f"{lost(step)} and a reader needs it"
+        return "its bytes were gone and a reader needs them"
 
     def _make(self, step: Step, key: str) -> Record:
         """Perform once, take the outputs into the store, and remember."""

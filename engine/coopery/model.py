@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
 import sys
@@ -172,7 +173,11 @@ class Secret:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskSecret(Secret):
-    """A secret that a task is given: as a `file`, whose path it finds, or as a `variable`."""
+    """A secret that a task is given: as a `file`, whose path it finds, or as a `variable`.
+
+    The file's path is `{secrets.TOKEN}` in the command and in the variable COOPERY_SECRET_TOKEN;
+    the variable is TOKEN itself, where TOKEN is the name that the task knows it by.
+    """
 
     how: Annotated[Literal["file", "variable"], named("as")] = "file"
 
@@ -230,6 +235,7 @@ class Defaults:
     runtime: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     pass_env: tuple[str, ...] = ()
+    secrets: Mapping[str, TaskSecret] = field(default_factory=dict)
     resources: Resources | None = None
     retries: Retries | None = None
     priority: int | None = None
@@ -253,6 +259,25 @@ class Recipe(Faceted):
     def lock_file(self) -> Path:
         """`recipe.lock` beside `recipe.toml`: the recipe's stem with `.lock`."""
         return self.file.with_suffix(".lock")
+
+
+def secrets_in(value: Any, key: KeyPath = ()) -> Iterator[tuple[KeyPath, Secret]]:
+    """Every secret that is named in a noun or its facets, with where it stands in it."""
+    match value:
+        case str() | int() | float() | None:
+            return
+        case Secret():
+            yield key, value
+        case Mapping():
+            for name, inner in value.items():
+                yield from secrets_in(inner, (*key, str(name)))
+        case list() | tuple():
+            for inner in value:
+                yield from secrets_in(inner, key)
+        case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            for item in dataclasses.fields(value):
+                deeper = (*key, item.name) if item.name != "facets" else key
+                yield from secrets_in(getattr(value, item.name), deeper)
 
 
 def coordinate(value: Scalar) -> str:

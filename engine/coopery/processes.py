@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from coopery.errors import Problem, StepError
+from coopery.piping import masked_end
+from coopery.secret import known_to_children
 
 _GRACE = 2.0
 """Seconds between asking a process to stop and killing it."""
@@ -27,31 +29,34 @@ def call(
 ) -> int:
     """Run a process group to its end, appending what it prints to `log`; its exit code.
 
+    What is known to be confidential is masked there, and variables that hold secrets are handed
+    over only where `environment` has them under another name.
+
     Nothing of the group lives when this returns or raises. Raises StepError (`cancelled`), and
     OSError when it cannot be started.
     """
     if cancelled.is_set():
         raise stopped()
-    with log.open("ab") as output:
+    with masked_end(log) as output:
         process = subprocess.Popen(
             command,
             cwd=cwd,
-            env=dict(environment),
+            env=known_to_children(environment),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    ended = os.pidfd_open(process.pid)
-    poller = select.poll()
-    poller.register(ended, select.POLLIN)
-    try:
-        while not poller.poll(100):
-            if cancelled.is_set():
-                raise stopped()
-    finally:
-        _stop(process, poller)
-        os.close(ended)
+        ended = os.pidfd_open(process.pid)
+        poller = select.poll()
+        poller.register(ended, select.POLLIN)
+        try:
+            while not poller.poll(100):
+                if cancelled.is_set():
+                    raise stopped()
+        finally:
+            _stop(process, poller)
+            os.close(ended)
     return process.returncode
 
 

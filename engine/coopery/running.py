@@ -31,7 +31,6 @@ from coopery.planning import Plan
 from coopery.quantities import show_seconds
 from coopery.reasons import explain
 from coopery.recipes import located
-from coopery.secret import Secrets
 from coopery.steps import (
     Claim,
     Event,
@@ -51,6 +50,7 @@ from coopery.transients import Dropper, Transients
 
 if TYPE_CHECKING:
     from coopery.plugins import Plugins
+    from coopery.secret import Secrets
 
 
 _REMADE = "its bytes were gone and a reader needs them"

@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from coopery.errors import KeyPath, Problem
 from coopery.model import Retries
-from coopery.secret import Secrets, no_secrets
+
+if TYPE_CHECKING:
+    from coopery.secret import Secrets
 
 
 @runtime_checkable
@@ -252,6 +254,12 @@ class Event:
     """For a task that failed: the command line that runs just it again."""
 
 
+def _no_secrets() -> Secrets:
+    from coopery.secret import no_secrets
+
+    return no_secrets()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Workspace:
     """All that performing a step gets: made for it alone.
@@ -276,7 +284,7 @@ class Workspace:
     run: str = ""
     devices: tuple[int, ...] = ()
     """The numbers of the GPUs that were reserved for it."""
-    secrets: Secrets = field(default_factory=no_secrets)
+    secrets: Secrets = field(default_factory=_no_secrets)
     """What reads secrets, when the work needs them and no earlier."""
 
 

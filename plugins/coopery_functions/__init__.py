@@ -143,6 +143,9 @@ def _call(instance: Instance, target: str | None) -> Aux:
         "arguments": dict(task.params),
         "offered": dict(instance.coords),
     }
+    files = {n: _variable("SECRET", n) for n, given in task.secrets.items() if given.how == "file"}
+    if files:
+        call["secrets"] = files
     text = json.dumps(call, sort_keys=True, ensure_ascii=True)
     return Aux(name="call.json", content=text.encode(), keyed=text)
 

@@ -2,9 +2,9 @@
 
 This file is sent into tasks as it is: the standard library only, Python 3.8 or later. `call.json`
 holds `target` (`module:qualname`, or null for a pickled function), `channels` (argument ->
-environment variable with its path), `arguments` (argument -> plain value) and `offered` (matrix
-values, for functions that ask for them). Ends with 1 when the function raises, with 0 when it
-returns.
+environment variable with its path), `arguments` (argument -> plain value), `offered` (matrix
+values) and `secrets` (as channels, of files of secrets), both for functions that ask for them. Ends
+with 1 when the function raises, with 0 when it returns.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ def arguments_of(function: Any, call: dict[str, Any]) -> dict[str, Any]:
     paths = {name: Path(os.environ[variable]) for name, variable in call["channels"].items()}
     accepted = inspect.signature(function).parameters
     axes = {axis: value for axis, value in call["offered"].items() if axis in accepted}
-    return {**axes, **call["arguments"], **paths}
+    files = {n: Path(os.environ[v]) for n, v in call.get("secrets", {}).items() if n in accepted}
+    return {**axes, **files, **call["arguments"], **paths}
 
 
 def complain(error: BaseException) -> None:

@@ -92,6 +92,7 @@ def make_environment(work: Environment, workspace: Workspace) -> Made:
     """
     from coopery.indexes import installer_environment, uv_binary
     from coopery.installing import last_words
+    from coopery.secret import known_to_children
     from coopery_local.copies import seal
     from coopery_local.processes import has_mounts
 
@@ -100,7 +101,7 @@ def make_environment(work: Environment, workspace: Workspace) -> Made:
         hint = "programs could not be found there; name another home with --home or COOPERY_HOME"
         raise MachineError(Problem(slug="home-unusable", message=message, hint=hint))
     settings, flags = installer_environment(work.index, root=work.root)
-    environ = {**os.environ, **settings}
+    environ = {**known_to_children(os.environ), **settings}
     if not has_mounts():
         environ["UV_LINK_MODE"] = "copy"  # what a task could write to is nobody else's
     elif environ.get("UV_LINK_MODE") == "symlink":

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coopery.indexes import redact, uv_binary
+from coopery.masking import masked
+from coopery.secret import known_to_children
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +51,7 @@ class Processes:
             # Builds that it starts belong to its session and end with it.
             process = subprocess.Popen(
                 [self._uv, *command],
-                env=environment,
+                env=known_to_children(environment),
                 cwd=cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -65,7 +67,7 @@ class Processes:
             _end(process)
             with self._lock:
                 self._live.discard(process)
-        return Finished(code=process.returncode, story=redact(story))
+        return Finished(code=process.returncode, story=redact(masked(story)))
 
     @contextlib.contextmanager
     def interruptible(self) -> Iterator[None]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from coopery.errors import KeyPath, Place
 from coopery.quantities import Duration, Quantity
@@ -180,6 +180,41 @@ class TaskSecret(Secret):
     """
 
     how: Annotated[Literal["file", "variable"], named("as")] = "file"
+
+
+def check_index(url: str) -> str:
+    """The URL of an index. Raises ValueError, also for one with a password, and never says it."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or set(url) & set(" \t\n"):
+        raise ValueError("expected https://HOST/simple")
+    if "@" in parts.netloc or parts.query:
+        raise ValueError("it holds credentials; write them as `username` and `password` beside it")
+    return url
+
+
+IndexUrl = Annotated[
+    str,
+    Text(
+        check_index,
+        pattern=r"^https?://[^/@\s?]+(/[^@\s?]*)?$",
+        what="the URL of an index",
+        mend='{ url = "https://HOST/simple", username = "me", password = { secret = "NAME" } }',
+        quiet=True,
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Index:
+    """A package index, and by which names its credentials are known; text is short for `url`.
+
+    It takes the place of the machine's own, or with `extra` is asked besides.
+    """
+
+    url: Annotated[IndexUrl, shorthand]
+    username: str | Secret | None = None
+    password: Secret | None = None
+    extra: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -83,7 +83,7 @@ def _install(work: PackageTree, workspace: Workspace, making: Path, wheels: Sequ
     from coopery.indexes import installer_environment, uv_binary
     from coopery.installing import last_words
 
-    settings, flags = installer_environment(work.index, root=work.root)
+    settings, flags = installer_environment(work.index, root=work.root, secrets=workspace.secrets)
     environ = {**os.environ, **settings}
     # Set for the caller's own environments; here they would change what is installed, or leave
     # links into a cache that no image has.

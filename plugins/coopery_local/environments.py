@@ -100,7 +100,7 @@ def make_environment(work: Environment, workspace: Workspace) -> Made:
         message = f"no environment can be in {workspace.folder}: its path has a {os.pathsep!r}"
         hint = "programs could not be found there; name another home with --home or COOPERY_HOME"
         raise MachineError(Problem(slug="home-unusable", message=message, hint=hint))
-    settings, flags = installer_environment(work.index, root=work.root)
+    settings, flags = installer_environment(work.index, root=work.root, secrets=workspace.secrets)
     environ = {**known_to_children(os.environ), **settings}
     if not has_mounts():
         environ["UV_LINK_MODE"] = "copy"  # what a task could write to is nobody else's

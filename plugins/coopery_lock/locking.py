@@ -13,6 +13,7 @@ from coopery.dependencies import DependencySet, Lock
 from coopery.errors import MachineError, Place, Problem, RecipeError
 from coopery.model import Recipe
 from coopery.options import LockPolicy
+from coopery.secret import Secrets
 from coopery_lock.bases import Inspect, Tell, find_bases, keep_bases, outdated_bases, wanted_bases
 from coopery_lock.lines import name_of
 from coopery_lock.lockfile import Entry, Package, asked_lines, write_lock
@@ -69,6 +70,7 @@ def lock_sets(
     limit: float,
     tell: Tell,
     inspect: Inspect,
+    secrets: Secrets,
 ) -> Lock:
     """Pins for every set, and its base: recorded ones where they hold, else resolved, or asked of
     `inspect`, as `policy` allows.
@@ -86,7 +88,7 @@ def lock_sets(
         problems += outdated_bases(based, old.bases, recipe)
         if problems:
             raise RecipeError(*problems)
-    fresh = _resolve(missing, old.all, policy, recipe.root, limit, tell) if missing else {}
+    fresh = _resolve(missing, old.all, policy, recipe.root, limit, tell, secrets) if missing else {}
     found = {item: entry or fresh[item] for item, entry in current.items()}
     # After the resolutions: a contradiction is told before anything large is fetched.
     bases, stories = find_bases(based, old.bases, policy, inspect, tell)
@@ -140,6 +142,7 @@ def _resolve(
     root: Path,
     limit: float,
     tell: Tell,
+    secrets: Secrets,
 ) -> dict[_Wanted, Entry]:
     """New entries, several resolved at a time. Raises the problems of all sets together, the
     recipe's first. An interrupt leaves no process behind.
@@ -160,7 +163,9 @@ def _resolve(
             for item in missing:
                 tell(f"{_TELLING[policy][0]:<8} {item.shown}")
                 preferred = () if policy is LockPolicy.UPGRADE else _preferred(item, old)
-                futures[pool.submit(_solve, item, preferred, root, limit, processes)] = item
+                futures[pool.submit(_solve, item, preferred, root, limit, processes, secrets)] = (
+                    item
+                )
             for future in as_completed(futures):
                 item = futures[future]
                 try:
@@ -190,11 +195,12 @@ def _solve(
     root: Path,
     limit: float,
     processes: Processes,
+    secrets: Secrets,
 ) -> tuple[Entry, tuple[str, ...]]:
     """The entry of a set, and the warnings that came with it."""
     from coopery_lock.solver import solve
 
-    solution = solve(item.dependencies, preferred, root, limit, processes)
+    solution = solve(item.dependencies, preferred, root, limit, processes, secrets)
     entry = Entry(
         python=item.dependencies.python,
         platforms=solution.platforms,

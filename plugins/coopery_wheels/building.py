@@ -240,7 +240,9 @@ def _install(bench: Bench, python: str, folder: Path, requires: Sequence[str]) -
     from coopery.installing import Installing, size_of
 
     uv = uv_binary()
-    settings, arguments = installer_environment(bench.origin.index, root=bench.origin.recipe)
+    settings, arguments = installer_environment(
+        bench.origin.index, root=bench.origin.recipe, secrets=bench.origin.secrets
+    )
     environment = {k: v for k, v in os.environ.items() if k not in _DROPPED} | dict(settings)
     venv = [uv, "venv", "--quiet", "--no-project", "--python", python, str(folder)]
     install = [uv, "pip", "install", "--quiet", "--python", str(folder / "bin" / "python")]

@@ -30,7 +30,9 @@ def fetch(work: WheelRelease, workspace: Workspace) -> Path:
     from coopery.indexes import index_of, installer_environment, redact, uv_binary
     from coopery.installing import Installing
 
-    settings, flags = installer_environment(work.origin.index, root=work.origin.recipe)
+    settings, flags = installer_environment(
+        work.origin.index, root=work.origin.recipe, secrets=workspace.secrets
+    )
     # A cache of its own: whoever keeps none, or wants links of another kind, shall have it so.
     dropped = {"UV_NO_CACHE", "UV_LINK_MODE", "UV_REQUIRE_HASHES", "UV_NO_BINARY"}
     environ = {k: v for k, v in os.environ.items() if k not in dropped} | settings

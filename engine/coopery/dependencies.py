@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from coopery.errors import Place
 from coopery.images import Base
+from coopery.model import Index
 from coopery.shapes import unkeyed
 from coopery.steps import Need, Step
 
@@ -49,7 +50,9 @@ class LocalDistribution:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IndexOptions:
-    """Index options written in requirements files, in pip's terms (`--index-url`, …)."""
+    """Index options written in requirements files, in pip's terms (`--index-url`, …), and the
+    indexes that the recipe names.
+    """
 
     index_url: str | None = None
     extra_index_urls: tuple[str, ...] = ()
@@ -58,6 +61,7 @@ class IndexOptions:
     pre: bool = False
     no_binary: tuple[str, ...] = ()
     only_binary: tuple[str, ...] = ()
+    named: tuple[Index, ...] = ()
     places: Annotated[tuple[tuple[str, Place], ...], unkeyed] = field(
         default=(), compare=False, repr=False
     )

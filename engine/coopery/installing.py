@@ -19,6 +19,7 @@ from coopery.dependencies import IndexOptions
 from coopery.errors import MachineError, Place, Problem
 from coopery.indexes import configured_at, installer_environment, redact, uv_binary
 from coopery.processes import call
+from coopery.secret import Secrets
 
 DENIED = re.compile(
     r"\((?:401|403|407) [A-Z]\w*|lack of valid authentication"
@@ -80,6 +81,7 @@ def installer(
     log: Path,
     folder: Path,
     cancelled: threading.Event,
+    secrets: Secrets | None = None,
     without: Collection[str] = (),
     more: Mapping[str, str] = MappingProxyType({}),
 ) -> Installer:
@@ -88,7 +90,7 @@ def installer(
     `root` is the folder that a project's own configuration of uv is looked for from. Raises
     MachineError (`pip-config`, `index-credentials`).
     """
-    settings, flags = installer_environment(index, root=root)
+    settings, flags = installer_environment(index, root=root, secrets=secrets)
     given = {name: value for name, value in os.environ.items() if name not in without}
     return Installer(
         environment={**given, **settings, **more},

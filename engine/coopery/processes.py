@@ -16,6 +16,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from coopery.errors import Problem, StepError
+from coopery.piping import masked_end
+from coopery.secret import known_to_children
 
 _GRACE = 2.0
 """Seconds between asking a process to stop and killing it."""
@@ -32,17 +34,20 @@ def call(
 ) -> int:
     """Run a process group to its end, appending what it prints to `log`; its exit code.
 
+    What is known to be confidential is masked there, and variables that hold secrets are handed
+    over only where `environment` has them under another name.
+
     Nothing of it lives when this returns or raises, nor once coopery was killed. A signal is 128
     and its number, and 127 what cannot be started. Raises StepError (`cancelled`).
     """
     if cancelled.is_set():
         raise stopped()
     with lifeline() as line:
-        with log.open("ab") as output:
+        with masked_end(log) as output:
             process = subprocess.Popen(
                 kept(command),
                 cwd=cwd,
-                env=dict(environment),
+                env=known_to_children(environment),
                 stdin=line,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -124,6 +124,10 @@ def asked_lines(dependencies: DependencySet, root: Path) -> tuple[str, ...]:
         lines.add(f"--index-url {redact(index.index_url)}")
     # The order of these matters to no resolution, and two machines have different folders.
     lines |= {f"--extra-index-url {redact(url)}" for url in index.extra_index_urls}
+    lines |= {
+        f"{'--extra-index-url' if named.extra else '--index-url'} {named.url}"
+        for named in index.named
+    }
     for link in index.find_links:
         lines.add(f"--find-links {redact(link if '://' in link else os.path.relpath(link, root))}")
     lines |= {"--no-index"} if index.no_index else set()

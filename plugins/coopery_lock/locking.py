@@ -13,6 +13,7 @@ from coopery.dependencies import DependencySet, Lock
 from coopery.errors import MachineError, Place, Problem, RecipeError
 from coopery.model import Recipe
 from coopery.options import LockPolicy
+from coopery.secret import Secrets
 from coopery_lock.bases import (
     Inspect,
     Tell,
@@ -47,6 +48,7 @@ def lock_sets(
     limit: float,
     tell: Tell,
     inspect: Inspect,
+    secrets: Secrets,
 ) -> Lock:
     """Pins for every set, and its base: recorded ones where they hold, else resolved, or asked of
     `inspect`, as `policy` allows.
@@ -64,7 +66,9 @@ def lock_sets(
         if problems:
             raise RecipeError(*problems)
         found = {item: next(filter(item.held_by, known)) for item in wanted}
-    resolver = _Resolver(old=old.all, policy=policy, root=recipe.root, limit=limit, tell=tell)
+    resolver = _Resolver(
+        old=old.all, policy=policy, root=recipe.root, limit=limit, tell=tell, secrets=secrets
+    )
     if policy is not LockPolicy.LOCKED:
         found = resolver.answers(wanted, known)
     # After the resolutions: a contradiction is told before anything large is fetched.
@@ -117,6 +121,7 @@ class _Resolver:
     root: Path
     limit: float
     tell: Tell
+    secrets: Secrets
     solved: list[tuple[Entry, Solution]] = field(default_factory=list)
 
     def answers(self, wanted: Sequence[Wanted], known: Sequence[Entry]) -> dict[Wanted, Entry]:
@@ -125,7 +130,9 @@ class _Resolver:
         missing = [item for item, entry in found.items() if entry is None]
         fresh: dict[Wanted, Entry] = {}
         if missing:
-            solved = _resolve(missing, self.old, self.policy, self.root, self.limit, self.tell)
+            solved = _resolve(
+                missing, self.old, self.policy, self.root, self.limit, self.tell, self.secrets
+            )
             fresh = {item: entry for item, (entry, _) in solved.items()}
             self.solved.extend(solved.values())
         return {item: entry or fresh[item] for item, entry in found.items()}
@@ -151,6 +158,7 @@ def _resolve(
     root: Path,
     limit: float,
     tell: Tell,
+    secrets: Secrets,
 ) -> dict[Wanted, tuple[Entry, Solution]]:
     """New entries, several resolved at a time. Raises the problems of all sets together, the
     recipe's first. An interrupt leaves no process behind.
@@ -171,7 +179,9 @@ def _resolve(
             for item in missing:
                 tell(f"{_TELLING[policy][0]:<8} {item.shown}")
                 preferred = () if policy is LockPolicy.UPGRADE else _preferred(item, old)
-                futures[pool.submit(_solve, item, preferred, root, limit, processes)] = item
+                futures[pool.submit(_solve, item, preferred, root, limit, processes, secrets)] = (
+                    item
+                )
             for future in as_completed(futures):
                 item = futures[future]
                 try:
@@ -202,13 +212,14 @@ def _solve(
     root: Path,
     limit: float,
     processes: Processes,
+    secrets: Secrets,
 ) -> tuple[Entry, Solution]:
     """The entry of a set, and what was found of it. Raises also `wheel-unavailable`."""
     from coopery_lock.solver import solve
     from coopery_lock.wheels import check_wheels
 
     target = next(iter(item.targets), None)
-    solution = solve(item.dependencies, preferred, root, limit, processes, target)
+    solution = solve(item.dependencies, preferred, root, limit, processes, secrets, target)
     check_wheels(item, solution)
     entry = Entry(
         python=item.dependencies.python,

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coopery.indexes import redact, uv_binary
+from coopery.masking import masked
 from coopery.processes import kept, lifeline
+from coopery.secret import known_to_children
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +53,7 @@ class Processes:
                 # Builds that it starts belong to its session and end with it.
                 process = subprocess.Popen(
                     kept([self._uv, *command]),
-                    env=environment,
+                    env=known_to_children(environment),
                     cwd=cwd,
                     stdin=line,
                     stdout=subprocess.DEVNULL,
@@ -67,7 +69,7 @@ class Processes:
                 _end(process)
                 with self._lock:
                     self._live.discard(process)
-        return Finished(code=process.returncode, story=redact(story))
+        return Finished(code=process.returncode, story=redact(masked(story)))
 
     @contextlib.contextmanager
     def interruptible(self) -> Iterator[None]:

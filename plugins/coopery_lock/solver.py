@@ -22,6 +22,7 @@ from coopery.dependencies import DependencySet, LocalDistribution
 from coopery.errors import CooperyError, MachineError, Place, Problem, RecipeError
 from coopery.indexes import index_of, installer_environment
 from coopery.installing import refusal_in
+from coopery.secret import Secrets
 from coopery.targets import Target
 from coopery_lock.explain import explain
 from coopery_lock.lines import name_of, normalise
@@ -132,6 +133,7 @@ def solve(
     root: Path,
     limit: float,
     processes: Processes,
+    secrets: Secrets | None = None,
     target: Target | None = None,
 ) -> Solution:
     """The packages of a set, sorted by name; `preferred` versions stay where they still fit.
@@ -144,9 +146,9 @@ def solve(
     if not dependencies.requirements and not any(x.requires for x in dependencies.locals):
         return Solution(packages=(), platforms=tuple(sorted({*COMMON, platform})))
     try:
-        variables, arguments = installer_environment(dependencies.index, root=root)
+        variables, arguments = installer_environment(dependencies.index, root=root, secrets=secrets)
     except MachineError as error:
-        # It is a variable in the URL of an index that is not set.
+        # It is a variable in the URL of an index that is not set, or a secret of one.
         places = (place for url, place in dependencies.index.places if "${" in url)
         raise error.located(next(places, Place())) from None
     for item in dependencies.requirements:

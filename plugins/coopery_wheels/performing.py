@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def _build(work: WheelBuild, workspace: Workspace) -> tuple[Path, Mapping[str, A
         log=workspace.log,
         scratch=workspace.folder,
         cancelled=workspace.cancelled,
-        origin=work.origin,
+        origin=replace(work.origin, secrets=workspace.secrets),
     )
     commit, dirty = trees.commit(work.root)
     # A remembered wheel keeps its facts: these are of when it was built, not of the run at hand.

@@ -37,6 +37,7 @@ def fetch(work: WheelRelease, workspace: Workspace) -> Path:
         log=said,
         folder=workspace.folder,
         cancelled=workspace.cancelled,
+        secrets=workspace.secrets,
         without=dropped,
     )
     listing = workspace.folder / "requirements.txt"

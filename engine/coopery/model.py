@@ -378,3 +378,23 @@ class Project:
         # Recipes in Python hand over paths and lists as they come.
         object.__setattr__(self, "path", str(self.path))
         object.__setattr__(self, "extras", tuple(self.extras))
+
+
+@dataclass(frozen=True)
+class Git:
+    """A Python package in a git repository, which goes into an image as a wheel.
+
+    A plain string is short for `url`: of https, http, ssh or file, `git@HOST:PATH`, a path relative
+    to the recipe, or `github:OWNER/NAME`. `ref` is a branch, a tag or a commit; by default the
+    remote's HEAD, on GitHub `main`. `package` is the distribution's name where it is not called
+    as the repository; `subdirectory` is where it stands there. `token`, and a `username` if the
+    server wants a certain one, let in over http and https.
+    """
+
+    url: Annotated[str, shorthand]
+    ref: str | None = field(default=None, kw_only=True)
+    package: str | None = field(default=None, kw_only=True)
+    extras: tuple[str, ...] = field(default=(), kw_only=True)
+    subdirectory: str | None = field(default=None, kw_only=True)
+    username: str | Secret | None = field(default=None, kw_only=True)
+    token: Secret | None = field(default=None, kw_only=True)

@@ -210,7 +210,10 @@ def _read_option(
     above: tuple[Path, ...], constraint: bool,
 ) -> None:  # fmt: skip
     if name in _REFUSED:
-        spot("unsupported-option", f"{name} is not supported", _REFUSED[name])
+        hint = _REFUSED[name]
+        if name == "--editable" and re.search(r"(?:^|@\s*)git(?:\+|:)", value or ""):
+            hint = f"leave {name} out: a package from a repository is built into a wheel"
+        spot("unsupported-option", f"{name} is not supported", hint)
         return
     if name not in _VALUED | _BARE:
         known = {*_VALUED, *_BARE, *_REFUSED, *_OPTIONS}

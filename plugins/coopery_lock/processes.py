@@ -19,10 +19,13 @@ from coopery.secret import known_to_children
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
-    """How a process ended: `story` is what it said on stderr, without credentials."""
+    """How a process ended: `story` is what it said on stderr, without credentials; `answer` is
+    what a program other than uv wrote to stdout.
+    """
 
     code: int
     story: str
+    answer: str = ""
 
 
 class Stopped(Exception):
@@ -40,11 +43,16 @@ class Processes:
         self._stopped = False
 
     def run(
-        self, command: Sequence[str], environment: Mapping[str, str], cwd: Path, limit: float
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        cwd: Path,
+        limit: float,
+        program: str | None = None,
     ) -> Finished:
-        """Run `uv` with a command to its end, `limit` seconds at most.
+        """Run `uv`, or a `program`, with a command to its end, `limit` seconds at most.
 
-        Raises TimeoutExpired and Stopped.
+        Raises TimeoutExpired and Stopped, and FileNotFoundError for a program that is not there.
         """
         with lifeline() as line:
             with self._lock:
@@ -52,11 +60,11 @@ class Processes:
                     raise Stopped
                 # Builds that it starts belong to its session and end with it.
                 process = subprocess.Popen(
-                    kept([self._uv, *command]),
+                    kept([program or self._uv, *command]),
                     env=known_to_children(environment),
                     cwd=cwd,
                     stdin=line,
-                    stdout=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE if program else subprocess.DEVNULL,
                     stderr=subprocess.PIPE,
                     text=True,
                     errors="replace",
@@ -64,12 +72,13 @@ class Processes:
                 )
                 self._live.add(process)
             try:
-                _, story = process.communicate(timeout=limit)
+                answer, story = process.communicate(timeout=limit)
             finally:
                 _end(process)
                 with self._lock:
                     self._live.discard(process)
-        return Finished(code=process.returncode, story=redact(masked(story)))
+        story = masked(redact(story))
+        return Finished(code=process.returncode, story=story, answer=answer or "")
 
     @contextlib.contextmanager
     def interruptible(self) -> Iterator[None]:

@@ -17,7 +17,7 @@ from coopery_store.home import FOLDERS
 from coopery_store.leaving import is_debris
 from coopery_store.places import MARK, measure
 
-SHELVES = ("build-envs",)
+SHELVES = ("build-envs", "git")
 PAPERS = ("metadata",)
 """Folders of small files that are made anew when they are missed; changed when used."""
 DIGEST = re.compile(r"[0-9a-f]{64}")

@@ -117,8 +117,13 @@ def contribution(
         problems += unpublished(recipe, local) if local.release else ()
     if problems:
         raise RecipeError(*(located(p, recipe.locate) for p in problems))
+    from coopery_wheels import gits
+
     return Contribution(
-        requirements=tuple(_requirement(recipe, local) for local in found if local.release),
+        requirements=(
+            *(_requirement(recipe, local) for local in found if local.release),
+            *gits.requirements(recipe, image),
+        ),
         locals=tuple(_distribution(local) for local in found if not local.release),
     )
 

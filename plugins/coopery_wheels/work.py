@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 
 from coopery.dependencies import IndexOptions
+from coopery.repositories import Access, Repository
 from coopery.secret import Secrets
 from coopery.shapes import unkeyed
 
@@ -82,3 +83,27 @@ class WheelFile:
     in_place: ClassVar[bool] = False
 
     distribution: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class WheelGit:
+    """Fetch a commit of a git repository, and build the wheel of the package in it.
+
+    The commit stands for all that is in it, wherever it is fetched from and whoever may. `rotated`
+    are the secrets, by name and rotation, that are to be taken for others than before.
+    """
+
+    kind: ClassVar[str] = "wheel-git"
+    version: ClassVar[int] = 1
+    in_place: ClassVar[bool] = False
+
+    distribution: str
+    release: str | None
+    commit: str
+    subdirectory: str | None
+    python: str
+    platform: str
+    rotated: tuple[tuple[str, str], ...] = ()
+    repository: Annotated[Repository, unkeyed]
+    accesses: Annotated[tuple[Access, ...], unkeyed] = ()
+    origin: Annotated[Origin, unkeyed] = field(default_factory=Origin)

@@ -28,7 +28,7 @@ from coopery.errors import CooperyError, KeyPath, Place
 from coopery.images import Base
 from coopery.model import Image, Recipe
 from coopery.options import LockPolicy, Settings
-from coopery.secret import no_secrets
+from coopery.secret import Secrets
 
 
 def make_wheel(
@@ -95,6 +95,7 @@ class Bench:
     engine: dict[str, Base | CooperyError] = field(default_factory=dict)
     """What an inspection of a reference comes to."""
     inspected: list[str] = field(default_factory=list)
+    secrets: dict[str, str] = field(default_factory=dict)
 
     @property
     def recipe(self) -> Recipe:
@@ -157,8 +158,9 @@ class Bench:
         self.inspected.clear()
         settings = Settings(values)
         tell = self.told.append
+        secrets = Secrets(lambda secret: self.secrets[secret.name])
         return coopery_lock.resolve(
-            self.recipe, sets, policy, settings, tell, self.inspect, no_secrets()
+            self.recipe, sets, policy, settings, tell, self.inspect, secrets
         )
 
     def inspect(self, reference: str) -> Base:

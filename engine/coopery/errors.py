@@ -91,6 +91,10 @@ class MachineError(CooperyError):
     exit_code = 3
 
 
+class BaseError(MachineError):
+    """A base image cannot be had, or is of no use: it is told where the recipe asks for it."""
+
+
 class StepError(CooperyError):
     """A step's work failed (exit code 1). `facts` go into its outcome, e.g. `exit_code`."""
 

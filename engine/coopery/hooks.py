@@ -177,10 +177,13 @@ def inspect_base(
     settings: Settings,
     tell: Callable[[str], None],
     secrets: Secrets,
+    renew: bool,
 ) -> Base | None:
     """First: what a base image is, as the engine of this runtime has or gets it.
 
-    Asked when the lock does not hold it yet. Raises MachineError when it cannot be had.
+    Asked when the lock does not hold it yet; and, to `renew` it, when it may have changed since
+    the engine got it. Raises BaseError when it cannot be had, MachineError where there is no
+    engine.
 
     @hookimpl
     def inspect_base(reference, runtime):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from coopery import placeholders
 from coopery.dependencies import DependencySet, ImagePlan, IndexOptions, Layer, Lock
-from coopery.errors import Problem, RecipeError, problem
+from coopery.errors import BaseError, Problem, RecipeError, problem
 from coopery.expanding import Node, Nodes
 from coopery.images import Base, Blueprint
 from coopery.model import HOST_PYTHON, Image, Instance, Recipe, Task
@@ -134,7 +134,14 @@ def lock(
         plugins.observe([Event(kind="message", time=time.time(), message=text)], settings)
 
     def inspect(reference: str) -> Base:
-        return plugins.inspect_base(recipe, reference, runtime, settings, tell, secrets)
+        renew = policy is LockPolicy.UPGRADE
+        try:
+            return plugins.inspect_base(
+                recipe, reference, runtime, settings, tell, secrets, renew=renew
+            )
+        except BaseError as error:
+            image = next(s.image for s in sets if s.base == reference)
+            raise error.located(recipe.locate(("image", image, "base"))) from error
 
     return plugins.resolve(recipe, sets, policy, settings.home, settings, tell, inspect, secrets)
 

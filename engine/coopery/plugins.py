@@ -195,10 +195,12 @@ class Plugins(Registry):
         settings: Settings,
         tell: Callable[[str], None],
         secrets: Secrets,
+        *,
+        renew: bool = False,
     ) -> Base:
         """What a base image is. Raises MachineError (`no-engine`, and when it cannot be had)."""
         arguments: dict[str, Any] = {"recipe": recipe, "reference": reference, "runtime": runtime}
-        arguments |= {"settings": settings, "tell": tell, "secrets": secrets}
+        arguments |= {"settings": settings, "tell": tell, "secrets": secrets, "renew": renew}
         base: Base | None = self._first("inspect_base", **arguments)[1]
         if base is None:
             message = f"no plugin finds base images for the runtime {runtime!r}"

@@ -49,14 +49,14 @@ def wants_bases(runtime: str) -> bool | None:
 
 @hookimpl(trylast=True)
 def inspect_base(
-    reference: str, runtime: str, settings: Settings, tell: Callable[[str], None]
+    reference: str, runtime: str, settings: Settings, tell: Callable[[str], None], renew: bool
 ) -> Base | None:
     """What a base image is, as the engine has or pulls it."""
     if runtime != NAME:
         return None
     from coopery_docker.bases import inspect_base as inspect
 
-    return inspect(reference, settings.home, tell)
+    return inspect(reference, settings.home, tell, renew=renew)
 
 
 @hookimpl(trylast=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,13 +51,36 @@ class Opened:
     """What does not stop it, and should be told."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A recipe's file, as the user named it (`shown`); `fetched` from elsewhere or at hand."""
+
+    file: Path
+    shown: str
+    fetched: bool = False
+
+
+def find_recipe(cwd: Path, given: str | None, plugins: Plugins, settings: Settings) -> Found:
+    """The recipe that `-f` names, else the nearest. What is no file here, a plugin may fetch.
+
+    Raises RecipeError as `recipes.find` does, and what a plugin raises that fetches.
+    """
+    if given and not os.path.lexists(cwd / given):
+        fetched = plugins.fetch_recipe(given, settings)
+        if fetched is not None:
+            return Found(file=fetched, shown=given, fetched=True)
+    file = recipes.find(cwd, given, plugins.recipe_names())
+    return Found(file=file, shown=recipes.show(file, given, cwd))
+
+
 def open_recipe(request: Request, plugins: Plugins, settings: Settings) -> Opened:
     """Read, expand and check a recipe. Raises RecipeError with all that is statically wrong."""
     cwd = request.cwd or Path.cwd()
-    file = recipes.find(cwd, request.file, plugins.recipe_names())
+    found_file = find_recipe(cwd, request.file, plugins, settings)
+    file = found_file.file
     problems: list[Problem] = []
     try:
-        recipe = recipes.read(file, plugins, request.sets)
+        recipe = recipes.read(file, plugins, request.sets, cwd if found_file.fetched else None)
     except RecipeError as error:
         partial = getattr(error, "partial", None)
         if partial is None:
@@ -84,7 +108,7 @@ def open_recipe(request: Request, plugins: Plugins, settings: Settings) -> Opene
         recipe=recipe,
         nodes=nodes,
         runtime=runtime,
-        shown=recipes.show(file, request.file, cwd),
+        shown=found_file.shown,
         warnings=tuple(sorted(warnings, key=_position)),
     )
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from coopery.images import Base, Blueprint
     from coopery.model import Recipe
     from coopery.options import Settings
+    from coopery.secret import Secrets
     from coopery.steps import Made, Step, Workspace
 
 NAME = "docker"
@@ -49,14 +50,22 @@ def wants_bases(runtime: str) -> bool | None:
 
 @hookimpl(trylast=True)
 def inspect_base(
-    reference: str, runtime: str, settings: Settings, tell: Callable[[str], None], renew: bool
+    recipe: Recipe,
+    reference: str,
+    runtime: str,
+    settings: Settings,
+    tell: Callable[[str], None],
+    secrets: Secrets,
+    renew: bool,
 ) -> Base | None:
     """What a base image is, as the engine has or pulls it."""
     if runtime != NAME:
         return None
+    from coopery.logins import host_of, login_at
     from coopery_docker.bases import inspect_base as inspect
 
-    return inspect(reference, settings.home, tell, renew=renew)
+    given = login_at(recipe, host_of(reference))
+    return inspect(reference, settings.home, tell, renew=renew, given=given, secrets=secrets)
 
 
 @hookimpl(trylast=True)
@@ -72,7 +81,7 @@ def plan_image(runtime: str, render: Callable[[], Blueprint]) -> ImagePlan | Non
 @hookimpl(trylast=True)
 def perform(step: Step, workspace: Workspace) -> Made | None:
     """Build a part of an image, or run a task."""
-    from coopery.images import ImageBuild
+    from coopery.images import ImageBuild, ImagePull
     from coopery.tasks import TaskWork
 
     match step.work:
@@ -80,6 +89,10 @@ def perform(step: Step, workspace: Workspace) -> Made | None:
             from coopery_docker.images import build_image
 
             return build_image(work, workspace)
+        case ImagePull(runtime="docker") as work:
+            from coopery_docker.images import have_image
+
+            return have_image(work, workspace)
         case TaskWork(runtime="docker") as work:
             from coopery_docker.tasks import run_task
 
@@ -90,13 +103,34 @@ def perform(step: Step, workspace: Workspace) -> Made | None:
 @hookimpl(trylast=True)
 def is_there(step: Step, folder: Path) -> bool | None:
     """Whether the engine still has an image."""
-    from coopery.images import ImageBuild
+    from coopery.images import ImageBuild, ImagePull
 
     match step.work:
-        case ImageBuild(runtime="docker"):
+        case ImageBuild(runtime="docker") | ImagePull(runtime="docker"):
             from coopery_docker.images import is_there as look
 
             return look(folder)
+    return None
+
+
+@hookimpl(trylast=True)
+def push_image(
+    recipe: Recipe,
+    step: Step,
+    folder: Path,
+    reference: str,
+    tell: Callable[[str], None],
+    secrets: Secrets,
+) -> str | None:
+    """Have the engine push an image."""
+    from coopery.images import ImageBuild, ImagePull
+    from coopery.logins import host_of, login_at
+
+    match step.work:
+        case ImageBuild(runtime="docker") | ImagePull(runtime="docker"):
+            from coopery_docker.pushing import push
+
+            return push(folder, reference, login_at(recipe, host_of(reference)), secrets, tell)
     return None
 
 

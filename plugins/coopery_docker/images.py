@@ -10,7 +10,7 @@ from typing import Any
 from coopery.contexts import Entry, entries_of
 from coopery.dependencies import ImagePlan
 from coopery.errors import StepError, problem
-from coopery.images import Blueprint, ImageBuild, plan_builds, wheel_labels
+from coopery.images import Blueprint, ImageBuild, ImagePull, plan_builds, wheel_labels
 from coopery.quantities import show_bytes
 from coopery.steps import Made, Need, StepSource, Workspace
 from coopery_docker.building import DOCKERFILE, Building, NoBuildKit, build, layers
@@ -32,7 +32,10 @@ def plan(blueprint: Blueprint) -> ImagePlan:
     """The steps that build an image; tasks need the last."""
     builds = plan_builds(blueprint, NAME)
     source = StepSource(step=builds[-1].name, output="image")
-    return ImagePlan(steps=(*blueprint.steps, *builds), need=Need(role="image", source=source))
+    need = Need(role="image", source=source)
+    # What coopery builds has its `python` in the PATH; an image of others may have it anywhere.
+    python = None if blueprint.parts else blueprint.base.executable
+    return ImagePlan(steps=(*blueprint.steps, *builds), need=need, python=python)
 
 
 def tag_of(key: str) -> str:
@@ -47,6 +50,8 @@ def is_there(folder: Path) -> bool:
     """
     note = read_note(folder)
     found = find(connect(), note["tag"])
+    if note.get("prebuilt"):
+        return found is not None and found["Id"] == note["id"]
     labels = ((found or {}).get("Config") or {}).get("Labels") or {}
     return tag_of(str(labels.get(KEY))) == str(note["tag"])
 
@@ -123,6 +128,27 @@ def _before(
     """What the part begins with: the part before, or the base, which must be the locked one."""
     if "base" in workspace.inputs:
         return str(read_note(workspace.inputs["base"])["tag"])
+    return _locked(engine, work, workspace, write)[0]
+
+
+def have_image(work: ImagePull, workspace: Workspace) -> Made:
+    """An image that is used as it is: had, or pulled. Raises StepError, MachineError."""
+    engine = connect()
+    with workspace.log.open("ab", buffering=0) as log:
+        reference, image = _locked(engine, work, workspace, log.write)
+    note = {"tag": reference, "id": image["Id"], "size": image["Size"], "prebuilt": True}
+    (workspace.folder / IMAGE_NOTE).write_text(json.dumps(note), "utf-8")
+    facts = {"image": reference, "id": image["Id"], "size": image["Size"]}
+    return Made(outputs={"image": workspace.folder}, facts=facts)
+
+
+def _locked(
+    engine: Engine,
+    work: ImageBuild | ImagePull,
+    workspace: Workspace,
+    write: Callable[[bytes], object],
+) -> tuple[str, dict[str, Any]]:
+    """The base as the lock pins it, had or pulled: how the engine calls it, and what it is."""
     base = work.base
     found = find(engine, base.pinned)
     if found is None and base.digest is not None:
@@ -131,18 +157,18 @@ def _before(
         def tell(line: str) -> None:
             write(f"{line}\n".encode())
 
-        pull(engine, base.pinned, tell)
+        pull(engine, base.pinned, tell, work.login, workspace.secrets)
         found = find(engine, base.pinned)
-    elif found is None:
+    if found is None:
         message = f"the base image {base.reference} is not in the engine any more"
         raise StepError(problem("base-moved", message, hint=_again(base.reference)))
-    if found is not None and base.digest is None and found["Id"] != base.id:
+    if base.digest is None and found["Id"] != base.id:
         message = (
             f"the base image {base.reference} is another than the lock has: "
             f"{found['Id'][:19]}, not {base.id[:19]}"
         )
         raise StepError(problem("base-moved", message, hint=_again(base.reference)))
-    return base.pinned
+    return base.pinned, found
 
 
 def _again(reference: str) -> str:

@@ -30,6 +30,13 @@ def check(recipe: Recipe, runtime: str) -> Iterable[Problem]:
     """What this runtime cannot honour."""
     if runtime != NAME:
         return
+    for image in recipe.images.values():
+        if any(getattr(facet, "is_prebuilt", False) for facet in image.facets):
+            message = (
+                f"the runtime {NAME} runs no containers, and {image.name!r} is an image as it is"
+            )
+            key = ("image", image.name, "prebuilt")
+            yield problem("prebuilt-image", message, key=key, hint="use -r docker")
     for task in recipe.tasks.values():
         yield from _check_shm(task)
         for name, output in task.outputs.items():
@@ -41,8 +48,8 @@ def check(recipe: Recipe, runtime: str) -> Iterable[Problem]:
                 if folder == Path("/"):
                     message = f"the mount {output.mount!r} lies in / itself, which cannot be hidden"
                 hint = "choose a folder that this machine does not have, such as /out"
-                key = ("task", task.name, "outputs", name)
-                yield problem("bad-mount", message, key=key, hint=hint)
+                where = ("task", task.name, "outputs", name)
+                yield problem("bad-mount", message, key=where, hint=hint)
     yield from _check_mounts(recipe)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +67,14 @@ def find_recipe(cwd: Path, given: str | None, plugins: Plugins, settings: Settin
     Raises RecipeError as `recipes.find` does, and what a plugin raises that fetches.
     """
     if given and not os.path.lexists(cwd / given):
-        fetched = plugins.fetch_recipe(given, settings)
+        from coopery.steps import Event
+
+        def tell(text: str) -> None:
+            kind = "warning" if text.startswith("warning: ") else "message"
+            event = Event(kind=kind, time=time.time(), message=text.removeprefix("warning: "))
+            plugins.observe([event], settings)
+
+        fetched = plugins.fetch_recipe(given, settings, tell, plugins.secrets(settings))
         if fetched is not None:
             return Found(file=fetched, shown=given, fetched=True)
     file = recipes.find(cwd, given, plugins.recipe_names())

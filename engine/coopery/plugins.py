@@ -116,21 +116,12 @@ class Plugins(Registry):
         """The file names under which a recipe is found."""
         return tuple(dict.fromkeys(self._flat("recipe_names")))
 
-    def fetch_recipe(self, reference: str, settings: Settings) -> Path | None:
+    def fetch_recipe(
+        self, reference: str, settings: Settings, tell: Callable[[str], None], secrets: Secrets
+    ) -> Path | None:
         """The recipe file that `-f` means where there is no such file; None if nobody knows it."""
-        import time
-
-        from coopery.steps import Event
-
-        def tell(text: str) -> None:
-            warns = text.startswith("warning: ")
-            kind, text = ("warning" if warns else "message"), text.removeprefix("warning: ")
-            self.observe([Event(kind=kind, time=time.time(), message=text)], settings)
-
-        arguments: dict[str, Any] = {"reference": reference, "settings": settings, "tell": tell}
-        found: Path | None = self._first(
-            "fetch_recipe", **arguments, secrets=self.secrets(settings)
-        )[1]
+        arguments: dict[str, Any] = {"reference": reference, "settings": settings}
+        found: Path | None = self._first("fetch_recipe", **arguments, tell=tell, secrets=secrets)[1]
         return found
 
     def load_recipe(self, path: Path) -> Document:

@@ -143,6 +143,14 @@ def crashes(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def engines(session: nox.Session) -> None:
+    """All that is tested in Podman; of it the everyday tests hold a part."""
+    session.install("-e", ".", *tools())
+    env = {"COOPERY_ENGINES": "1"}
+    session.run("pytest", "tests/docker/test_podman.py", *session.posargs, env=env)
+
+
+@nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Measure against the floor; `-- --help` tells the sizes one can choose."""
     session.install(".")

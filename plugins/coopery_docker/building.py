@@ -23,7 +23,8 @@ DOCKERFILE = "coopery.Dockerfile"
 """The name of the Dockerfile in a context; it is none that a project's file would have."""
 _PULSE = 0.1
 """Seconds between two looks at whether the run was cancelled."""
-_STEP = re.compile(r"Step (\d+)/\d+ : ")
+_STEP = re.compile(r"(?:Step (\d+)/\d+ : |STEP (\d+)/\d+: )")
+"""How Docker's classic builder and Podman's begin a step."""
 
 
 @dataclass
@@ -152,7 +153,7 @@ class _Plain:
         text = str(message.get("stream") or "")
         if begun := _STEP.match(text):
             self.end()
-            self._step, self._since = int(begun[1]), time.monotonic()
+            self._step, self._since = int(begun[1] or begun[2]), time.monotonic()
         if "Using cache" in text:
             self._found.cached.add(self._step)
         if text:

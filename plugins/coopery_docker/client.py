@@ -182,7 +182,6 @@ _connecting = threading.Lock()
 @functools.cache
 def _connect(environment: tuple[str | None, ...]) -> Engine:
     try:
-        import docker
         from docker.errors import APIError, DockerException
     except ImportError as error:
         message = f"the runtime docker needs the package docker: {error}"
@@ -193,7 +192,7 @@ def _connect(environment: tuple[str | None, ...]) -> Engine:
     target = find_target()
     check_config()
     try:
-        api = docker.APIClient(version="auto", timeout=_PATIENCE, **target.options)
+        api = _client(version="auto", timeout=_PATIENCE, **target.options)
         api.timeout = _TIMEOUT
         version = api.version(api_version=False)
     except APIError as error:
@@ -201,3 +200,19 @@ def _connect(environment: tuple[str | None, ...]) -> Engine:
     except (DockerException, RequestException, OSError, ValueError) as error:
         raise no_engine(target, reason(error)) from error
     return Engine(api, target, version)
+
+
+def _client(**options: Any) -> Any:
+    """The SDK's client, which takes the engine's own certificates, whatever REQUESTS_CA_BUNDLE
+    says for the web.
+    """
+    import docker
+
+    class Client(docker.APIClient):  # type: ignore[misc]
+        def merge_environment_settings(
+            self, url: str, proxies: Any, stream: Any, verify: Any, cert: Any
+        ) -> Any:
+            own = self.verify if verify is None else verify
+            return super().merge_environment_settings(url, proxies, stream, own, cert)
+
+    return Client(**options)

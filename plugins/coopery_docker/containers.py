@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from socket import gethostname
 from typing import TYPE_CHECKING, Any
 
 from coopery.errors import MachineError, Problem, StepError, problem
@@ -110,6 +111,9 @@ def create(
     from docker.errors import APIError
 
     labels = {**body.get("Labels", {}), RUN: run, HOME: home_id(home)}
+    if engine.is_podman and not engine.is_local and engine.info.get("Name") != gethostname():
+        # It would make empty folders where it does not find what it is to mount.
+        raise _elsewhere(engine, f"it is Podman of the machine {engine.info.get('Name')}")
     safe = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"coopery-{run}-{name}")[:100]
     with kept_if_lost(note), engine.asked("made no container"):
         try:
@@ -140,13 +144,21 @@ def _not_there(why: str) -> StepError | None:
     return StepError(problem("bad-container", message, hint=hint))
 
 
+def _elsewhere(engine: Engine, why: str) -> MachineError:
+    message = f"the engine at {engine.target.address} does not see this machine's files: {why}"
+    hint = "use an engine of this machine: unset DOCKER_HOST, or choose another context"
+    return MachineError(Problem(slug="engine-elsewhere", message=message, hint=hint))
+
+
 def _not_made(engine: Engine, why: str, status: int, image: str) -> StepError | MachineError:
     if (found := _not_there(why)) is not None:
         return found
     if "bind source path does not exist" in why:
-        message = f"the engine at {engine.target.address} does not see this machine's files: {why}"
-        hint = "use an engine of this machine: unset DOCKER_HOST, or choose another context"
-        return MachineError(Problem(slug="engine-elsewhere", message=message, hint=hint))
+        return _elsewhere(engine, why)
+    if "container-init binary not found" in why:
+        hint = "install catatonit, or name an init program by `init_path` in its containers.conf"
+        message = f"the container engine has no init program for containers: {why}"
+        return MachineError(Problem(slug="engine-refused", message=message, hint=hint))
     if status == 404 and "image" in why.lower():
         hint = "somebody removed it during the run; run again: it is made anew"
         return StepError(problem("image-gone", f"there is no image {image}: {why}", hint=hint))
@@ -214,9 +226,19 @@ def _see_through(
 
 
 def attach(engine: Engine, ident: str, **streams: int) -> Channel:
-    """A socket to a container's streams, without a limit in time; whoever gets it closes it."""
+    """A socket to a container's streams, without a limit in time; whoever gets it closes it.
+
+    Raises as `start`: Podman readies a container already when somebody attaches to it.
+    """
+    from docker.errors import APIError
+
     with engine.asked("did not attach to the container"):
-        return Channel(engine.api.attach_socket(ident, params={**streams, "stream": 1}))
+        try:
+            return Channel(engine.api.attach_socket(ident, params={**streams, "stream": 1}))
+        except APIError as error:
+            if "preparing container" in said(error):
+                raise _not_started(said(error)) from error
+            raise
 
 
 def start(engine: Engine, ident: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from coopery.errors import Place
@@ -187,6 +187,8 @@ class ImagePlan:
     files: tuple[tuple[str, Need], ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    python: str | None = None
+    """Where the Python is that runs functions, where that is not `python` in the PATH."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -203,8 +205,21 @@ class Aux:
 class Invocation:
     """What a task runs, before paths are known: items with placeholders for `inputs.NAME`,
     `outputs.NAME` and `aux.NAME`; all other placeholders are filled in. `shown` is for people.
+    With `by_python` the first item stands for the image's Python, wherever that is.
     """
 
     command: tuple[str, ...]
     shown: str
     aux: tuple[Aux, ...] = ()
+    by_python: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frozen:
+    """What a task runs, said without the project: keys of its table, and the files they name.
+
+    `files` are by the paths (relative) under which the keys name them.
+    """
+
+    keys: Mapping[str, Any]
+    files: Mapping[str, bytes] = field(default_factory=dict)

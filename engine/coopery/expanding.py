@@ -142,6 +142,10 @@ class _Expander:
         self.root = str(recipe.root)
         self.prefix = posixpath.join(self.root, "")
         self.real_root = recipe.root.resolve()
+        # Destinations may be beneath another folder than inputs.
+        self.out = str(recipe.destinations or recipe.root)
+        self.out_prefix = posixpath.join(self.out, "")
+        real_out = Path(self.out).resolve()
         self.problems: list[Problem] = []
         self.count = 0
         self.instances = {name: self._instances(task) for name, task in recipe.tasks.items()}
@@ -152,7 +156,7 @@ class _Expander:
         # The file system is asked once about each folder, however many tasks name it.
         self._obstacle = functools.cache(self._find_obstacle)
         self._leads_inside = functools.cache(
-            lambda folder: Path(folder).resolve().is_relative_to(self.real_root)
+            lambda folder: Path(folder).resolve().is_relative_to(real_out)
         )
 
     def expand(self) -> Nodes:
@@ -344,7 +348,7 @@ class _Expander:
         return found
 
     def _path(self, instance: Instance, text: str, key: KeyPath) -> str | None:
-        """A recipe's path with placeholders filled, absolute and inside the project."""
+        """A recipe's path with placeholders filled, absolute, beneath where destinations are."""
         groups = {"matrix": instance.task.matrix, "params": instance.task.params}
         if not check_text(text, groups, key, self.problems):
             return None
@@ -357,7 +361,7 @@ class _Expander:
             hint = "paths are relative to the recipe's folder"
             self.problems.append(problem("outside-project", message, key=key, hint=hint))
             return None
-        path = self.prefix + normal
+        path = self.out_prefix + normal
         if long := lengths.too_long(path, key):
             self.problems.append(long)
             return None
@@ -390,9 +394,7 @@ class _Expander:
             self.problems.append(problem("duplicate-output", message, key=key, hint=hint))
             return None
         if obstacle := self._obstacle(posixpath.dirname(path)):
-            message = (
-                f"{text!r} lies in {posixpath.relpath(obstacle, self.root)!r}, which is a file"
-            )
+            message = f"{text!r} lies in {posixpath.relpath(obstacle, self.out)!r}, which is a file"
             hint = "name another folder"
             self.problems.append(problem("bad-destination", message, key=key, hint=hint))
             return None
@@ -411,13 +413,13 @@ class _Expander:
 
     def _find_obstacle(self, folder: str) -> str | None:
         """The file that stands where a folder would have to be; None where there is none."""
-        while len(folder) > len(self.root) and not os.path.lexists(folder):
+        while len(folder) > len(self.out) and not os.path.lexists(folder):
             folder = posixpath.dirname(folder)
         return folder if os.path.isfile(folder) else None  # noqa: PTH113 - it may not raise
 
     def _misplaced(self, path: str, text: str, instance: Instance) -> tuple[str, str] | None:
         """Why nothing may be written at a path inside the project: the message, and a hint."""
-        inner = posixpath.relpath(path, self.root)
+        inner = posixpath.relpath(path, self.out)
         if inner == ".":
             return f"{text!r} is the project's folder itself", "name a file or folder in it"
         if ".git" in inner.split("/"):
@@ -433,7 +435,7 @@ class _Expander:
     def _check_nesting(self) -> None:
         for path, (instance, name) in self.destinations.items():
             parent = posixpath.dirname(path)
-            while len(parent) > len(self.root):
+            while len(parent) > len(self.out):
                 self.parents.setdefault(parent, path)
                 if parent in self.destinations:
                     outer = ".".join(self.destinations[parent])
@@ -446,7 +448,7 @@ class _Expander:
 
     def _holder(self, path: str) -> str | None:
         """The destination that is this path or a folder above it."""
-        while len(path) > len(self.root):
+        while len(path) > len(self.out):
             if path in self.destinations:
                 return path
             path = path.rpartition("/")[0]
@@ -590,12 +592,12 @@ class _Expander:
             hint = f'name what is read: from = "{maker.partition("@")[0]}"'
             self.problems.append(problem("folder-of-outputs", message, key=key, hint=hint))
             return None
-        file = Path(path)
+        file = Path(self.prefix + path.removeprefix(self.out_prefix))
         if unfit := self._unfit(file, channel.path):
             slug, told, mend = unfit
             self.problems.append(problem(slug, told, key=key, hint=mend))
             return None
-        shown = path.removeprefix(self.prefix)
+        shown = path.removeprefix(self.out_prefix)
         return BoundInput(source=FileSource(path=file, shown=shown), base=base, mount=channel.mount)
 
     def _unfit(self, file: Path, shown: str) -> tuple[str, str, str | None] | None:

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
+    from coopery.bundles import Parcel, Published
     from coopery.commands import Command
     from coopery.dependencies import (
         Contribution,
         DependencySet,
+        Frozen,
         ImagePlan,
         Invocation,
         Layer,
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from coopery.errors import Problem
     from coopery.findings import Finding
     from coopery.images import Base, Blueprint
-    from coopery.model import Image, Instance, Recipe, Secret
+    from coopery.model import Image, Instance, Recipe, Secret, Task
     from coopery.options import LockPolicy, Settings
     from coopery.recipes import Document, Facet
     from coopery.secret import Secrets
@@ -86,6 +88,22 @@ def load_recipe(path: Path) -> Document | None:
     def load_recipe(path):
         if path.suffix == ".json":
             return Document(data=json.loads(path.read_text()), locate=nowhere)
+    """
+
+
+@hookspec(firstresult=True)
+def fetch_recipe(
+    reference: str, settings: Settings, tell: Callable[[str], None], secrets: Secrets
+) -> Path | None:
+    """First: the recipe file that `-f` means where no file of that name is, fetched if need be.
+
+    Its outputs are delivered beneath the current folder. None for what is not of this plugin's
+    kind. `tell` takes a line of the story.
+
+    @hookimpl
+    def fetch_recipe(reference, settings):
+        if reference.startswith("shelf://"):
+            return my_shelf.copy(reference, settings.home / "shelf") / "recipe.toml"
     """
 
 
@@ -158,10 +176,11 @@ def wants_bases(runtime: str) -> bool | None:
 @hookspec(firstresult=True)
 def choose_base(
     recipe: Recipe, image: Image, settings: Settings, warn: Callable[[str], None]
-) -> str | None:
+) -> str | Base | None:
     """First: the reference of the base image that this image begins with.
 
-    `warn` takes what does not stop it and should be told.
+    A Base stands for one of which all is known already, so that no engine is asked and no lock
+    pins it. `warn` takes what does not stop it and should be told.
 
     @hookimpl
     def choose_base(recipe, image):
@@ -273,6 +292,17 @@ def runtime_names() -> Sequence[str]:  # type: ignore[empty-body]
     @hookimpl
     def runtime_names():
         return ["bare"]
+    """
+
+
+@hookspec(firstresult=True)
+def freeze_task(recipe: Recipe, task: Task) -> Frozen | None:
+    """First: what a task runs, said without the project that the recipe is of, for a bundle.
+
+    @hookimpl
+    def freeze_task(recipe, task):
+        if say := task.facet(Say):
+            return Frozen(keys={"say": say.text})
     """
 
 
@@ -407,6 +437,43 @@ def open_shell(step: Step, workspace: Workspace) -> int | None:
     def open_shell(step, workspace):
         if isinstance(step.work, Greeting):
             return subprocess.run(["sh", "-i"], cwd=workspace.folder).returncode
+    """
+
+
+@hookspec(firstresult=True)
+def push_image(
+    recipe: Recipe,
+    step: Step,
+    folder: Path,
+    reference: str,
+    tell: Callable[[str], None],
+    secrets: Secrets,
+) -> str | None:
+    """First: send an image to a registry under a reference; its manifest's digest there.
+
+    `step` made it, and left its note in `folder`. Raises MachineError.
+
+    @hookimpl
+    def push_image(step, folder, reference):
+        if isinstance(step.work, MyImage):
+            return my_engine.push((folder / "id").read_text(), reference)
+    """
+
+
+@hookspec(firstresult=True)
+def publish(
+    parcel: Parcel, settings: Settings, tell: Callable[[str], None], secrets: Secrets
+) -> Sequence[Published] | None:
+    """First: take images and a bundle of tasks to where `parcel.target` says (`--to`).
+
+    @hookimpl
+    def publish(parcel):
+        if parcel.target.startswith("shelf://"):
+            folder = Path(parcel.target.removeprefix("shelf://"))
+            bundle = parcel.bundle({})
+            for blob in (*bundle.blobs, bundle.manifest):
+                shutil.copyfileobj(blob.open(), (folder / blob.digest).open("wb"))
+            return [Published(kind="bundle", reference=bundle.manifest.digest)]
     """
 
 

@@ -295,6 +295,8 @@ class Recipe(Faceted):
     images: Mapping[str, Image]
     tasks: Mapping[str, Task]
     defaults: Defaults = field(default_factory=Defaults)
+    destinations: Path | None = None
+    """The folder that outputs' destinations are relative to, where that is not `root`."""
     locate: Callable[[KeyPath], Place] = field(
         default=lambda key: Place(key=key), compare=False, repr=False
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,17 +56,48 @@ class Opened:
     """What does not stop it, and should be told."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A recipe's file, as the user named it (`shown`); `fetched` from elsewhere or at hand."""
+
+    file: Path
+    shown: str
+    fetched: bool = False
+
+
+def find_recipe(cwd: Path, given: str | None, plugins: Plugins, settings: Settings) -> Found:
+    """The recipe that `-f` names, else the nearest. What is no file here, a plugin may fetch.
+
+    Raises RecipeError as `recipes.find` does, and what a plugin raises that fetches.
+    """
+    if given and not os.path.lexists(cwd / given):
+        from coopery.steps import Event
+
+        def tell(text: str) -> None:
+            kind = "warning" if text.startswith("warning: ") else "message"
+            event = Event(kind=kind, time=time.time(), message=text.removeprefix("warning: "))
+            plugins.observe([event], settings)
+
+        fetched = plugins.fetch_recipe(given, settings, tell, plugins.secrets(settings))
+        if fetched is not None:
+            return Found(file=fetched, shown=given, fetched=True)
+    file = recipes.find(cwd, given, plugins.recipe_names())
+    return Found(file=file, shown=recipes.show(file, given, cwd))
+
+
 def open_recipe(request: Request, plugins: Plugins, settings: Settings) -> Opened:
     """Read, expand and check a recipe. Raises RecipeError with all that is statically wrong."""
     cwd = request.cwd or Path.cwd()
     document = request.document
     if document is None:
-        file = recipes.find(cwd, request.file, plugins.recipe_names())
+        named = find_recipe(cwd, request.file, plugins, settings)
     else:
         file = recipes.settle(cwd / (request.file or "recipe.py"))
+        named = Found(file=file, shown=file.name)
+    destinations = cwd if named.fetched else None
     problems: list[Problem] = []
     try:
-        recipe = recipes.read(file, plugins, request.sets, document)
+        recipe = recipes.read(named.file, plugins, request.sets, document, destinations)
     except RecipeError as error:
         partial = getattr(error, "partial", None)
         if partial is None:
@@ -93,7 +126,7 @@ def open_recipe(request: Request, plugins: Plugins, settings: Settings) -> Opene
         recipe=recipe,
         nodes=nodes,
         runtime=runtime,
-        shown=recipes.show(file, request.file, cwd) if document is None else file.name,
+        shown=named.shown,
         warnings=tuple(sorted(warnings, key=_position)),
     )
 

@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     import argparse
     from pathlib import Path
 
+    from coopery.bundles import Parcel, Published
     from coopery.commands import Command, Context
     from coopery.dependencies import (
         Contribution,
         DependencySet,
+        Frozen,
         ImagePlan,
         Invocation,
         Layer,
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from coopery.elsewhere import Holding, Kept
     from coopery.findings import Finding
     from coopery.images import Base, Blueprint
-    from coopery.model import Image, Instance, Recipe, Secret
+    from coopery.model import Image, Instance, Recipe, Secret, Task
     from coopery.options import LockPolicy
     from coopery.recipes import Document, Facet
     from coopery.secret import Secrets
@@ -115,6 +117,14 @@ class Plugins(Registry):
         """The file names under which a recipe is found."""
         return tuple(dict.fromkeys(self._flat("recipe_names")))
 
+    def fetch_recipe(
+        self, reference: str, settings: Settings, tell: Callable[[str], None], secrets: Secrets
+    ) -> Path | None:
+        """The recipe file that `-f` means where there is no such file; None if nobody knows it."""
+        arguments: dict[str, Any] = {"reference": reference, "settings": settings}
+        found: Path | None = self._first("fetch_recipe", **arguments, tell=tell, secrets=secrets)[1]
+        return found
+
     def load_recipe(self, path: Path) -> Document:
         """The document in a recipe file. Raises RecipeError (`unknown-recipe-kind`)."""
         document: Document | None = self._first("load_recipe", path=path)[1]
@@ -194,10 +204,10 @@ class Plugins(Registry):
         image: Image,
         settings: Settings,
         warn: Callable[[str], None] = lambda text: None,
-    ) -> str:
-        """The base image's reference. Raises RecipeError (`no-base`)."""
+    ) -> str | Base:
+        """The base image's reference, or all of it. Raises RecipeError (`no-base`)."""
         arguments = {"recipe": recipe, "image": image, "settings": settings, "warn": warn}
-        reference: str | None = self._first("choose_base", **arguments)[1]
+        reference: str | Base | None = self._first("choose_base", **arguments)[1]
         if reference is None:
             message = f"no plugin says what the image {image.name!r} begins with"
             place = recipe.locate(("image", image.name))
@@ -308,6 +318,18 @@ class Plugins(Registry):
             raise unknown_runtime(runtime, self.runtime_names())
         return plan
 
+    def freeze_task(self, recipe: Recipe, task: Task) -> Frozen:
+        """What a task runs, said without its project. Raises RecipeError (`not-publishable`)."""
+        found: Frozen | None = self._first("freeze_task", recipe=recipe, task=task)[1]
+        if found is None:
+            message = f"no plugin says what the task {task.name!r} runs without its project"
+            place = recipe.locate(("task", task.name))
+            hint = "make it a task of a `command` or a `function`"
+            raise RecipeError(
+                Problem(slug="not-publishable", message=message, place=place, hint=hint)
+            )
+        return found
+
     def plan_task(self, recipe: Recipe, instance: Instance) -> Invocation:
         """What a task instance runs. Raises RecipeError (`no-action`)."""
         _, answer = self._first("plan_task", recipe=recipe, instance=instance)
@@ -396,6 +418,37 @@ class Plugins(Registry):
             told = f"for {step.name}, an exit code was expected, not {answer!r}"
             raise bad_answer(name, "open_shell", told)
         return answer
+
+    def push_image(
+        self,
+        recipe: Recipe,
+        step: Step,
+        folder: Path,
+        reference: str,
+        tell: Callable[[str], None],
+        secrets: Secrets,
+    ) -> str:
+        """Send an image to a registry; its digest there. Raises MachineError (`no-publisher`)."""
+        arguments: dict[str, Any] = {"recipe": recipe, "step": step, "folder": folder}
+        arguments |= {"reference": reference, "tell": tell, "secrets": secrets}
+        digest: str | None = self._first("push_image", **arguments)[1]
+        if digest is None:
+            message = f"no plugin sends {step.name} to a registry"
+            hint = _missing("docker")
+            raise MachineError(Problem(slug="no-publisher", message=message, hint=hint))
+        return digest
+
+    def publish(
+        self, parcel: Parcel, settings: Settings, tell: Callable[[str], None], secrets: Secrets
+    ) -> tuple[Published, ...]:
+        """What was published. Raises RecipeError (`no-publisher`) where nobody goes there."""
+        arguments: dict[str, Any] = {"parcel": parcel, "settings": settings, "tell": tell}
+        found: Sequence[Published] | None = self._first("publish", **arguments, secrets=secrets)[1]
+        if found is None:
+            message = f"--to {parcel.target}: no plugin publishes there"
+            hint = "name a registry and a repository: --to registry.example/team/name"
+            raise RecipeError(Problem(slug="no-publisher", message=message, hint=hint))
+        return tuple(found)
 
     def diagnose(
         self, home: Path, settings: Settings, mend: bool, quick: bool = False

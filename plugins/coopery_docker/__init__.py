@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from coopery.images import Base, Blueprint
     from coopery.model import Recipe
     from coopery.options import Settings
+    from coopery.secret import Secrets
     from coopery.steps import Made, Step, Workspace
 
 NAME = "docker"
@@ -50,14 +51,22 @@ def wants_bases(runtime: str) -> bool | None:
 
 @hookimpl(trylast=True)
 def inspect_base(
-    reference: str, runtime: str, settings: Settings, tell: Callable[[str], None], renew: bool
+    recipe: Recipe,
+    reference: str,
+    runtime: str,
+    settings: Settings,
+    tell: Callable[[str], None],
+    secrets: Secrets,
+    renew: bool,
 ) -> Base | None:
     """What a base image is, as the engine has or pulls it."""
     if runtime != NAME:
         return None
+    from coopery.logins import host_of, login_at
     from coopery_docker.bases import inspect_base as inspect
 
-    return inspect(reference, settings.home, tell, renew=renew)
+    given = login_at(recipe, host_of(reference))
+    return inspect(reference, settings.home, tell, renew=renew, given=given, secrets=secrets)
 
 
 @hookimpl(trylast=True)
@@ -72,13 +81,16 @@ def plan_image(runtime: str, render: Callable[[], Blueprint]) -> ImagePlan | Non
     blueprint = render()
     builds = plan_builds(blueprint, NAME)
     source = StepSource(step=builds[-1].name, output="image")
-    return ImagePlan(steps=(*blueprint.steps, *builds), need=Need(role="image", source=source))
+    need = Need(role="image", source=source)
+    # What coopery builds has its `python` in the PATH; an image of others may have it anywhere.
+    python = None if blueprint.parts else blueprint.base.executable
+    return ImagePlan(steps=(*blueprint.steps, *builds), need=need, python=python)
 
 
 @hookimpl(trylast=True)
 def perform(step: Step, workspace: Workspace) -> Made | None:
     """Build a part of an image, or run a task."""
-    from coopery.images import ImageBuild
+    from coopery.images import ImageBuild, ImagePull
     from coopery.tasks import TaskWork
 
     match step.work:
@@ -86,6 +98,10 @@ def perform(step: Step, workspace: Workspace) -> Made | None:
             from coopery_docker.images import build_image
 
             return build_image(work, workspace)
+        case ImagePull(runtime="docker") as work:
+            from coopery_docker.images import have_image
+
+            return have_image(work, workspace)
         case TaskWork(runtime="docker") as work:
             from coopery_docker.tasks import run_task
 
@@ -96,12 +112,12 @@ def perform(step: Step, workspace: Workspace) -> Made | None:
 @hookimpl
 def find_gone(made: Sequence[tuple[Step, Path]]) -> Iterable[str]:
     """The images that the engine has no more."""
-    from coopery.images import ImageBuild
+    from coopery.images import ImageBuild, ImagePull
 
     ours = {
         step.name: folder
         for step, folder in made
-        if isinstance(step.work, ImageBuild) and step.work.runtime == NAME
+        if isinstance(step.work, ImageBuild | ImagePull) and step.work.runtime == NAME
     }
     if not ours:
         return ()  # no engine is asked for nothing
@@ -124,6 +140,27 @@ def let_go(kind: str, kept: Kept) -> bool | None:
     from coopery_docker import keeping
 
     return keeping.let_go(kept) if kind == keeping.KIND else None
+
+
+@hookimpl(trylast=True)
+def push_image(
+    recipe: Recipe,
+    step: Step,
+    folder: Path,
+    reference: str,
+    tell: Callable[[str], None],
+    secrets: Secrets,
+) -> str | None:
+    """Have the engine push an image."""
+    from coopery.images import ImageBuild, ImagePull
+    from coopery.logins import host_of, login_at
+
+    match step.work:
+        case ImageBuild(runtime="docker") | ImagePull(runtime="docker"):
+            from coopery_docker.pushing import push
+
+            return push(folder, reference, login_at(recipe, host_of(reference)), secrets, tell)
+    return None
 
 
 @hookimpl(trylast=True)

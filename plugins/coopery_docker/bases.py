@@ -11,9 +11,11 @@ from typing import Any
 
 from coopery.errors import BaseError, MachineError, Problem, StepError
 from coopery.images import Base
+from coopery.logins import RegistryLogin
+from coopery.secret import Secrets, no_secrets
 from coopery_docker.client import Engine, connect, said
 from coopery_docker.containers import Job, run_container
-from coopery_docker.credentials import Login, login_for
+from coopery_docker.credentials import Login, login_of
 from coopery_docker.images import find
 
 _PYTHON = """
@@ -37,7 +39,15 @@ _PATIENCE = 120.0
 Tell = Callable[[str], None]
 
 
-def inspect_base(reference: str, home: Path, tell: Tell, *, renew: bool = False) -> Base:
+def inspect_base(
+    reference: str,
+    home: Path,
+    tell: Tell,
+    *,
+    renew: bool = False,
+    given: RegistryLogin | None = None,
+    secrets: Secrets | None = None,
+) -> Base:
     """What a base image is; pulled where the engine lacks it.
 
     To `renew` is to ask its registry also where the engine has one, if it came from there: what is
@@ -47,7 +57,7 @@ def inspect_base(reference: str, home: Path, tell: Tell, *, renew: bool = False)
     engine = connect()
     image = find(engine, reference)
     if image is None or (renew and _digest(engine, reference, image)):
-        pull(engine, reference, tell)
+        pull(engine, reference, tell, given, secrets)
         image = find(engine, reference)
     if image is None:
         raise _missing(reference, "the engine says that it pulled it, and has it not")
@@ -86,8 +96,15 @@ def _full(repository: str) -> str:
     return f"docker.io/{repository}" if slash else f"docker.io/library/{repository}"
 
 
-def pull(engine: Engine, reference: str, tell: Tell) -> None:
-    """Pull an image, with whatever credentials the user's own Docker configuration has.
+def pull(
+    engine: Engine,
+    reference: str,
+    tell: Tell,
+    given: RegistryLogin | None = None,
+    secrets: Secrets | None = None,
+) -> None:
+    """Pull an image, with what the recipe says under `registries` (`given`), else with whatever
+    credentials the user's own Docker configuration has.
 
     Raises BaseError (`base-missing`, `registry-credentials`), MachineError.
     """
@@ -97,7 +114,7 @@ def pull(engine: Engine, reference: str, tell: Tell) -> None:
     repository, tag = parse_repository_tag(reference)
     tell(f"pull     {reference}")
     try:
-        login = login_for(repository)
+        login = login_of(repository, given, secrets or no_secrets())
     except MachineError as error:
         raise BaseError(*error.problems) from error
     failed: str | None = None

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from coopery.errors import MachineError, Problem
+from coopery.logins import HUB, RegistryLogin
+from coopery.secret import Secrets
 from coopery_docker.targets import bad_config, config_file, read_config
 
 
@@ -30,6 +32,19 @@ class Login:
 def check_config() -> None:
     """Raises MachineError (`docker-config`) where the client could not read the configuration."""
     _logins(read_config())
+
+
+def login_of(repository: str, given: RegistryLogin | None, secrets: Secrets) -> Login:
+    """Who one is at the registry of a repository: what the recipe says, else as `login_for`.
+
+    Raises MachineError (`secret-missing`, and as `login_for`).
+    """
+    if given is None:
+        return login_for(repository)
+    auth = {"username": secrets.text(given.username), "password": secrets.read(given.password)}
+    hub = given.host == HUB
+    auth["serveraddress"] = "https://index.docker.io/v1/" if hub else given.host
+    return Login(given.host, "the recipe's `registries`", auth)
 
 
 def login_for(repository: str) -> Login:

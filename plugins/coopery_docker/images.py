@@ -9,7 +9,7 @@ from typing import Any
 
 from coopery.contexts import Entry, entries_of
 from coopery.errors import StepError, problem
-from coopery.images import ImageBuild, wheel_labels
+from coopery.images import ImageBuild, ImagePull, wheel_labels
 from coopery.quantities import show_bytes
 from coopery.steps import Made, Workspace
 from coopery_docker.building import DOCKERFILE, Building, NoBuildKit, build, layers
@@ -96,6 +96,28 @@ def _before(
     if "base" in workspace.inputs:
         note = read_note(workspace.inputs["base"])
         return str(note["tag"]), str(note["tag"]).removeprefix(f"{REPOSITORY}:"), int(note["size"])
+    reference, image = _locked(engine, work, workspace, write)
+    return reference, "", int(image.get("Size") or 0)
+
+
+def have_image(work: ImagePull, workspace: Workspace) -> Made:
+    """An image that is used as it is: had, or pulled. Raises StepError, MachineError."""
+    engine = connect()
+    with workspace.log.open("ab", buffering=0) as log:
+        reference, image = _locked(engine, work, workspace, log.write)
+    note = {"tag": reference, "id": image["Id"], "size": image["Size"], "prebuilt": True}
+    (workspace.folder / IMAGE_NOTE).write_text(json.dumps(note), "utf-8")
+    facts = {"image": reference, "id": image["Id"], "size": image["Size"]}
+    return Made(outputs={"image": workspace.folder}, facts=facts)
+
+
+def _locked(
+    engine: Engine,
+    work: ImageBuild | ImagePull,
+    workspace: Workspace,
+    write: Callable[[bytes], object],
+) -> tuple[str, dict[str, Any]]:
+    """The base as the lock pins it, had or pulled: how the engine calls it, and what it is."""
     base = work.base
     found = find(engine, base.pinned)
     if found is None and base.digest is not None:
@@ -104,18 +126,18 @@ def _before(
         def tell(line: str) -> None:
             write(f"{line}\n".encode())
 
-        pull(engine, base.pinned, tell)
+        pull(engine, base.pinned, tell, work.login, workspace.secrets)
         found = find(engine, base.pinned)
-    elif found is None:
+    if found is None:
         message = f"the base image {base.reference} is not in the engine any more"
         raise StepError(problem("base-moved", message, hint=_again(base.reference)))
-    if found is not None and base.digest is None and found["Id"] != base.id:
+    if base.digest is None and found["Id"] != base.id:
         message = (
             f"the base image {base.reference} is another than the lock has: "
             f"{found['Id'][:19]}, not {base.id[:19]}"
         )
         raise StepError(problem("base-moved", message, hint=_again(base.reference)))
-    return base.pinned, "", int((found or {}).get("Size") or 0)
+    return base.pinned, found
 
 
 def _again(reference: str) -> str:

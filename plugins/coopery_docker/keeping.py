@@ -58,6 +58,8 @@ def _noted(key: str, folder: Path) -> Iterator[Kept]:
         return
     try:
         note = read_note(folder)
+        if note.get("prebuilt"):
+            return  # it is not coopery's
         size = max(0, int(note["size"]) - int(note.get("over", 0)))
         yield Kept(key=key, name=str(note["tag"]), size=size, on=str(note.get("on", "")))
     except (OSError, ValueError, KeyError, TypeError):

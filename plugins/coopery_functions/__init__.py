@@ -10,11 +10,12 @@ from coopery.errors import Problem, RecipeError, problem
 from coopery.hooks import hookimpl
 from coopery.recipes import Facet
 from coopery.shapes import Callables
+from coopery_functions.frozen import Pickled
 
 if TYPE_CHECKING:
     import types
 
-    from coopery.dependencies import Aux, Invocation
+    from coopery.dependencies import Aux, Frozen, Invocation
     from coopery.model import Instance, Recipe, Task
     from coopery_functions.reach import Reach
 
@@ -34,7 +35,11 @@ def declare_facets() -> Sequence[Facet]:
     """`function` of a task."""
     doc = "The function to call: `module:name`; in a Python recipe also the function itself."
     kind = Annotated[str, Callables()]
-    return [Facet(noun="task", key="function", type=kind, wrap=Function, doc=doc, action=True)]
+    frozen = "A function that was pickled when a bundle was made; not to be written by hand."
+    return [
+        Facet(noun="task", key="function", type=kind, wrap=Function, doc=doc, action=True),
+        Facet(noun="task", key="pickled", type=Pickled, doc=frozen, action=True, by_hand=False),
+    ]
 
 
 @hookimpl
@@ -43,6 +48,11 @@ def check(recipe: Recipe, runtime: str) -> Iterable[Problem]:
     told: set[tuple[object, ...]] = set()
     for task in recipe.tasks.values():
         function = task.facet(Function)
+        if pickled := task.facet(Pickled):
+            from coopery_functions.frozen import check_pickled
+
+            yield from check_pickled(recipe, pickled, ("task", task.name, "pickled"))
+            continue
         if function is None:
             yield from _valueless(task)
             continue
@@ -103,6 +113,8 @@ def _reach(recipe: Recipe, task: Task) -> Reach:
 def plan_task(recipe: Recipe, instance: Instance) -> Invocation | None:
     """A runner script with a description of the call, and the pickle if there is one."""
     function = instance.task.facet(Function)
+    if pickled := instance.task.facet(Pickled):
+        return _as_pickled(recipe, instance, pickled)
     if function is None:
         return None
     from coopery.dependencies import Aux, Invocation
@@ -122,7 +134,34 @@ def plan_task(recipe: Recipe, instance: Instance) -> Invocation | None:
         command=("python", *(f"{{aux.{file.name}}}" for file in files)),
         shown=_shown(instance, target),
         aux=tuple(files),
+        by_python=True,
     )
+
+
+def _as_pickled(recipe: Recipe, instance: Instance, pickled: Pickled) -> Invocation:
+    from coopery.dependencies import Invocation
+    from coopery_functions.frozen import auxiliary
+
+    files = auxiliary(recipe, pickled, _call(instance, None))
+    return Invocation(
+        command=("python", *(f"{{aux.{file.name}}}" for file in files)),
+        shown=_shown_as(instance, pickled.shown, pickled.accepts),
+        aux=files,
+        by_python=True,
+    )
+
+
+@hookimpl(trylast=True)
+def freeze_task(recipe: Recipe, task: Task) -> Frozen | None:
+    """The function by its name, or its pickle."""
+    from coopery_functions.frozen import freeze, freeze_again
+
+    if pickled := task.facet(Pickled):
+        return freeze_again(recipe, pickled)
+    function = task.facet(Function)
+    if function is None:
+        return None
+    return freeze(recipe, task, function.target, _reach(recipe, task))
 
 
 def _pickled(target: Callable[..., Any], reach: Reach, task: Task) -> list[Aux]:
@@ -190,11 +229,14 @@ def _shown(instance: Instance, target: Callable[..., Any] | str) -> str:
     """The call as a person would write it: `prepare(raw, table, seed=0)`."""
     import inspect
 
+    if isinstance(target, str):
+        return _shown_as(instance, target, ())
+    return _shown_as(instance, target.__qualname__, inspect.signature(target).parameters)
+
+
+def _shown_as(instance: Instance, name: str, accepted: Iterable[str]) -> str:
     task = instance.task
     values = dict(task.params)
-    if callable(target):
-        accepted = inspect.signature(target).parameters
-        values |= {axis: value for axis, value in instance.coords if axis in accepted}
-    name = target if isinstance(target, str) else target.__qualname__
+    values |= {axis: value for axis, value in instance.coords if axis in accepted}
     channels = [*task.inputs, *(name for name, out in task.outputs.items() if not out.returns)]
     return f"{name}({', '.join([*channels, *(f'{k}={v!r}' for k, v in values.items())])})"

@@ -14,12 +14,12 @@ from coopery.dependencies import Aux, Invocation
 from coopery.errors import RecipeError, problem
 from coopery.expanding import Node
 from coopery.images import PROGRAMS, Blueprint, Instruction, path_from, wheel_labels
+from coopery.portable import portable
 from coopery.processes import stopped
 from coopery.steps import Delivery, Made, Need, Step, Workspace
 from coopery_images import quoting
 from coopery_images.describing import INPUTS, OUTPUTS, describe_image, describe_task
 from coopery_images.dockerfile import dockerfile_of
-from coopery_images.portable import portable
 from coopery_images.work import Archive
 
 _AUX = "/coopery/aux"

@@ -31,6 +31,13 @@ def check(recipe: Recipe, runtime: str) -> Iterable[Problem]:
     """What this runtime cannot honour."""
     if runtime != NAME:
         return
+    for image in recipe.images.values():
+        if any(getattr(facet, "is_prebuilt", False) for facet in image.facets):
+            message = (
+                f"the runtime {NAME} runs no containers, and {image.name!r} is an image as it is"
+            )
+            key = ("image", image.name, "prebuilt")
+            yield problem("prebuilt-image", message, key=key, hint="use -r docker")
     for task in recipe.tasks.values():
         yield from _check_shm(task)
         yield from _check_hidden(recipe, task)

@@ -66,10 +66,10 @@ def explain_git(story: str, asked: Asked) -> CooperyError | None:
     if (lost := _LOST.search(text)) and (lost[1] or _GONE.search(text)):
         hint = "take what is there now: coopery lock --upgrade; or check `ref`"
         return error("git-ref", f"{where} has no branch, tag or commit {lost[2]!r}", hint)
-    if found := failure(story, repository.url, place):
-        return type(found)(
+    if failed := failure(story, repository.url, place):
+        return type(failed)(
             *(Problem(slug=p.slug, message=p.message + via, place=p.place, hint=p.hint)
-              for p in found.problems)
+              for p in failed.problems)
         )  # fmt: skip
     if "Git operation failed" in text:
         return error("git-failed", f"git cannot read {where}: {reason(story)}", None)

@@ -90,6 +90,8 @@ class _Job:
     target: Target | None
     gits: Sequence[tuple[Requirement, Repository]] = ()
     """The lines that name git repositories."""
+    git_environment: Mapping[str, str] = field(default_factory=dict)
+    """git's own variables: what indexes want to know is not for it."""
 
     def ask(self, *arguments: str, limit: float | None = None) -> Finished:
         """Run `uv pip compile` with these arguments. Raises MachineError, or TimeoutExpired for
@@ -203,6 +205,7 @@ def solve(
             platform=platform,
             target=target,
             gits=gits,
+            git_environment=environ,
         )
         asked = _write_asked(job)
         found: Mapping[str, Package] = {}
@@ -278,7 +281,7 @@ def _choose_commits(
     """What of a set comes from git repositories, whoever asks for it, by name; and where there is
     any, the choice that goes with it.
     """
-    commits.find(job.gits, job.environment, job.run_git)
+    commits.find(job.gits, job.git_environment, job.run_git)
     output = job.folder / "pylock.commits.toml"
     if seed := commits.seed((), preferred):
         output.write_text(seed, "utf-8")

@@ -119,7 +119,9 @@ def opened(
         sweep(project.home)
         yield project
     for image in sdk_engine.images(filters={"reference": f"{registry.host}/*"}):
-        sdk_engine.remove_image(image["Id"], force=True)
+        for name in image["RepoTags"] or image["RepoDigests"] or ():
+            if name.startswith(registry.host):
+                sdk_engine.remove_image(name)
 
 
 def _wheel(index: Path) -> None:
@@ -168,8 +170,9 @@ def watched() -> Iterator[list[str]]:
                         content = (entry / name).read_bytes()
                     except OSError:
                         continue
-                    if any(form in content for form in forms):
-                        seen.append(f"{entry.name} {name}: {content[:200]!r}")
+                    found = [word for word in content.split(b"\0") if _in(word, forms)]
+                    if found and not (name == "environ" and _asks_index(entry, found)):
+                        seen.append(f"{entry.name} {name}: {found} {_program(entry)}")
 
     thread = threading.Thread(target=look)
     thread.start()
@@ -178,6 +181,23 @@ def watched() -> Iterator[list[str]]:
     finally:
         over.set()
         thread.join()
+
+
+def _asks_index(process: Path, found: list[bytes]) -> bool:
+    """Whether it is uv, or what starts uv and ends it, which the index wants to know this of."""
+    own = all(word.startswith(b"UV_INDEX_") for word in found)
+    return own and any(word.endswith(b"/uv") for word in _program(process))
+
+
+def _program(process: Path) -> list[bytes]:
+    try:
+        return (process / "cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return []
+
+
+def _in(word: bytes, forms: frozenset[bytes]) -> bool:
+    return any(form in word for form in forms)
 
 
 def in_engine(engine: Any, home: Path, folder: Path) -> None:

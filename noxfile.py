@@ -133,13 +133,21 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def crashes(session: nox.Session) -> None:
-    """A hundred kills, and a hundred edits; of these the everyday tests hold a few."""
+    """A hundred kills, twenty of engines, and a hundred edits; every day there are a few."""
     session.install("-e", ".", *tools())
     session.run(
         *("pytest", "tests/system/test_crashes.py", "tests/docker/test_crashes.py"),
-        *("tests/images/test_edits.py", *session.posargs),
+        *("tests/docker/test_engine_crashes.py", "tests/images/test_edits.py", *session.posargs),
         env={"COOPERY_CRASHES": "100", "COOPERY_EDITS": "100"},
     )
+
+
+@nox.session(default=False)
+def engines(session: nox.Session) -> None:
+    """All that is tested in Podman; of it the everyday tests hold a part."""
+    session.install("-e", ".", *tools())
+    env = {"COOPERY_ENGINES": "1"}
+    session.run("pytest", "tests/docker/test_podman.py", *session.posargs, env=env)
 
 
 @nox.session(default=False)

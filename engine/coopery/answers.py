@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from coopery.errors import Place
@@ -26,9 +27,11 @@ _NOUNS = {
     "render_image": "coopery.images:Blueprint",
     "inspect_base": "coopery.images:Base",
     "plan_image": "coopery.dependencies:ImagePlan",
+    "freeze_task": "coopery.dependencies:Frozen",
     "plan_task": "coopery.dependencies:Invocation",
     "authorize": "coopery.errors:Problem",
     "perform": "coopery.steps:Made",
+    "weigh": "coopery.elsewhere:Holding",
     "diagnose": "coopery.findings:Finding",
 }
 _STEPS = "coopery.steps:Step"
@@ -77,8 +80,10 @@ _FIELDS: dict[str, dict[str, Any]] = {
         "env": Mapping,
         "notes": [str],
     },
+    "freeze_task": {"keys": Mapping, "files": Mapping},
     "plan_task": {"command": [str], "shown": str, "aux": ["coopery.dependencies:Aux"]},
     "perform": {"outputs": Mapping, "facts": Mapping, "warnings": [str]},
+    "weigh": {"kind": str, "kept": ["coopery.elsewhere:Kept"], "where": str, "unseen": str},
     "diagnose": {"subject": str, "text": str, "state": ("ok", "warning", "error")},
 }
 """Of each noun, what its fields must be: a class, one of several things, or a tuple of things."""
@@ -106,12 +111,24 @@ def misfit(hook: str, answer: object) -> str | None:
                 return f"{_shown(noun)}'s {name} is {_shown(kind)}, not {came(value)}"
         return None
     match hook:
-        case "recipe_names" | "runtime_names":
+        case "recipe_names" | "runtime_names" | "find_gone":
             return None if isinstance(answer, str) and answer else _expected("a name", answer)
         case "choose_base":
-            return None if isinstance(answer, str) and answer else _expected("a name", answer)
-        case "wants_bases" | "is_there":
+            good = answer if isinstance(answer, str) else _fits(answer, "coopery.images:Base")
+            return None if good else _expected("a name or a Base", answer)
+        case "push_image":
+            return None if isinstance(answer, str) and answer else _expected("a digest", answer)
+        case "fetch_recipe":
+            return None if isinstance(answer, PurePath) else _expected("a Path", answer)
+        case "publish":
+            good = isinstance(answer, list | tuple) and all(
+                _fits(item, "coopery.bundles:Published") for item in answer
+            )
+            return None if good else _expected("a list, each a Published", answer)
+        case "wants_bases" | "let_go":
             return None if isinstance(answer, bool) else _expected("True or False", answer)
+        case "provide_secret":  # what is no text may hold it, and is not shown
+            return None if isinstance(answer, str) else f"expected text, got {_kind(answer)}"
         case "declare_options":
             return _option_misfit(answer)
         case "open_store":
@@ -168,8 +185,12 @@ def came(value: object) -> str:
         text = repr(value)
     except Exception:
         text = "…"
-    kind = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+    kind = _kind(value)
     return f"{kind}: {text[:57]}…" if len(text) > 60 else f"{kind}: {text}"
+
+
+def _kind(value: object) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
 
 
 def _expected(what: str, answer: object) -> str:

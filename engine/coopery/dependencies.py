@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from coopery.errors import Place
 from coopery.images import Base
+from coopery.model import Index
 from coopery.repositories import Access
 from coopery.shapes import unkeyed
 from coopery.steps import Need, Step
@@ -51,7 +52,9 @@ class LocalDistribution:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IndexOptions:
-    """Index options written in requirements files, in pip's terms (`--index-url`, …)."""
+    """Index options written in requirements files, in pip's terms (`--index-url`, …), and the
+    indexes that the recipe names.
+    """
 
     index_url: str | None = None
     extra_index_urls: tuple[str, ...] = ()
@@ -60,6 +63,7 @@ class IndexOptions:
     pre: bool = False
     no_binary: tuple[str, ...] = ()
     only_binary: tuple[str, ...] = ()
+    named: tuple[Index, ...] = ()
     places: Annotated[tuple[tuple[str, Place], ...], unkeyed] = field(
         default=(), compare=False, repr=False
     )
@@ -183,6 +187,8 @@ class ImagePlan:
     files: tuple[tuple[str, Need], ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    python: str | None = None
+    """Where the Python is that runs functions, where that is not `python` in the PATH."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -199,8 +205,21 @@ class Aux:
 class Invocation:
     """What a task runs, before paths are known: items with placeholders for `inputs.NAME`,
     `outputs.NAME` and `aux.NAME`; all other placeholders are filled in. `shown` is for people.
+    With `by_python` the first item stands for the image's Python, wherever that is.
     """
 
     command: tuple[str, ...]
     shown: str
     aux: tuple[Aux, ...] = ()
+    by_python: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frozen:
+    """What a task runs, said without the project: keys of its table, and the files they name.
+
+    `files` are by the paths (relative) under which the keys name them.
+    """
+
+    keys: Mapping[str, Any]
+    files: Mapping[str, bytes] = field(default_factory=dict)

@@ -16,7 +16,7 @@ from typing import Any
 from coopery import lengths, placeholders
 from coopery.cycles import cycles
 from coopery.errors import KeyPath, Problem, nearest, problem
-from coopery.model import Input, Instance, Recipe, Task, coordinate, iterate_matrix
+from coopery.model import Input, Instance, Recipe, Task, TaskSecret, coordinate, iterate_matrix
 from coopery.steps import FileSource, Gathered, Source, StepSource
 
 
@@ -114,6 +114,8 @@ def check_text(
             continue
         else:
             hint = nearest(part.name, known) or f"this task has no {part.group}"
+            if part.group == "secrets" and not known:
+                hint = "this task has no secrets that are files; variables have no path"
         problems.append(
             problem("unknown-placeholder", f"unknown placeholder {part}", key=key, hint=hint)
         )
@@ -128,6 +130,7 @@ def placeholder_groups(task: Task) -> Mapping[str, Iterable[str]]:
         "outputs": task.outputs,
         "matrix": task.matrix,
         "params": task.params,
+        "secrets": [name for name, given in task.secrets.items() if given.how == "file"],
     }
 
 
@@ -139,6 +142,10 @@ class _Expander:
         self.root = str(recipe.root)
         self.prefix = posixpath.join(self.root, "")
         self.real_root = recipe.root.resolve()
+        # Destinations may be beneath another folder than inputs.
+        self.out = str(recipe.destinations or recipe.root)
+        self.out_prefix = posixpath.join(self.out, "")
+        real_out = Path(self.out).resolve()
         self.problems: list[Problem] = []
         self.count = 0
         self.instances = {name: self._instances(task) for name, task in recipe.tasks.items()}
@@ -149,7 +156,7 @@ class _Expander:
         # The file system is asked once about each folder, however many tasks name it.
         self._obstacle = functools.cache(self._find_obstacle)
         self._leads_inside = functools.cache(
-            lambda folder: Path(folder).resolve().is_relative_to(self.real_root)
+            lambda folder: Path(folder).resolve().is_relative_to(real_out)
         )
 
     def expand(self) -> Nodes:
@@ -240,20 +247,10 @@ class _Expander:
                 self.problems.append(
                     problem("wrong-value", message, key=(*key, side, name), hint=_IDENTIFIER)
                 )
-            if mount is not None and (
-                not mount.startswith("/")
-                or mount.startswith("//")  # which POSIX lets mean something of its own
-                or posixpath.normpath(mount) != mount.rstrip("/")
-                or mount == "/"
-            ):
-                message = f"mount {mount!r} is not an absolute, plain path"
-                hint = "write a path such as /data/table.csv"
-                where = (*key, side, name, "mount")
-                self.problems.append(problem("bad-mount", message, key=where, hint=hint))
-            elif mount is not None and (
-                long := lengths.too_long(mount, (*key, side, name, "mount"))
-            ):
-                self.problems.append(long)
+        if any(mount is not None for _, _, mount in sides):
+            from coopery.fixed import check_mounts
+
+            self.problems += check_mounts(task)
         for name in task.inputs.keys() & task.outputs.keys():
             message = f"{name!r} is both an input and an output"
             hint = "give one of them another name"
@@ -267,6 +264,33 @@ class _Expander:
         for variable in task.pass_env:
             if variable not in self.recipe.defaults.pass_env:
                 self._check_passed(variable, (*key, "pass_env"))
+        self._check_secrets(task)
+
+    def _check_secrets(self, task: Task) -> None:
+        """What a task is given confidentially has a name of its own; defaults are told once."""
+        given, usual = task.secrets, self.recipe.defaults.secrets
+        others = {**dict.fromkeys(task.env, "env"), **dict.fromkeys(task.pass_env, "pass_env")}
+        upper: dict[str, str] = {}
+        for name, secret in given.items():
+            key: KeyPath = ("task", task.name, "secrets", name)
+            if usual.get(name) is not secret:
+                self._check_secret_name(name, secret, key)
+            if secret.how == "variable" and name in others:
+                message = f"the variable {name} comes from `secrets` and from `{others[name]}`"
+                hint = "keep one of them, or give the secret another name"
+                self.problems.append(problem("duplicate-name", message, key=key, hint=hint))
+            other = upper.setdefault(name.upper(), name) if secret.how == "file" else name
+            if other != name:
+                message = f"{name!r} and {other!r} collide"
+                hint = "files of secrets differ by more than case"
+                self.problems.append(problem("duplicate-name", message, key=key, hint=hint))
+
+    def _check_secret_name(self, name: str, secret: TaskSecret, key: KeyPath) -> None:
+        if not (name.isascii() and name.isidentifier() and len(name) <= 100):
+            message = "the name that a task knows a secret by is an identifier; this is not"
+            self.problems.append(problem("wrong-value", message, key=key, hint=_IDENTIFIER))
+        elif secret.how == "variable":
+            self._check_variable(name, key)
 
     def _check_defaults(self) -> None:
         """What the defaults name is told once, where it stands, and not for each task."""
@@ -280,6 +304,8 @@ class _Expander:
             self._check_variable(variable, ("defaults", "env", variable))
         for variable in defaults.pass_env:
             self._check_passed(variable, ("defaults", "pass_env"))
+        for name, secret in defaults.secrets.items():
+            self._check_secret_name(name, secret, ("defaults", "secrets", name))
 
     def _check_variable(self, name: str, key: KeyPath) -> None:
         if not name.isidentifier() or name.startswith("COOPERY_"):
@@ -322,7 +348,7 @@ class _Expander:
         return found
 
     def _path(self, instance: Instance, text: str, key: KeyPath) -> str | None:
-        """A recipe's path with placeholders filled, absolute and inside the project."""
+        """A recipe's path with placeholders filled, absolute, beneath where destinations are."""
         groups = {"matrix": instance.task.matrix, "params": instance.task.params}
         if not check_text(text, groups, key, self.problems):
             return None
@@ -335,7 +361,7 @@ class _Expander:
             hint = "paths are relative to the recipe's folder"
             self.problems.append(problem("outside-project", message, key=key, hint=hint))
             return None
-        path = self.prefix + normal
+        path = self.out_prefix + normal
         if long := lengths.too_long(path, key):
             self.problems.append(long)
             return None
@@ -368,9 +394,7 @@ class _Expander:
             self.problems.append(problem("duplicate-output", message, key=key, hint=hint))
             return None
         if obstacle := self._obstacle(posixpath.dirname(path)):
-            message = (
-                f"{text!r} lies in {posixpath.relpath(obstacle, self.root)!r}, which is a file"
-            )
+            message = f"{text!r} lies in {posixpath.relpath(obstacle, self.out)!r}, which is a file"
             hint = "name another folder"
             self.problems.append(problem("bad-destination", message, key=key, hint=hint))
             return None
@@ -389,13 +413,13 @@ class _Expander:
 
     def _find_obstacle(self, folder: str) -> str | None:
         """The file that stands where a folder would have to be; None where there is none."""
-        while len(folder) > len(self.root) and not os.path.lexists(folder):
+        while len(folder) > len(self.out) and not os.path.lexists(folder):
             folder = posixpath.dirname(folder)
         return folder if os.path.isfile(folder) else None  # noqa: PTH113 - it may not raise
 
     def _misplaced(self, path: str, text: str, instance: Instance) -> tuple[str, str] | None:
         """Why nothing may be written at a path inside the project: the message, and a hint."""
-        inner = posixpath.relpath(path, self.root)
+        inner = posixpath.relpath(path, self.out)
         if inner == ".":
             return f"{text!r} is the project's folder itself", "name a file or folder in it"
         if ".git" in inner.split("/"):
@@ -411,7 +435,7 @@ class _Expander:
     def _check_nesting(self) -> None:
         for path, (instance, name) in self.destinations.items():
             parent = posixpath.dirname(path)
-            while len(parent) > len(self.root):
+            while len(parent) > len(self.out):
                 self.parents.setdefault(parent, path)
                 if parent in self.destinations:
                     outer = ".".join(self.destinations[parent])
@@ -424,7 +448,7 @@ class _Expander:
 
     def _holder(self, path: str) -> str | None:
         """The destination that is this path or a folder above it."""
-        while len(path) > len(self.root):
+        while len(path) > len(self.out):
             if path in self.destinations:
                 return path
             path = path.rpartition("/")[0]
@@ -568,12 +592,12 @@ class _Expander:
             hint = f'name what is read: from = "{maker.partition("@")[0]}"'
             self.problems.append(problem("folder-of-outputs", message, key=key, hint=hint))
             return None
-        file = Path(path)
+        file = Path(self.prefix + path.removeprefix(self.out_prefix))
         if unfit := self._unfit(file, channel.path):
             slug, told, mend = unfit
             self.problems.append(problem(slug, told, key=key, hint=mend))
             return None
-        shown = path.removeprefix(self.prefix)
+        shown = path.removeprefix(self.out_prefix)
         return BoundInput(source=FileSource(path=file, shown=shown), base=base, mount=channel.mount)
 
     def _unfit(self, file: Path, shown: str) -> tuple[str, str, str | None] | None:

@@ -8,10 +8,10 @@ from itertools import groupby, islice, takewhile
 from pathlib import Path
 from typing import Any
 
-from coopery import recipes
 from coopery.commands import Context
 from coopery.errors import CooperyError, Problem, RecipeError
 from coopery.memory import Memory
+from coopery.opening import find_recipe
 from coopery.records import read_run
 from coopery.steps import Record, Store
 
@@ -167,7 +167,8 @@ def meant_run(context: Context, store: Store, given: str | None) -> Document:
 
 def recipe_file(context: Context) -> Path:
     """The recipe that `-f` names, or the nearest; it is not read. Raises RecipeError."""
-    return recipes.find(Path.cwd(), context.arguments.file, context.plugins.recipe_names())
+    given = context.arguments.file
+    return find_recipe(Path.cwd(), given, context.plugins, context.settings).file
 
 
 def recipe_if_any(context: Context) -> Path | None:

@@ -6,26 +6,29 @@ Builtin answers to *first* hooks are `trylast`, so that any third party's wins.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pluggy
 
 if TYPE_CHECKING:
+    from coopery.bundles import Parcel, Published
     from coopery.commands import Command
     from coopery.dependencies import (
         Contribution,
         DependencySet,
+        Frozen,
         ImagePlan,
         Invocation,
         Layer,
         Lock,
     )
+    from coopery.elsewhere import Holding, Kept
     from coopery.errors import Problem
     from coopery.findings import Finding
     from coopery.images import Base, Blueprint
-    from coopery.model import Image, Instance, Recipe, Secret
+    from coopery.model import Image, Instance, Recipe, Secret, Task
     from coopery.options import LockPolicy, Settings
     from coopery.recipes import Document, Facet
     from coopery.secret import Secrets
@@ -88,6 +91,22 @@ def load_recipe(path: Path) -> Document | None:
     """
 
 
+@hookspec(firstresult=True)
+def fetch_recipe(
+    reference: str, settings: Settings, tell: Callable[[str], None], secrets: Secrets
+) -> Path | None:
+    """First: the recipe file that `-f` means where no file of that name is, fetched if need be.
+
+    Its outputs are delivered beneath the current folder. None for what is not of this plugin's
+    kind. `tell` takes a line of the story.
+
+    @hookimpl
+    def fetch_recipe(reference, settings):
+        if reference.startswith("shelf://"):
+            return my_shelf.copy(reference, settings.home / "shelf") / "recipe.toml"
+    """
+
+
 @hookspec
 def recipe_names() -> Sequence[str]:  # type: ignore[empty-body]
     """All: file names under which a recipe is found in a folder.
@@ -111,7 +130,7 @@ def provide_secret(secret: Secret, settings: Settings) -> str | None:
 
 
 @hookspec
-def check(recipe: Recipe, runtime: str) -> Iterable[Problem]:  # type: ignore[empty-body]
+def check(recipe: Recipe, runtime: str, settings: Settings) -> Iterable[Problem]:  # type: ignore[empty-body]
     """All: what is wrong with a recipe under a runtime, found before anything runs.
 
     @hookimpl
@@ -157,10 +176,11 @@ def wants_bases(runtime: str) -> bool | None:
 @hookspec(firstresult=True)
 def choose_base(
     recipe: Recipe, image: Image, settings: Settings, warn: Callable[[str], None]
-) -> str | None:
+) -> str | Base | None:
     """First: the reference of the base image that this image begins with.
 
-    `warn` takes what does not stop it and should be told.
+    A Base stands for one of which all is known already, so that no engine is asked and no lock
+    pins it. `warn` takes what does not stop it and should be told.
 
     @hookimpl
     def choose_base(recipe, image):
@@ -177,10 +197,13 @@ def inspect_base(
     settings: Settings,
     tell: Callable[[str], None],
     secrets: Secrets,
+    renew: bool,
 ) -> Base | None:
     """First: what a base image is, as the engine of this runtime has or gets it.
 
-    Asked when the lock does not hold it yet. Raises MachineError when it cannot be had.
+    Asked when the lock does not hold it yet; and, to `renew` it, when it may have changed since
+    the engine got it. Raises BaseError when it cannot be had, MachineError where there is no
+    engine.
 
     @hookimpl
     def inspect_base(reference, runtime):
@@ -273,6 +296,17 @@ def runtime_names() -> Sequence[str]:  # type: ignore[empty-body]
 
 
 @hookspec(firstresult=True)
+def freeze_task(recipe: Recipe, task: Task) -> Frozen | None:
+    """First: what a task runs, said without the project that the recipe is of, for a bundle.
+
+    @hookimpl
+    def freeze_task(recipe, task):
+        if say := task.facet(Say):
+            return Frozen(keys={"say": say.text})
+    """
+
+
+@hookspec(firstresult=True)
 def plan_task(recipe: Recipe, instance: Instance) -> Invocation | None:
     """First: what this task instance runs.
 
@@ -338,18 +372,57 @@ def perform(step: Step, workspace: Workspace) -> Made | None:
     """
 
 
-@hookspec(firstresult=True)
-def is_there(step: Step, folder: Path) -> bool | None:
-    """First: whether what was made in place, and lies outside the home folder, is still there.
+@hookspec
+def find_gone(made: Sequence[tuple[Step, Path]]) -> Iterable[str]:  # type: ignore[empty-body]
+    """All: the steps whose results lie outside the home folder, and are not there any more.
 
-    Asked once in a run, before a step that needs it is performed; `folder` is where the step left
-    its note. False has it made again. Where that cannot be told, raise MachineError: what is
-    unknown is not there, and is not missing.
+    Each of the steps comes with the folder in which it left a note of its result. Asked in a run
+    before a step that needs one is performed, and when a run is foretold, once for all of them;
+    what is gone is made again. Where that cannot be told, raise MachineError: what is unknown is
+    not there, and is not missing.
 
     @hookimpl
-    def is_there(step, folder):
-        if isinstance(step.work, Greeting):
-            return Path((folder / "where").read_text()).exists()
+    def find_gone(made):
+        for step, folder in made:
+            if isinstance(step.work, Greeting):
+                if not Path((folder / "where").read_text()).exists():
+                    yield step.name
+    """
+
+
+@hookspec
+def weigh(home: Path, places: Mapping[str, Path]) -> Iterable[Holding]:  # type: ignore[empty-body]
+    """All: what is kept outside the home folder of what was made for it, and its sizes.
+
+    `places` are the folders of all results in place, by key: where a step left its note, its
+    result is known. What nobody has a note of is told of too: it is of no use any more. Asked
+    when the store looks whether its budgets are kept; say nothing where nothing was ever kept.
+
+    @hookimpl
+    def weigh(home, places):
+        notes = {key: folder / "where" for key, folder in places.items()}
+        paths = {key: Path(note.read_text()) for key, note in notes.items() if note.exists()}
+        found = [
+            Kept(key=key, name=str(path), size=path.stat().st_size)
+            for key, path in paths.items() if path.exists()
+        ]
+        yield Holding(kind="greetings", kept=tuple(found))
+    """
+
+
+@hookspec(firstresult=True)
+def let_go(home: Path, kind: str, kept: Kept) -> bool | None:
+    """First: remove what `weigh` told of; False if it is in use and stays.
+
+    The store asks this only of what no living process uses, as far as it knows, and holds off
+    all who would make it anew. What is gone already is removed. Raise MachineError when that
+    cannot be done now.
+
+    @hookimpl
+    def let_go(home, kind, kept):
+        if kind == "greetings":
+            Path(kept.name).unlink(missing_ok=True)
+            return True
     """
 
 
@@ -364,6 +437,43 @@ def open_shell(step: Step, workspace: Workspace) -> int | None:
     def open_shell(step, workspace):
         if isinstance(step.work, Greeting):
             return subprocess.run(["sh", "-i"], cwd=workspace.folder).returncode
+    """
+
+
+@hookspec(firstresult=True)
+def push_image(
+    recipe: Recipe,
+    step: Step,
+    folder: Path,
+    reference: str,
+    tell: Callable[[str], None],
+    secrets: Secrets,
+) -> str | None:
+    """First: send an image to a registry under a reference; its manifest's digest there.
+
+    `step` made it, and left its note in `folder`. Raises MachineError.
+
+    @hookimpl
+    def push_image(step, folder, reference):
+        if isinstance(step.work, MyImage):
+            return my_engine.push((folder / "id").read_text(), reference)
+    """
+
+
+@hookspec(firstresult=True)
+def publish(
+    parcel: Parcel, settings: Settings, tell: Callable[[str], None], secrets: Secrets
+) -> Sequence[Published] | None:
+    """First: take images and a bundle of tasks to where `parcel.target` says (`--to`).
+
+    @hookimpl
+    def publish(parcel):
+        if parcel.target.startswith("shelf://"):
+            folder = Path(parcel.target.removeprefix("shelf://"))
+            bundle = parcel.bundle({})
+            for blob in (*bundle.blobs, bundle.manifest):
+                shutil.copyfileobj(blob.open(), (folder / blob.digest).open("wb"))
+            return [Published(kind="bundle", reference=bundle.manifest.digest)]
     """
 
 

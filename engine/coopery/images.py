@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar
 
+from coopery.logins import RegistryLogin
 from coopery.shapes import unkeyed
 from coopery.steps import Need, Step, StepSource
 
@@ -16,6 +17,17 @@ WORKING_FOLDER = "/work"
 
 PREFIX = "/opt/coopery"
 """Where coopery puts what is its own in an image: the Python environment in `env`."""
+
+PROGRAMS = f"{PREFIX}/env/bin"
+"""The programs of that environment, before which no others are looked for."""
+
+
+def path_from(programs: str, path: str) -> str:
+    """The PATH of a task for which `path` is declared: an environment's `programs` come first.
+
+    Nothing is filled in: a `$PATH` in it stands for itself.
+    """
+    return ":".join([programs, *(part for part in path.split(":") if part and part != programs)])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,6 +136,8 @@ class Blueprint:
     packages: tuple[str, ...] = ()
     context_limit: int | None = None
     """Bytes of all that is sent to be built, over which a warning is told."""
+    login: RegistryLogin | None = None
+    """Who one is at the base's registry, where the recipe says it."""
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -142,6 +156,8 @@ class ImageBuild:
     kind: ClassVar[str] = "image"
     version: ClassVar[int] = 1
     in_place: ClassVar[bool] = True
+    lost: ClassVar[str] = "the image is gone from the container engine"
+    """What is said where the note of it is there, and it is not."""
 
     origin: str
     """The identity of the base; empty where the role `base` says what comes before."""
@@ -156,14 +172,38 @@ class ImageBuild:
     writable: Annotated[tuple[str, ...], unkeyed] = ()
     """The paths of the context that tasks may change."""
     labels: Annotated[Mapping[str, str], unkeyed] = field(default_factory=dict)
+    login: Annotated[RegistryLogin | None, unkeyed] = None
+    """Who one is at the base's registry, where the recipe says it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImagePull:
+    """The work of having an image as it is in an engine: nothing is put upon it.
+
+    The result lies in the engine; what is kept in place is a note of it.
+    """
+
+    kind: ClassVar[str] = "pull"
+    version: ClassVar[int] = 1
+    in_place: ClassVar[bool] = True
+
+    origin: str
+    """The identity of the image."""
+
+    image: Annotated[str, unkeyed]
+    runtime: Annotated[str, unkeyed]
+    base: Annotated[Base, unkeyed]
+    login: Annotated[RegistryLogin | None, unkeyed] = None
 
 
 def plan_builds(blueprint: Blueprint, runtime: str) -> tuple[Step, ...]:
     """The steps that build an image, one for each part; the last makes the image.
 
-    Each has one output, `image`.
+    Each has one output, `image`. An image without parts is its base as it is.
     """
     steps: list[Step] = []
+    if not blueprint.parts:
+        return (_pull(blueprint, runtime),)
     for number, part in enumerate(blueprint.parts):
         last = number == len(blueprint.parts) - 1
         name = f"image {blueprint.image}" + ("" if last else f" {part.name}")
@@ -181,6 +221,7 @@ def plan_builds(blueprint: Blueprint, runtime: str) -> tuple[Step, ...]:
             context_limit=blueprint.context_limit,
             writable=tuple(item.path for item in part.copies if item.writable),
             labels=blueprint.labels if last else {},
+            login=blueprint.login,
         )
         steps.append(
             Step(
@@ -193,3 +234,20 @@ def plan_builds(blueprint: Blueprint, runtime: str) -> tuple[Step, ...]:
             )
         )
     return tuple(steps)
+
+
+def _pull(blueprint: Blueprint, runtime: str) -> Step:
+    work = ImagePull(
+        origin=blueprint.base.identity,
+        image=blueprint.image,
+        runtime=runtime,
+        base=blueprint.base,
+        login=blueprint.login,
+    )
+    return Step(
+        name=f"image {blueprint.image}",
+        subject=blueprint.image,
+        work=work,
+        outputs=("image",),
+        key_path=("image", blueprint.image),
+    )

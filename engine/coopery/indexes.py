@@ -15,11 +15,16 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from coopery.dependencies import IndexOptions
 from coopery.errors import MachineError, Place, Problem
+from coopery.masking import keep_out
+from coopery.model import Index, Secret
+
+if TYPE_CHECKING:
+    from coopery.secret import Secrets
 
 _USERINFO = re.compile(r"(?<=://)[^/\s@'\"<>]*(?:@[^/\s@'\"<>]*)*@")
 _VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")
@@ -74,23 +79,27 @@ def installer_environment(
     *,
     root: Path | None = None,
     environ: Mapping[str, str] | None = None,
+    secrets: Secrets | None = None,
 ) -> tuple[dict[str, str], tuple[str, ...]]:
     """Variables to add to uv's environment, and arguments (without secrets) for `uv pip …`.
 
-    What a requirements file says (`index`) wins over uv's own configuration, and that over
-    pip's: where uv is told of any index, pip's indexes are left alone. `root` is the folder that
-    uv's project configuration is looked for from. Raises MachineError: `pip-config` for a
-    configuration that cannot be read, `index-credentials` for a `${VARIABLE}` that is not set.
+    What a recipe or a requirements file says (`index`) wins over uv's own configuration, and that
+    over pip's: where uv is told of any index, pip's indexes are left alone. `root` is the folder
+    that uv's project configuration is looked for from. `secrets` reads credentials that are named,
+    and fills in a `${NAME}` that is no variable. Raises what that raises, and MachineError:
+    `pip-config` for a configuration that cannot be read, `index-credentials` for a `${VARIABLE}`
+    that is not set.
     """
     environ = os.environ if environ is None else environ
     pip = read_pip_configuration(environ)
     uv = _uv_configuration(root or Path.cwd(), environ)
-    added: dict[str, str] = {"UV_PYTHON_DOWNLOADS": "never"}
+    # What uv says is read: its lines must not be broken where a path happens to be long.
+    added: dict[str, str] = {"UV_PYTHON_DOWNLOADS": "never", "UV_NO_WRAP": "1"}
     own_indexes = any(environ.get(name) for name in _UV_INDEX_VARIABLES) or any(
         uv.get(key) for key in _UV_INDEX_KEYS
     )
     found = PipConfiguration() if own_indexes else pip
-    _indexes(added, index, found, environ)
+    _indexes(added, index, found, _Fill(environ, secrets))
     _connection(added, pip, uv, environ)
     if (index.pre or pip.pre) and not environ.get("UV_PRERELEASE") and "prerelease" not in uv:
         added["UV_PRERELEASE"] = "allow"
@@ -103,15 +112,24 @@ def installer_environment(
 
 
 def _indexes(
-    added: dict[str, str], index: IndexOptions, pip: PipConfiguration, environ: Mapping[str, str]
+    added: dict[str, str], index: IndexOptions, pip: PipConfiguration, fill: _Fill
 ) -> None:
     """The indexes and folders of files, as named indexes with credentials in variables."""
-    default = index.index_url or pip.index_url
-    extra = tuple(dict.fromkeys((*pip.extra_index_urls, *index.extra_index_urls)))
+    environ = fill.environ
+    by_url = {item.url.rstrip("/"): item for item in index.named}
+    own = next((item.url for item in index.named if not item.extra), None)
+    default = own or index.index_url or pip.index_url
+    beside = [item.url for item in index.named if item.extra]
+    extra = tuple(dict.fromkeys((*pip.extra_index_urls, *index.extra_index_urls, *beside)))
+
+    def name_it(name: str, url: str) -> str:
+        bare = redact(url).replace("****@", "").rstrip("/")
+        return _named(added, name, url, fill, by_url.get(bare))
+
     if default and not index.no_index:
-        added["UV_DEFAULT_INDEX"] = _named(added, "coopery-default", default, environ)
+        added["UV_DEFAULT_INDEX"] = name_it("coopery-default", default)
     if extra and not index.no_index:
-        named = [_named(added, f"coopery-extra-{i}", url, environ) for i, url in enumerate(extra)]
+        named = [name_it(f"coopery-extra-{i}", url) for i, url in enumerate(extra)]
         before = [environ["UV_INDEX"]] if environ.get("UV_INDEX") else []
         added["UV_INDEX"] = " ".join(before + named)
         if not environ.get("UV_INDEX_STRATEGY"):
@@ -119,26 +137,52 @@ def _indexes(
             added["UV_INDEX_STRATEGY"] = "unsafe-best-match"
     # pip warns of a folder that is not there, where uv gives up.
     folders = [link for link in pip.find_links if not _absent(link)]
-    links = [_link(expand(link, environ)) for link in (*folders, *index.find_links)]
+    links = [_link(expand(link, environ, fill.secrets)) for link in (*folders, *index.find_links)]
     if links:
         before = [environ["UV_FIND_LINKS"]] if environ.get("UV_FIND_LINKS") else []
         added["UV_FIND_LINKS"] = ",".join(before + list(dict.fromkeys(links)))
 
 
-def _named(added: dict[str, str], name: str, url: str, environ: Mapping[str, str]) -> str:
+@dataclass(frozen=True)
+class _Fill:
+    """What fills in names: variables, and secrets where they can be read."""
+
+    environ: Mapping[str, str] = field(repr=False)
+    secrets: Secrets | None
+
+
+def _named(
+    added: dict[str, str], name: str, url: str, fill: _Fill, credentials: Index | None = None
+) -> str:
     """`name=url` without credentials, which go into variables of their own."""
-    parts = urlsplit(expand(url, environ))
-    userinfo, at, host = parts.netloc.rpartition("@")
-    if at:
-        user, colon, password = userinfo.partition(":")
-        variable = f"UV_INDEX_{name.upper().replace('-', '_')}"
-        added[f"{variable}_USERNAME"] = unquote(user)
-        if colon:
-            added[f"{variable}_PASSWORD"] = unquote(password)
+    parts = urlsplit(expand(url, fill.environ, fill.secrets))
+    userinfo, _, host = parts.netloc.rpartition("@")
+    user, _, password = (unquote(part) for part in userinfo.partition(":"))
+    if credentials is not None and (credentials.username or credentials.password):
+        if fill.secrets is None:
+            raise _needs_secrets(credentials.url)
+        user = fill.secrets.text(credentials.username) or user or "__token__"
+        password = fill.secrets.text(credentials.password) or password
+    variable = f"UV_INDEX_{name.upper().replace('-', '_')}"
+    if user or password:
+        added[f"{variable}_USERNAME"] = user
+    if password:
+        if len(password) >= _TELLING:
+            keep_out(password)
+        added[f"{variable}_PASSWORD"] = password
     if not parts.scheme:
         return f"{name}={Path(parts.path).expanduser().absolute().as_uri()}"
     # uv cuts the variable at white space.
     return f"{name}={urlunsplit(parts._replace(netloc=host))}".replace(" ", "%20")
+
+
+_TELLING = 4
+"""Passwords of an index's URL with fewer characters are not masked: they stand in any text."""
+
+
+def _needs_secrets(url: str) -> MachineError:
+    message = f"the index {url} needs secrets, which cannot be read here"
+    return MachineError(Problem(slug="index-credentials", message=message))
 
 
 def _absent(link: str) -> bool:
@@ -182,23 +226,36 @@ def configured_at(
     return None
 
 
-def expand(text: str, environ: Mapping[str, str]) -> str:
-    """`text` with `${VARIABLE}` filled in, percent-encoded where it is a URL's user or password.
+def expand(text: str, environ: Mapping[str, str], secrets: Secrets | None = None) -> str:
+    """`text` with `${NAME}` filled in, percent-encoded where it is a URL's user or password.
 
-    Raises MachineError (`index-credentials`) for one that is not set.
+    What is no variable is a secret. Raises MachineError (`index-credentials`) for what is neither.
     """
 
     def value(match: re.Match[str]) -> str:
-        found = environ.get(match.group(1))
+        name = match.group(1)
+        found = environ.get(name)
         if found is None:
-            message = f"{redact(text)} needs the variable {match.group(1)}, which is not set"
-            hint = f"export {match.group(1)}=… before coopery runs"
+            found = _secret(name, secrets)
+        if found is None:
+            message = f"{redact(text)} needs the variable {name}, which is not set"
+            message += f"; and there is no secret {name}" if secrets else ""
+            hint = f"export {name}=… before coopery runs, or keep it as a secret"
             raise MachineError(Problem(slug="index-credentials", message=message, hint=hint))
         before, after = text[: match.start()], text[match.end() :]
         secret = "://" in before and "/" not in before.split("://", 1)[1]
         return quote(found, safe="%") if secret and "@" in after.split("/", 1)[0] else found
 
     return _VARIABLE.sub(value, text)
+
+
+def _secret(name: str, secrets: Secrets | None) -> str | None:
+    try:
+        return secrets.read(Secret(name=name)) if secrets else None
+    except MachineError as error:
+        if any(found.slug == "secret-missing" for found in error.problems):
+            return None
+        raise
 
 
 def _connection(

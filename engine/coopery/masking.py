@@ -11,9 +11,11 @@ of several lines, such as a private key, each line is masked.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 MARK = "****"
 """What stands in the place of a value."""
@@ -40,17 +42,44 @@ def keep_out(value: str) -> None:
             _known = pattern, bytes({form[0] for form in _forms}), len(longest[0])
 
 
+def is_needed() -> bool:
+    """Whether anything is known that must not be said."""
+    return _known is not None
+
+
 def masked(text: str) -> str:
     """The text with every known value replaced by `****`."""
     if _known is None:
         return text
-    raw = text.encode("utf-8", "surrogateescape")
-    return _known[0].sub(MARK.encode(), raw).decode("utf-8", "surrogateescape")
+    raw = text.encode("utf-8", "surrogatepass")
+    return _known[0].sub(MARK.encode(), raw).decode("utf-8", "surrogatepass")
 
 
 def masked_bytes(content: bytes) -> bytes:
     """As `masked`, of bytes that are whole."""
     return content if _known is None else _known[0].sub(MARK.encode(), content)
+
+
+def masked_value(value: Any) -> Any:
+    """As `masked`, of all texts in plain data and in frozen dataclasses, keys included."""
+    if _known is None:
+        return value
+    match value:
+        case str():
+            text = masked(value)
+            return value if text == value else text  # a member of an enum stays one
+        case bytes():
+            return masked_bytes(value)
+        case Mapping():
+            return {masked_value(key): masked_value(inner) for key, inner in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return type(value)(map(masked_value, value))
+        case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            parts = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value) if f.init)
+            new = {name: (part, masked_value(part)) for name, part in parts}
+            changed = {name: after for name, (part, after) in new.items() if after != part}
+            return dataclasses.replace(value, **changed) if changed else value
+    return value
 
 
 class Mask:

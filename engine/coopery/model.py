@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
 import sys
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from coopery.errors import KeyPath, Place
 from coopery.quantities import Duration, Quantity
@@ -29,6 +30,10 @@ Count = Annotated[int, AtLeast(0)]
 """A whole number, not negative."""
 Seconds = Annotated[float, Duration]
 """A duration: a number of seconds, or `90s`, `10m`, `1h30m`."""
+
+
+ValueFormat = Literal["json", "pickle"]
+"""How a value is kept in a file: as JSON, which anything reads, or pickled, which Python reads."""
 
 
 def check_python(text: str) -> str:
@@ -56,12 +61,15 @@ class Input:
 
     A plain string is short for `path`. `origin` (`from` in a recipe) is `TASK.OUTPUT`; `at`
     picks one matrix instance of it. `mount` fixes the absolute path at which the task sees it.
+    `load` gives a function the value in the file rather than its path; of several instances, a
+    dictionary of them by their coordinates (`fold=0`).
     """
 
     path: Annotated[str | None, shorthand] = None
     origin: Annotated[str | None, named("from")] = None
     at: Mapping[str, Scalar] | None = None
     mount: str | None = None
+    load: ValueFormat | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,12 +79,14 @@ class Output:
     A plain string is short for `path`, the destination in the project; without one the output
     stays in the store. A trailing `/` means a folder, made before the task starts. `name` is the
     base name the task sees. A `transient` output is dropped once all its readers have ended.
+    One that `returns` is written from what the task's function returns, in that format.
     """
 
     path: Annotated[str | None, shorthand] = None
     name: str | None = None
     transient: bool = False
     mount: str | None = None
+    returns: ValueFormat | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -172,9 +182,48 @@ class Secret:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskSecret(Secret):
-    """A secret that a task is given: as a `file`, whose path it finds, or as a `variable`."""
+    """A secret that a task is given: as a `file`, whose path it finds, or as a `variable`.
+
+    The file's path is `{secrets.TOKEN}` in the command and in the variable COOPERY_SECRET_TOKEN;
+    the variable is TOKEN itself, where TOKEN is the name that the task knows it by.
+    """
 
     how: Annotated[Literal["file", "variable"], named("as")] = "file"
+
+
+def check_index(url: str) -> str:
+    """The URL of an index. Raises ValueError, also for one with a password, and never says it."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or set(url) & set(" \t\n"):
+        raise ValueError("expected https://HOST/simple")
+    if "@" in parts.netloc or parts.query:
+        raise ValueError("it holds credentials; write them as `username` and `password` beside it")
+    return url
+
+
+IndexUrl = Annotated[
+    str,
+    Text(
+        check_index,
+        pattern=r"^https?://[^/@\s?]+(/[^@\s?]*)?$",
+        what="the URL of an index",
+        mend='{ url = "https://HOST/simple", username = "me", password = { secret = "NAME" } }',
+        quiet=True,
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Index:
+    """A package index, and by which names its credentials are known; text is short for `url`.
+
+    It takes the place of the machine's own, or with `extra` is asked besides.
+    """
+
+    url: Annotated[IndexUrl, shorthand]
+    username: str | Secret | None = None
+    password: Secret | None = None
+    extra: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,6 +279,7 @@ class Defaults:
     runtime: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     pass_env: tuple[str, ...] = ()
+    secrets: Mapping[str, TaskSecret] = field(default_factory=dict)
     resources: Resources | None = None
     retries: Retries | None = None
     priority: int | None = None
@@ -245,6 +295,8 @@ class Recipe(Faceted):
     images: Mapping[str, Image]
     tasks: Mapping[str, Task]
     defaults: Defaults = field(default_factory=Defaults)
+    destinations: Path | None = None
+    """The folder that outputs' destinations are relative to, where that is not `root`."""
     locate: Callable[[KeyPath], Place] = field(
         default=lambda key: Place(key=key), compare=False, repr=False
     )
@@ -253,6 +305,25 @@ class Recipe(Faceted):
     def lock_file(self) -> Path:
         """`recipe.lock` beside `recipe.toml`: the recipe's stem with `.lock`."""
         return self.file.with_suffix(".lock")
+
+
+def secrets_in(value: Any, key: KeyPath = ()) -> Iterator[tuple[KeyPath, Secret]]:
+    """Every secret that is named in a noun or its facets, with where it stands in it."""
+    match value:
+        case str() | int() | float() | None:
+            return
+        case Secret():
+            yield key, value
+        case Mapping():
+            for name, inner in value.items():
+                yield from secrets_in(inner, (*key, str(name)))
+        case list() | tuple():
+            for inner in value:
+                yield from secrets_in(inner, key)
+        case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            for item in dataclasses.fields(value):
+                deeper = (*key, item.name) if item.name != "facets" else key
+                yield from secrets_in(getattr(value, item.name), deeper)
 
 
 def coordinate(value: Scalar) -> str:

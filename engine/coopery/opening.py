@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +11,14 @@ from typing import TYPE_CHECKING
 
 from coopery import credentials, expanding, recipes
 from coopery.errors import Problem, RecipeError, nearest
+from coopery.model import secrets_in
 from coopery.options import CoreOptions, LockPolicy, Selection, Settings
 
 if TYPE_CHECKING:
     from coopery.expanding import Nodes
     from coopery.model import Recipe
     from coopery.plugins import Plugins
+    from coopery.recipes import Document
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +39,8 @@ class Request:
     """Of runs that wait for the same resources, the highest goes first."""
     lock: LockPolicy = LockPolicy.RENEW
     cwd: Path | None = None
+    document: Document | None = None
+    """What the recipe says, where a program says it: then `file` only tells where it belongs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +56,48 @@ class Opened:
     """What does not stop it, and should be told."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A recipe's file, as the user named it (`shown`); `fetched` from elsewhere or at hand."""
+
+    file: Path
+    shown: str
+    fetched: bool = False
+
+
+def find_recipe(cwd: Path, given: str | None, plugins: Plugins, settings: Settings) -> Found:
+    """The recipe that `-f` names, else the nearest. What is no file here, a plugin may fetch.
+
+    Raises RecipeError as `recipes.find` does, and what a plugin raises that fetches.
+    """
+    if given and not os.path.lexists(cwd / given):
+        from coopery.steps import Event
+
+        def tell(text: str) -> None:
+            kind = "warning" if text.startswith("warning: ") else "message"
+            event = Event(kind=kind, time=time.time(), message=text.removeprefix("warning: "))
+            plugins.observe([event], settings)
+
+        fetched = plugins.fetch_recipe(given, settings, tell, plugins.secrets(settings))
+        if fetched is not None:
+            return Found(file=fetched, shown=given, fetched=True)
+    file = recipes.find(cwd, given, plugins.recipe_names())
+    return Found(file=file, shown=recipes.show(file, given, cwd))
+
+
 def open_recipe(request: Request, plugins: Plugins, settings: Settings) -> Opened:
     """Read, expand and check a recipe. Raises RecipeError with all that is statically wrong."""
     cwd = request.cwd or Path.cwd()
-    file = recipes.find(cwd, request.file, plugins.recipe_names())
+    document = request.document
+    if document is None:
+        named = find_recipe(cwd, request.file, plugins, settings)
+    else:
+        file = recipes.settle(cwd / (request.file or "recipe.py"))
+        named = Found(file=file, shown=file.name)
+    destinations = cwd if named.fetched else None
     problems: list[Problem] = []
     try:
-        recipe = recipes.read(file, plugins, request.sets)
+        recipe = recipes.read(named.file, plugins, request.sets, document, destinations)
     except RecipeError as error:
         partial = getattr(error, "partial", None)
         if partial is None:
@@ -74,7 +115,8 @@ def open_recipe(request: Request, plugins: Plugins, settings: Settings) -> Opene
         )
         found.append(unknown)
     else:
-        found += plugins.check(recipe, runtime)
+        found += plugins.check(recipe, runtime, settings)
+    _withhold(recipe)
     found = [recipes.located(p, recipe.locate) for p in found]
     warnings = dict.fromkeys(p for p in found if p.warning)
     problems += [p for p in found if not p.warning and not _follows(p, problems)]
@@ -84,9 +126,21 @@ def open_recipe(request: Request, plugins: Plugins, settings: Settings) -> Opene
         recipe=recipe,
         nodes=nodes,
         runtime=runtime,
-        shown=recipes.show(file, request.file, cwd),
+        shown=named.shown,
         warnings=tuple(sorted(warnings, key=_position)),
     )
+
+
+def _withhold(recipe: Recipe) -> None:
+    """What is named as a secret, and may be a variable, is inherited by no process."""
+    names = {given.name for task in recipe.tasks.values() for given in task.secrets.values()}
+    named = (recipe.defaults, *recipe.images.values(), recipe.facets)
+    names |= {secret.name for _, secret in secrets_in(named)}
+    names -= {variable for task in recipe.tasks.values() for variable in task.pass_env}
+    if names:
+        from coopery.secret import withhold
+
+        withhold(names)
 
 
 def _follows(found: Problem, earlier: Sequence[Problem]) -> bool:
@@ -98,7 +152,7 @@ def _follows(found: Problem, earlier: Sequence[Problem]) -> bool:
     keys = [p.place.key for p in earlier if len(p.place.key) > 2 or p.slug == "wrong-type"]
     if any(key and found.place.key[: len(key)] == key for key in keys):
         return True
-    named = {"inputs", "outputs", "matrix", "params"}
+    named = {"inputs", "outputs", "matrix", "params", "secrets"}
     match found.slug:
         case "unknown-placeholder" | "function-signature":
             return any(key[:2] == found.place.key[:2] and named & {*key[2:3]} for key in keys)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from coopery import placeholders
 from coopery.dependencies import DependencySet, ImagePlan, IndexOptions, Layer, Lock
-from coopery.errors import Problem, RecipeError, problem
+from coopery.errors import BaseError, Problem, RecipeError, problem
 from coopery.expanding import Node, Nodes
 from coopery.images import Base, Blueprint
 from coopery.model import HOST_PYTHON, Image, Instance, Recipe, Task
@@ -77,8 +77,12 @@ def dependency_sets(
     settings: Settings,
     warn: Callable[[str], None] = lambda text: None,
     secrets: Secrets | None = None,
+    known: dict[str, Base] | None = None,
 ) -> tuple[DependencySet, ...]:
-    """What each of these images asks for, merged over all plugins; every problem at once."""
+    """What each of these images asks for, merged over all plugins; every problem at once.
+
+    Bases of which all is known already are put into `known`, by image.
+    """
     problems: list[Problem] = []
     sets = []
     based = plugins.wants_bases(runtime) if images else False
@@ -103,9 +107,11 @@ def dependency_sets(
                 requirements=tuple(r for part in parts for r in part.requirements),
                 locals=tuple(d for part in parts for d in part.locals),
                 index=index,
-                base=base,
+                base=base if isinstance(base, str) else None,
             )
         )
+        if isinstance(base, Base) and known is not None:
+            known[name] = base
     if problems:
         raise RecipeError(*dict.fromkeys(problems))
     return tuple(sets)
@@ -125,18 +131,27 @@ def lock(
         plugins.observe([Event(kind="warning", time=time.time(), message=text)], settings)
 
     secrets = plugins.secrets(settings)
-    sets = dependency_sets(recipe, images, runtime, policy, plugins, settings, warn, secrets)
+    known: dict[str, Base] = {}
+    sets = dependency_sets(recipe, images, runtime, policy, plugins, settings, warn, secrets, known)
     asked = any(s.requirements or s.locals or s.base for s in sets)
     if not asked and not recipe.lock_file.exists():
-        return Lock(pins={s.image: () for s in sets})
+        return Lock(pins={s.image: () for s in sets}, bases=known)
 
     def tell(text: str) -> None:
         plugins.observe([Event(kind="message", time=time.time(), message=text)], settings)
 
     def inspect(reference: str) -> Base:
-        return plugins.inspect_base(recipe, reference, runtime, settings, tell, secrets)
+        renew = policy is LockPolicy.UPGRADE
+        try:
+            return plugins.inspect_base(
+                recipe, reference, runtime, settings, tell, secrets, renew=renew
+            )
+        except BaseError as error:
+            image = next(s.image for s in sets if s.base == reference)
+            raise error.located(recipe.locate(("image", image, "base"))) from error
 
-    return plugins.resolve(recipe, sets, policy, settings.home, settings, tell, inspect, secrets)
+    found = plugins.resolve(recipe, sets, policy, settings.home, settings, tell, inspect, secrets)
+    return replace(found, bases={**found.bases, **known}) if known else found
 
 
 def images_of(nodes: Nodes, names: Sequence[str]) -> tuple[str, ...]:
@@ -331,8 +346,11 @@ def task_step(
     }
     files = image.files if image else ()
     facets = _keyed_facets(task, plugins)
+    command = invocation.command
+    if invocation.by_python and image and image.python:
+        command = (image.python.replace("{", "{{").replace("}", "}}"), *command[1:])
     work = TaskWork(
-        command=invocation.command,
+        command=command,
         shown=invocation.shown,
         aux=invocation.aux,
         aux_digests=tuple((aux.name, aux.keyed) for aux in invocation.aux if aux.keyed is not None),

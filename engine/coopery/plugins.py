@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from coopery import answers
@@ -16,18 +16,21 @@ if TYPE_CHECKING:
     import argparse
     from pathlib import Path
 
+    from coopery.bundles import Parcel, Published
     from coopery.commands import Command, Context
     from coopery.dependencies import (
         Contribution,
         DependencySet,
+        Frozen,
         ImagePlan,
         Invocation,
         Layer,
         Lock,
     )
+    from coopery.elsewhere import Holding, Kept
     from coopery.findings import Finding
     from coopery.images import Base, Blueprint
-    from coopery.model import Image, Instance, Recipe, Secret
+    from coopery.model import Image, Instance, Recipe, Secret, Task
     from coopery.options import LockPolicy
     from coopery.recipes import Document, Facet
     from coopery.secret import Secrets
@@ -114,6 +117,14 @@ class Plugins(Registry):
         """The file names under which a recipe is found."""
         return tuple(dict.fromkeys(self._flat("recipe_names")))
 
+    def fetch_recipe(
+        self, reference: str, settings: Settings, tell: Callable[[str], None], secrets: Secrets
+    ) -> Path | None:
+        """The recipe file that `-f` means where there is no such file; None if nobody knows it."""
+        arguments: dict[str, Any] = {"reference": reference, "settings": settings}
+        found: Path | None = self._first("fetch_recipe", **arguments, tell=tell, secrets=secrets)[1]
+        return found
+
     def load_recipe(self, path: Path) -> Document:
         """The document in a recipe file. Raises RecipeError (`unknown-recipe-kind`)."""
         document: Document | None = self._first("load_recipe", path=path)[1]
@@ -124,8 +135,22 @@ class Plugins(Registry):
         return document
 
     def provide_secret(self, secret: Secret, settings: Settings) -> str:
-        """A secret's value. Raises MachineError (`secret-missing`)."""
-        value: str | None = self._first("provide_secret", secret=secret, settings=settings)[1]
+        """A secret's value. Raises MachineError (`secret-missing`, `bad-secret`)."""
+        return self._provided(secret, settings)[1]
+
+    def source_of_secret(self, secret: Secret, settings: Settings) -> str:
+        """The name of the plugin that has a secret. Raises as `provide_secret`."""
+        return self._provided(secret, settings)[0]
+
+    def _provided(self, secret: Secret, settings: Settings) -> tuple[str, str]:
+        from coopery import masking
+
+        found = self._first("provide_secret", secret=secret, settings=settings)
+        name: str = found[0]
+        value: str | None = found[1]
+        if value == "":
+            message = f"the secret {secret.name} is empty, as the plugin {name!r} has it"
+            raise MachineError(Problem(slug="bad-secret", message=message))
         if value is None:
             message = f"there is no secret {secret.name}"
             hint = (
@@ -133,7 +158,8 @@ class Plugins(Registry):
                 "docs/how-to/keep-secrets.md"
             )
             raise MachineError(Problem(slug="secret-missing", message=message, hint=hint))
-        return value
+        masking.keep_out(value)
+        return name, value
 
     def secrets(self, settings: Settings) -> Secrets:
         """A reader of secrets, for one import or one run."""
@@ -141,9 +167,12 @@ class Plugins(Registry):
 
         return Secrets(lambda secret: self.provide_secret(secret, settings))
 
-    def check(self, recipe: Recipe, runtime: str) -> list[Problem]:
+    def check(
+        self, recipe: Recipe, runtime: str, settings: Settings | None = None
+    ) -> list[Problem]:
         """Every plugin's problems with a recipe under a runtime."""
-        return self._flat("check", recipe=recipe, runtime=runtime)
+        settings = settings or Settings({})
+        return self._flat("check", recipe=recipe, runtime=runtime, settings=settings)
 
     def collect_requirements(
         self,
@@ -175,10 +204,10 @@ class Plugins(Registry):
         image: Image,
         settings: Settings,
         warn: Callable[[str], None] = lambda text: None,
-    ) -> str:
-        """The base image's reference. Raises RecipeError (`no-base`)."""
+    ) -> str | Base:
+        """The base image's reference, or all of it. Raises RecipeError (`no-base`)."""
         arguments = {"recipe": recipe, "image": image, "settings": settings, "warn": warn}
-        reference: str | None = self._first("choose_base", **arguments)[1]
+        reference: str | Base | None = self._first("choose_base", **arguments)[1]
         if reference is None:
             message = f"no plugin says what the image {image.name!r} begins with"
             place = recipe.locate(("image", image.name))
@@ -195,10 +224,12 @@ class Plugins(Registry):
         settings: Settings,
         tell: Callable[[str], None],
         secrets: Secrets,
+        *,
+        renew: bool = False,
     ) -> Base:
         """What a base image is. Raises MachineError (`no-engine`, and when it cannot be had)."""
         arguments: dict[str, Any] = {"recipe": recipe, "reference": reference, "runtime": runtime}
-        arguments |= {"settings": settings, "tell": tell, "secrets": secrets}
+        arguments |= {"settings": settings, "tell": tell, "secrets": secrets, "renew": renew}
         base: Base | None = self._first("inspect_base", **arguments)[1]
         if base is None:
             message = f"no plugin finds base images for the runtime {runtime!r}"
@@ -287,6 +318,18 @@ class Plugins(Registry):
             raise unknown_runtime(runtime, self.runtime_names())
         return plan
 
+    def freeze_task(self, recipe: Recipe, task: Task) -> Frozen:
+        """What a task runs, said without its project. Raises RecipeError (`not-publishable`)."""
+        found: Frozen | None = self._first("freeze_task", recipe=recipe, task=task)[1]
+        if found is None:
+            message = f"no plugin says what the task {task.name!r} runs without its project"
+            place = recipe.locate(("task", task.name))
+            hint = "make it a task of a `command` or a `function`"
+            raise RecipeError(
+                Problem(slug="not-publishable", message=message, place=place, hint=hint)
+            )
+        return found
+
     def plan_task(self, recipe: Recipe, instance: Instance) -> Invocation:
         """What a task instance runs. Raises RecipeError (`no-action`)."""
         _, answer = self._first("plan_task", recipe=recipe, instance=instance)
@@ -348,9 +391,19 @@ class Plugins(Registry):
             raise bad_answer(name, "perform", f"for {step.name}, {misfit}")
         return made
 
-    def is_there(self, step: Step, folder: Path) -> bool:
-        """Whether what was made in place is still there; True for what lies in `folder` itself."""
-        return self._first("is_there", step=step, folder=folder)[1] is not False
+    def find_gone(self, made: Sequence[tuple[Step, Path]]) -> frozenset[str]:
+        """Of steps and the folders of what they made in place, those whose results are gone from
+        where they lie outside of these folders. Raises MachineError where that cannot be told.
+        """
+        return frozenset(self._flat("find_gone", made=made))
+
+    def weigh(self, home: Path, places: Mapping[str, Path]) -> list[Holding]:
+        """What every plugin keeps outside the home folder."""
+        return self._flat("weigh", home=home, places=places)
+
+    def let_go(self, home: Path, kind: str, kept: Kept) -> bool:
+        """Have what is kept outside the home folder removed; False if it stays."""
+        return self._first("let_go", home=home, kind=kind, kept=kept)[1] is True
 
     def open_shell(self, step: Step, workspace: Workspace) -> int:
         """Open a shell where a step's work is done; its exit code.
@@ -366,6 +419,37 @@ class Plugins(Registry):
             raise bad_answer(name, "open_shell", told)
         return answer
 
+    def push_image(
+        self,
+        recipe: Recipe,
+        step: Step,
+        folder: Path,
+        reference: str,
+        tell: Callable[[str], None],
+        secrets: Secrets,
+    ) -> str:
+        """Send an image to a registry; its digest there. Raises MachineError (`no-publisher`)."""
+        arguments: dict[str, Any] = {"recipe": recipe, "step": step, "folder": folder}
+        arguments |= {"reference": reference, "tell": tell, "secrets": secrets}
+        digest: str | None = self._first("push_image", **arguments)[1]
+        if digest is None:
+            message = f"no plugin sends {step.name} to a registry"
+            hint = _missing("docker")
+            raise MachineError(Problem(slug="no-publisher", message=message, hint=hint))
+        return digest
+
+    def publish(
+        self, parcel: Parcel, settings: Settings, tell: Callable[[str], None], secrets: Secrets
+    ) -> tuple[Published, ...]:
+        """What was published. Raises RecipeError (`no-publisher`) where nobody goes there."""
+        arguments: dict[str, Any] = {"parcel": parcel, "settings": settings, "tell": tell}
+        found: Sequence[Published] | None = self._first("publish", **arguments, secrets=secrets)[1]
+        if found is None:
+            message = f"--to {parcel.target}: no plugin publishes there"
+            hint = "name a registry and a repository: --to registry.example/team/name"
+            raise RecipeError(Problem(slug="no-publisher", message=message, hint=hint))
+        return tuple(found)
+
     def diagnose(
         self, home: Path, settings: Settings, mend: bool, quick: bool = False
     ) -> list[Finding]:
@@ -378,7 +462,9 @@ class Plugins(Registry):
         One that fails must not break what it observes: it hears no more, and the error is told
         when the command has ended (its `exit_code` then is the error's, unless it is worse).
         """
-        arguments = {"events": events, "settings": settings}
+        from coopery.telling import told
+
+        arguments = {"events": told(events), "settings": settings}
         for implementation in self._implementations("observe"):
             if implementation.plugin_name in self._deaf:
                 continue

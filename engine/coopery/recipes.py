@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from coopery import lengths, model, shapes
 from coopery.errors import KeyPath, Place, Problem, RecipeError, nearest, problem, show_key
+from coopery.inlining import inlined, spoken
 from coopery.shapes import MISSING, Field
 
 if TYPE_CHECKING:
@@ -22,12 +23,14 @@ class Document:
     """A recipe file as its reader found it: `data` has the tables `image`, `task`, `defaults`.
 
     `locate` tells where a key stands, or the nearest key above it that is known. `problems` are
-    those only the reader can see, such as a name given twice.
+    those only the reader can see, such as a name given twice. `root` is the folder that the paths
+    of inputs are relative to, where that is not the file's.
     """
 
     data: Mapping[str, Any]
     locate: Callable[[KeyPath], Place]
     problems: tuple[Problem, ...] = ()
+    root: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +49,10 @@ class Facet:
     doc: str = ""
     action: bool = False
     """Says what a task runs: each task has exactly one such key."""
+    by_hand: bool = True
+    """Whether people write it; of what only bundles hold, messages do not tell."""
+    alone: bool = False
+    """Says all that an image holds: no other plugin's key may stand beside it."""
 
     @property
     def field(self) -> Field:
@@ -139,16 +146,25 @@ def _none(start: str, names: Sequence[str]) -> typing.NoReturn:
     )
 
 
-def read(file: Path, plugins: Plugins, overrides: Sequence[str] = ()) -> model.Recipe:
-    """The recipe in this file, with `--set` overrides applied.
+def read(
+    file: Path,
+    plugins: Plugins,
+    overrides: Sequence[str] = (),
+    document: Document | None = None,
+    destinations: Path | None = None,
+) -> model.Recipe:
+    """The recipe in this file, or in the `document` that was read already, with `--set` overrides
+    applied.
 
+    `destinations` is the folder that outputs go to, where that is not the recipe's.
     Raises RecipeError with all that is wrong in its values at once, each with file and line.
     """
-    _check_readable(file)
-    document = plugins.load_recipe(file)
+    if document is None:
+        _check_readable(file)
+        document = plugins.load_recipe(file)
     problems = list(document.problems)
     facets = plugins.declare_facets()
-    data = document.data
+    data, locate = inlined(document.data, document.locate)
     tables = {"image": data.get("image", {}), "task": data.get("task", {})}
     for key in data:
         if key not in (*tables, "defaults", *(f.key for f in facets if f.noun == "recipe")):
@@ -163,19 +179,20 @@ def read(file: Path, plugins: Plugins, overrides: Sequence[str] = ()) -> model.R
     problems += _unique_ids(tables)
     recipe = model.Recipe(
         file=file,
-        root=file.parent,
+        root=document.root or file.parent,
+        destinations=destinations,
         images=images,
         tasks={
             name: _defaulted(task, data["task"][name], defaults) for name, task in tasks.items()
         },
         defaults=defaults,
         facets=own,
-        locate=document.locate,
+        locate=locate,
     )
     if not problems and overrides:
         recipe = override(recipe, overrides, problems)
     if problems:
-        broken = RecipeError(*(located(p, document.locate) for p in problems))
+        broken = RecipeError(*(located(p, locate) for p in problems))
         broken.partial = recipe  # type: ignore[attr-defined]
         raise broken
     return recipe
@@ -203,7 +220,7 @@ def located(found: Problem, locate: Callable[[KeyPath], Place]) -> Problem:
             return replace(found, place=locate(()))
         return found
     place = locate(found.place.key)
-    return replace(found, place=replace(place, key=found.place.key))
+    return replace(found, place=replace(place, key=spoken(found.place.key, locate)))
 
 
 def _defaults(table: Any, problems: list[Problem]) -> model.Defaults:
@@ -243,6 +260,8 @@ def _nouns(
         values = shapes.convert_table(raw, known, key, problems)
         if noun == "task":
             problems += _one_action(name, raw, facets)
+        else:
+            problems += _alone(name, raw, facets)
         extras = tuple(_wrap(extra[k], values.pop(k)) for k in list(values) if k in extra)
         found[name] = kind(name=name, facets=extras, **values)
     return found
@@ -257,12 +276,26 @@ def _one_action(name: str, raw: Mapping[str, Any], facets: Sequence[Facet]) -> l
         hint = "keep one of them, and make the other a task of its own"
         return [problem("two-actions", message, key=("task", name, given[1]), hint=hint)]
     if not given:
-        message = f"the task says neither {' nor '.join(known) or 'command nor function'}"
         if any(nearest(key, known) in [f"did you mean {k!r}?" for k in known] for key in raw):
             return []  # the typo is told already
+        known = [facet.key for facet in facets if facet.action and facet.by_hand]
+        message = f"the task says neither {' nor '.join(known) or 'command nor function'}"
         hint = f"say what it runs: {' or '.join(f'{k} = …' for k in known) or 'command = …'}"
         return [problem("no-action", message, key=("task", name), hint=hint)]
     return []
+
+
+def _alone(name: str, raw: Mapping[str, Any], facets: Sequence[Facet]) -> list[Problem]:
+    """Upon what is used as it is, nothing is put."""
+    whole = next((f.key for f in facets if f.noun == "image" and f.alone and f.key in raw), None)
+    if whole is None:
+        return []
+    beside = [f.key for f in facets if f.noun == "image" and f.key in raw and f.key != whole]
+    hint = f"drop it; or begin with that image and put more upon it: `base` instead of `{whole}`"
+    message = f"the image is used as `{whole}` names it: nothing is put upon it"
+    return [
+        problem("prebuilt-alone", message, key=("image", name, key), hint=hint) for key in beside
+    ]
 
 
 def _wrap(facet: Facet, value: Any) -> object:
@@ -300,7 +333,9 @@ def _unique_ids(tables: Mapping[str, Any]) -> list[Problem]:
 
 
 def _defaulted(task: model.Task, raw: Mapping[str, Any], defaults: model.Defaults) -> model.Task:
-    """The task with the recipe's defaults where it is silent; `env` and `pass_env` add up."""
+    """The task with the recipe's defaults where it is silent; `env`, `pass_env` and `secrets` add
+    up.
+    """
     changes: dict[str, Any] = {
         name: getattr(defaults, name)
         for name in ("image", "resources", "retries", "timeout", "priority")
@@ -308,6 +343,8 @@ def _defaulted(task: model.Task, raw: Mapping[str, Any], defaults: model.Default
     }
     if defaults.env:
         changes["env"] = {**defaults.env, **task.env}
+    if defaults.secrets:
+        changes["secrets"] = {**defaults.secrets, **task.secrets}
     if defaults.pass_env:
         changes["pass_env"] = tuple(dict.fromkeys((*defaults.pass_env, *task.pass_env)))
     return replace(task, **changes) if changes else task

@@ -8,17 +8,21 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from coopery import placeholders
-from coopery.errors import StepError, problem
+from coopery.errors import MachineError, StepError, problem
 from coopery.files import beneath
+from coopery.images import path_from
 from coopery.quantities import show_seconds
 from coopery.steps import Workspace
 from coopery.tasks import Channel, TaskWork
+
+if TYPE_CHECKING:
+    from coopery.keeping import Handed
 
 GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL for a task that must stop."""
@@ -32,16 +36,24 @@ CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
 
 FOLDERS = ("home", "tmp", "aux", "inputs", "outputs")
 """The folders in a task's scratch folder, besides the one it runs in."""
+_FRAMES = "frames"
+"""Where the frames of gathered inputs are made, beside them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mount:
-    """`source` seen at `target`; a `fixed` target lies outside the task's own folders."""
+    """`source` seen at `target`; a `fixed` target lies outside the task's own folders.
+
+    A `frame` holds nothing but empty places, at which other mounts come. A `secret` one must never
+    be copied.
+    """
 
     source: Path
     target: Path
     fixed: bool = False
     read_only: bool = True
+    frame: bool = False
+    secret: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,16 +65,23 @@ class Staged:
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
     aux: Mapping[str, str]
+    secrets: Mapping[str, str]
+    """The files of the task's secrets, as it sees them."""
     results: Mapping[str, Path]
     """By output, where it is in truth once the task has written it."""
     mounts: tuple[Mount, ...]
 
 
-def stage(work: TaskWork, workspace: Workspace, seen: Path) -> Staged:
+def stage(work: TaskWork, workspace: Workspace, seen: Path, handed: Handed | None = None) -> Staged:
     """Make the scratch folders, put sources and small files there, and list the mounts.
 
-    `seen` is where the task will see the scratch folder.
+    `seen` is where the task will see the scratch folder; `handed` are its secrets, within
+    `coopery.keeping.handed`. Raises MachineError (`no-secrets`) for a task that has some, and a
+    runtime that hands none over.
     """
+    if work.secrets and handed is None:
+        message = f"the runtime {work.runtime!r} hands no secrets to tasks"
+        raise MachineError(problem("no-secrets", message, hint="use another, such as -r local"))
     folder = workspace.folder
     for name in ("cwd", *FOLDERS):
         (folder / name).mkdir()
@@ -78,12 +97,20 @@ def stage(work: TaskWork, workspace: Workspace, seen: Path) -> Staged:
     outputs, results = {}, {}
     for channel in work.outputs:
         outputs[channel.name], results[channel.name] = _output(channel, folder, seen, mounts)
+    _make_places(mounts)
+    secrets = {}
+    if handed and handed.files:
+        (folder / "secrets").mkdir()
+    for name, path in handed.files.items() if handed else ():
+        mounts.append(Mount(source=path, target=seen / "secrets" / name, secret=True))
+        secrets[name] = str(seen / "secrets" / name)
     return Staged(
         folder=folder,
         seen=seen,
         inputs=inputs,
         outputs=outputs,
         aux=aux,
+        secrets=secrets,
         results=results,
         mounts=tuple(mounts),
     )
@@ -105,11 +132,36 @@ def _input(channel: Channel, workspace: Workspace, seen: Path, mounts: list[Moun
     target = Path(channel.mount) if channel.mount else path
     fixed = channel.mount is not None
     if role in workspace.gathered:
+        # Else the folder that they lie in would be whoever's who mounts them: writable.
+        frame = workspace.folder / _FRAMES / channel.name
+        frame.mkdir(parents=True)
+        mounts.append(Mount(source=frame, target=target, fixed=fixed, frame=True))
         for relative, source in workspace.gathered[role]:
+            make_place(source, beneath(frame, relative))
             mounts.append(Mount(source=source, target=target / relative, fixed=fixed))
     else:
         mounts.append(Mount(source=workspace.inputs[role], target=target, fixed=fixed))
     return str(target)
+
+
+def make_place(source: Path, target: Path) -> None:
+    """Something empty to mount on, of the kind of `source`, where there is nothing yet."""
+    if source.is_dir():
+        target.mkdir(parents=True, exist_ok=True)
+    else:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.touch()
+
+
+def _make_places(mounts: Sequence[Mount]) -> None:
+    """The places of mounts that lie in a mounted folder of an output, which are the caller's then:
+    who mounts makes what is missing, as whoever that is.
+    """
+    writable = {mount.target: mount.source for mount in mounts if not mount.read_only}
+    for mount in mounts:
+        above = next((parent for parent in mount.target.parents if parent in writable), None)
+        if above is not None:
+            make_place(mount.source, writable[above] / mount.target.relative_to(above))
 
 
 def _output(channel: Channel, folder: Path, seen: Path, mounts: list[Mount]) -> tuple[str, Path]:
@@ -137,13 +189,17 @@ def _output(channel: Channel, folder: Path, seen: Path, mounts: list[Mount]) -> 
 def command_of(work: TaskWork, staged: Staged) -> list[str]:
     """The command, with the paths of channels and small files filled in."""
     values = {"inputs": staged.inputs, "outputs": staged.outputs, "aux": staged.aux}
+    values["secrets"] = staged.secrets
     return [placeholders.render(placeholders.parse(item), values) for item in work.command]
 
 
-def environment_of(work: TaskWork, staged: Staged, own: Mapping[str, str]) -> dict[str, str]:
+def environment_of(
+    work: TaskWork, staged: Staged, own: Mapping[str, str], programs: str
+) -> dict[str, str]:
     """The variables of a task (semantics 12): fixed ones, its channels, declared, passed on.
 
-    `own` are the runtime's, which what is declared goes before.
+    `own` are the runtime's, which what is declared goes before. `programs` is the folder of the
+    environment's programs: they come first whatever PATH is declared.
     """
     environ = {
         "HOME": str(staged.seen / "home"),
@@ -156,8 +212,11 @@ def environment_of(work: TaskWork, staged: Staged, own: Mapping[str, str]) -> di
     environ |= own
     environ |= {f"COOPERY_INPUT_{name.upper()}": path for name, path in staged.inputs.items()}
     environ |= {f"COOPERY_OUTPUT_{name.upper()}": path for name, path in staged.outputs.items()}
+    environ |= {f"COOPERY_SECRET_{name.upper()}": path for name, path in staged.secrets.items()}
     environ |= work.env
     environ |= {name: value for name, value in work.pass_env.items() if value is not None}
+    if "PATH" in environ:
+        environ["PATH"] = path_from(programs, environ["PATH"])
     return environ
 
 
@@ -168,6 +227,12 @@ def greeting(work: TaskWork, workspace: Workspace, staged: Staged) -> str:
     lines = [f"a shell in the place of {workspace.step.name}; nothing of it is kept"]
     lines += [f"  input {name}: {path}" for name, path in sorted(staged.inputs.items())]
     lines += [f"  output {name}: {path}" for name, path in sorted(staged.outputs.items())]
+    lines += [f"  secret {name}: {path}" for name, path in sorted(staged.secrets.items())]
+    lines += [
+        f"  secret {name}: the variable of that name"
+        for name, given in sorted(work.secrets.items())
+        if given.how == "variable"
+    ]
     lines += [f"  command: {shlex.join(command_of(work, staged))}"]
     return "".join(f"{line}\n" for line in lines)
 

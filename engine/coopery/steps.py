@@ -9,11 +9,16 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from coopery.errors import KeyPath, Problem
 from coopery.model import Retries
-from coopery.secret import Secrets, no_secrets
+
+if TYPE_CHECKING:
+    from coopery.secret import Secrets
+
+if TYPE_CHECKING:
+    from coopery.elsewhere import Elsewhere
 
 
 @runtime_checkable
@@ -252,6 +257,12 @@ class Event:
     """For a task that failed: the command line that runs just it again."""
 
 
+def _no_secrets() -> Secrets:
+    from coopery.secret import no_secrets
+
+    return no_secrets()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Workspace:
     """All that performing a step gets: made for it alone.
@@ -276,7 +287,7 @@ class Workspace:
     run: str = ""
     devices: tuple[int, ...] = ()
     """The numbers of the GPUs that were reserved for it."""
-    secrets: Secrets = field(default_factory=no_secrets)
+    secrets: Secrets = field(default_factory=_no_secrets)
     """What reads secrets, when the work needs them and no earlier."""
 
 
@@ -472,8 +483,11 @@ class Store(Protocol):
         """
         ...
 
-    def tidy(self) -> str:
-        """After a run: evict what the store has no room for; a line for the user, or nothing."""
+    def tidy(self, elsewhere: Elsewhere | None = None) -> str:
+        """After a run: evict what the store has no room for; a line for the user, or nothing.
+
+        Of what results keep `elsewhere`, too, which is asked only where there is more of it now.
+        """
         ...
 
     def close(self) -> None:

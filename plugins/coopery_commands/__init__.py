@@ -13,7 +13,7 @@ from coopery.hooks import hookimpl
 from coopery.recipes import Facet
 
 if TYPE_CHECKING:
-    from coopery.dependencies import Invocation
+    from coopery.dependencies import Frozen, Invocation
     from coopery.model import Instance, Recipe, Task
 
 
@@ -105,7 +105,7 @@ def _undeclared(
     image = recipe.images.get(task.image or "")
     for facet in image.facets if image else ():
         for source in getattr(facet, "sources", ()):
-            if _holds(str(getattr(source, "path", source)), path):
+            if _holds(str(getattr(source, "place", source)), path):
                 return
     name = _channel(path)
     yield problem(
@@ -138,6 +138,17 @@ def plan_task(recipe: Recipe, instance: Instance) -> Invocation | None:
     items = fill_command(command.items, instance)
     shown = items[-1] if command.as_text else " ".join(_quote(item) for item in items)
     return Invocation(command=items, shown=f"sh -c {_quote(shown)}" if command.as_text else shown)
+
+
+@hookimpl(trylast=True)
+def freeze_task(task: Task) -> Frozen | None:
+    """The command as the recipe has it."""
+    command = task.facet(Command)
+    if command is None:
+        return None
+    from coopery.dependencies import Frozen
+
+    return Frozen(keys={"command": command.items[-1] if command.as_text else list(command.items)})
 
 
 def _quote(item: str) -> str:

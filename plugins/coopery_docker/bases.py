@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from coopery.errors import MachineError, Problem, StepError
+from coopery.errors import BaseError, MachineError, Problem, StepError
 from coopery.images import Base
+from coopery.logins import RegistryLogin
+from coopery.secret import Secrets, no_secrets
 from coopery_docker.client import Engine, connect, said
-from coopery_docker.containers import run_container
+from coopery_docker.containers import Job, run_container
+from coopery_docker.credentials import Login, login_of
 from coopery_docker.images import find
 
 _PYTHON = """
@@ -36,15 +39,25 @@ _PATIENCE = 120.0
 Tell = Callable[[str], None]
 
 
-def inspect_base(reference: str, home: Path, tell: Tell) -> Base:
+def inspect_base(
+    reference: str,
+    home: Path,
+    tell: Tell,
+    *,
+    renew: bool = False,
+    given: RegistryLogin | None = None,
+    secrets: Secrets | None = None,
+) -> Base:
     """What a base image is; pulled where the engine lacks it.
 
-    Raises MachineError (`no-engine`, `base-missing`, `base-unusable`).
+    To `renew` is to ask its registry also where the engine has one, if it came from there: what is
+    called so may be another by now. Raises MachineError (`no-engine`), BaseError (`base-missing`,
+    `base-unusable`, `registry-credentials`).
     """
     engine = connect()
     image = find(engine, reference)
-    if image is None:
-        pull(engine, reference, tell)
+    if image is None or (renew and _digest(engine, reference, image)):
+        pull(engine, reference, tell, given, secrets)
         image = find(engine, reference)
     if image is None:
         raise _missing(reference, "the engine says that it pulled it, and has it not")
@@ -54,22 +67,24 @@ def inspect_base(reference: str, home: Path, tell: Tell) -> Base:
         reference=reference,
         id=str(image["Id"]),
         platform=f"{image.get('Os', 'linux')}/{image.get('Architecture', '')}{variant}",
-        digest=_digest(reference, image.get("RepoDigests") or ()),
+        digest=_digest(engine, reference, image),
         python=inside.get("python"),
         executable=inside.get("executable"),
         libc=inside.get("libc") or "",
     )
 
 
-def _digest(reference: str, known: Iterable[str]) -> str | None:
-    """The digest under which the repository of a reference has it."""
+def _digest(engine: Engine, reference: str, image: Mapping[str, Any]) -> str | None:
+    """The digest under which the repository of a reference has an image."""
     from docker.utils import parse_repository_tag
 
     repository = parse_repository_tag(reference)[0]
-    for item in known:
+    for item in image.get("RepoDigests") or ():
         name, _, digest = item.partition("@")
+        if engine.is_podman and name.startswith("localhost/"):
+            continue  # so Podman calls what was made or loaded here: there is no such registry
         if _full(name) == _full(repository):
-            return digest
+            return str(digest)
     return None
 
 
@@ -81,29 +96,45 @@ def _full(repository: str) -> str:
     return f"docker.io/{repository}" if slash else f"docker.io/library/{repository}"
 
 
-def pull(engine: Engine, reference: str, tell: Tell) -> None:
-    """Pull an image, with whatever credentials the user's own Docker configuration has.
+def pull(
+    engine: Engine,
+    reference: str,
+    tell: Tell,
+    given: RegistryLogin | None = None,
+    secrets: Secrets | None = None,
+) -> None:
+    """Pull an image, with what the recipe says under `registries` (`given`), else with whatever
+    credentials the user's own Docker configuration has.
 
-    Raises MachineError (`base-missing`).
+    Raises BaseError (`base-missing`, `registry-credentials`), MachineError.
     """
-    from docker.errors import APIError, DockerException
+    from docker.errors import APIError
     from docker.utils import parse_repository_tag
 
     repository, tag = parse_repository_tag(reference)
     tell(f"pull     {reference}")
+    try:
+        login = login_of(repository, given, secrets or no_secrets())
+    except MachineError as error:
+        raise BaseError(*error.problems) from error
     failed: str | None = None
     layers: dict[str, bool] = {}
     with engine.asked("did not pull"):
         try:
-            for line in engine.api.pull(repository, tag=tag or "latest", stream=True, decode=True):
+            for line in engine.api.pull(
+                repository,
+                tag=tag or "latest",
+                stream=True,
+                decode=True,
+                # Not None, upon which the client would look for itself.
+                auth_config=dict(login.auth),
+            ):
                 failed = line.get("error") or failed
                 _follow(line, layers, reference, tell)
         except APIError as error:
             failed = said(error)
-        except DockerException as error:  # of the user's own program that holds credentials
-            failed = str(error)
     if failed is not None:
-        raise _missing(reference, failed)
+        raise _missing(reference, failed, login)
 
 
 def _follow(line: dict[str, Any], layers: dict[str, bool], reference: str, tell: Tell) -> None:
@@ -118,17 +149,37 @@ def _follow(line: dict[str, Any], layers: dict[str, bool], reference: str, tell:
         tell(f"pull     {reference}: {sum(layers.values())} of {len(layers)} layers")
 
 
-def _missing(reference: str, why: str) -> MachineError:
+_REFUSED = re.compile(r"unauthorized|authentication required|no basic auth|denied", re.IGNORECASE)
+_UNKNOWN = re.compile(r"not found|unknown|invalid reference|does not exist", re.IGNORECASE)
+_PLAIN = re.compile(r"HTTP response to HTTPS client")
+
+
+def _missing(reference: str, why: str, login: Login | None = None) -> BaseError:
     from coopery.indexes import redact
 
-    if re.search(r"denied|unauthorized|authentication|credential", why, re.IGNORECASE):
-        hint = "check its name; where it is private, log in with `docker login`"
-    elif re.search(r"not found|unknown|invalid reference", why, re.IGNORECASE):
-        hint = "check its name and tag"
+    # A hub says the same of what is not there and of what is not everybody's.
+    refused = _REFUSED.search(why) and not (_UNKNOWN.search(why) and not (login and login.auth))
+    if login is not None and refused:
+        return _refused(reference, redact(why), login)
+    if _UNKNOWN.search(why):
+        hint = "check its name and tag; where it is private, log in with `docker login`"
+    elif _PLAIN.search(why):
+        hint = "its registry has no TLS: the engine must be told that it is an insecure one"
     else:
         hint = "check the way to its registry, or load it into the engine by hand"
     message = f"the base image {reference} is not here and could not be pulled: {redact(why)}"
-    return MachineError(Problem(slug="base-missing", message=message, hint=hint))
+    return BaseError(Problem(slug="base-missing", message=message, hint=hint))
+
+
+def _refused(reference: str, why: str, login: Login) -> BaseError:
+    """The registry wants to know who asks, or does not take who it is told."""
+    if login.auth:
+        begin = f"the registry {login.registry} refuses the credentials of {login.source}"
+    else:
+        begin = f"the registry {login.registry} wants credentials, and {login.source} has none"
+    message = f"{begin}: the base image {reference} could not be pulled: {why}"
+    hint = f"log in with `docker login {login.registry}`, and check that you may read it"
+    return BaseError(Problem(slug="registry-credentials", message=message, hint=hint))
 
 
 def _look_inside(engine: Engine, home: Path, ident: str, reference: str) -> dict[str, str]:
@@ -143,7 +194,7 @@ def _look_inside(engine: Engine, home: Path, ident: str, reference: str) -> dict
         return {}
     message = f"the base image {reference} could not be looked into: {output.strip()[-300:]}"
     hint = f"is it for the platform of the engine ({engine.platform})?"
-    raise MachineError(Problem(slug="base-unusable", message=message, hint=hint))
+    raise BaseError(Problem(slug="base-unusable", message=message, hint=hint))
 
 
 def _run(
@@ -167,14 +218,21 @@ def _run(
         },
     }
     printed = bytearray()
-    run = f"base-{secrets.token_hex(4)}"
+    job = Job(
+        home=home,
+        run=f"base-{secrets.token_hex(4)}",
+        name="base",
+        body=body,
+        write=printed.extend,
+        timeout=_PATIENCE,
+    )
     try:
-        ended = run_container(engine, home, run, "base", body, printed.extend, timeout=_PATIENCE)
+        ended = run_container(engine, job)
     except StepError as error:
         found = error.problems[0]
         if found.slug == "command-not-found":
             return 127, found.message
-        raise MachineError(
+        raise BaseError(
             Problem(slug="base-unusable", message=f"{reference}: {found.message}")
         ) from error
     text = printed.decode("utf-8", "replace")

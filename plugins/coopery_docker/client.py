@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from http.client import RemoteDisconnected
 from pathlib import Path
 from typing import Any
 
-from coopery.errors import CooperyError, MachineError, Problem
+from coopery.errors import CooperyError, MachineError, MachineLost, Problem
+from coopery_docker.credentials import check_config
+from coopery_docker.targets import LOCAL, VARIABLES, Target, find_target
 
 _PATIENCE = 10.0
 """Seconds in which an engine must say its version."""
 _TIMEOUT = 120.0
 """Seconds in which it must answer a plain question; what takes long has no limit."""
-_LOCAL = "or use -r local, which needs no engine"
+FULL = re.compile(
+    r"no space left on device|disk quota exceeded|have enough free space", re.IGNORECASE
+)
+"""How engines, and programs in a build such as apt, say that a disk is full."""
 
-
-@dataclass(frozen=True)
-class Target:
-    """Which engine is meant: its address, who said so, and what the client is made with."""
-
-    address: str
-    source: str
-    options: dict[str, Any]
+_TLS = re.compile(r"HTTP request to an HTTPS server|SSL|TLS|certificate", re.IGNORECASE)
+"""What is said where one speaks TLS and the other does not, or not with these certificates."""
 
 
 class Engine:
@@ -89,12 +89,12 @@ class Engine:
         why = f": {reason(error)}" if error is not None else ""
         message = f"the container engine at {self.target.address} was lost{why}"
         hint = "start it again, then run again: finished work is kept, and leftovers are removed"
-        return MachineError(Problem(slug="engine-lost", message=message, hint=hint))
+        return MachineLost(Problem(slug="engine-lost", message=message, hint=hint))
 
 
 def refused(what: str, reason: str) -> MachineError:
     """The engine answered, but not what was asked for."""
-    if "no space left on device" in reason.lower():
+    if FULL.search(reason):
         hint = "free some space where the engine keeps its images, then run again"
         message = f"the container engine's disk is full: {reason}"
         return MachineError(Problem(slug="disk-full", message=message, hint=hint))
@@ -117,7 +117,8 @@ def reason(error: BaseException) -> str:
             return seen.strerror
         inner = seen and (seen.__cause__ or seen.__context__ or _argument(seen))
         if not isinstance(inner, BaseException):
-            break
+            # A connection that the other side closed is a tuple in the words of its wrappers.
+            return str(seen if isinstance(seen, RemoteDisconnected) else error)
         seen = inner
     return str(error)
 
@@ -129,46 +130,41 @@ def _argument(error: BaseException) -> BaseException | None:
     return next((item for item in flat if isinstance(item, BaseException)), None)
 
 
-def find_target() -> Target:
-    """Which engine is meant, as Docker's own command finds it.
-
-    DOCKER_HOST (with DOCKER_TLS_VERIFY and DOCKER_CERT_PATH), else the context DOCKER_CONTEXT, else
-    the current one, else the default socket. Raises MachineError (`no-engine`).
-    """
-    from docker.context import ContextAPI
-    from docker.errors import DockerException
-    from docker.utils import kwargs_from_env
-
-    try:
-        if host := os.environ.get("DOCKER_HOST"):
-            return Target(host, "DOCKER_HOST", kwargs_from_env())
-        name = os.environ.get("DOCKER_CONTEXT") or None
-        context = ContextAPI.get_context(name)
-        if context is None or not context.Host:
-            raise no_engine(f"the Docker context {name!r}", "there is no such context")
-        host = str(context.Host)
-        options: dict[str, Any] = {"base_url": host}
-        if context.TLSConfig is not None:
-            options["tls"] = context.TLSConfig
-    except (DockerException, OSError, ValueError) as error:
-        raise no_engine(os.environ.get("DOCKER_HOST") or "its context", str(error)) from error
-    source = "the default" if context.Name == "default" else f"the context {context.Name!r}"
-    return Target(host.removeprefix("http+"), source, options)
-
-
-def no_engine(place: str, why: str) -> MachineError:
-    """Nothing answers where an engine should be."""
+def no_engine(target: Target, why: str) -> MachineError:
+    """Nothing answers where an engine should be, or not to this user, or not in this way."""
     from coopery.indexes import redact
 
-    message = f"no container engine answers at {redact(place)}: {redact(why)}"
+    message = f"no container engine answers at {redact(str(target))}: {redact(why)}"
+    slug = "no-engine"
     if "ermission denied" in why:
-        hint = f"become a member of the group that owns the socket, {_LOCAL}"
+        hint = _permission(target.address.removeprefix("unix://"))
+    elif _TLS.search(why):
+        slug = "engine-tls"
+        hint = "set DOCKER_TLS_VERIFY=1, and DOCKER_CERT_PATH to the folder of its certificates"
     elif podman := next((path for path in _podman_sockets() if path.exists()), None):
-        hint = f"Podman listens at {podman}: set DOCKER_HOST=unix://{podman}, {_LOCAL}"
+        hint = f"Podman listens at {podman}: set DOCKER_HOST=unix://{podman}, {LOCAL}"
     else:
         start = "systemctl start docker, or systemctl --user start podman.socket"
-        hint = f"start it ({start}), say where it is by DOCKER_HOST, {_LOCAL}"
-    return MachineError(Problem(slug="no-engine", message=message, hint=hint))
+        hint = f"start it ({start}), say where it is by DOCKER_HOST, {LOCAL}"
+    return MachineLost(Problem(slug=slug, message=message, hint=hint))
+
+
+def _permission(socket: str) -> str:
+    """How one gets the right to a socket: by the group that owns it, unless that is root's."""
+    import grp
+
+    try:
+        number = Path(socket).stat().st_gid
+    except OSError:
+        return f"ask for the right to its socket, {LOCAL}"
+    if number == 0:
+        return f"its socket is root's alone: use an engine that runs as you, {LOCAL}"
+    try:
+        group = grp.getgrgid(number).gr_name
+    except KeyError:
+        group = str(number)
+    joining = f"`sudo usermod -aG {group} $USER`, then log in anew"
+    return f"become a member of the group {group}, which owns its socket ({joining}), {LOCAL}"
 
 
 def _podman_sockets() -> tuple[Path, ...]:
@@ -180,11 +176,10 @@ def _podman_sockets() -> tuple[Path, ...]:
 def connect() -> Engine:
     """The engine, asked for its version once in a process.
 
-    Raises MachineError (`missing-extra`, `no-engine`).
+    Raises MachineError (`missing-extra`, `no-engine`, and as `find_target`).
     """
     with _connecting:
-        names = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_CERT_PATH")
-        return _connect(tuple(os.environ.get(name) for name in names))
+        return _connect(tuple(os.environ.get(name) for name in VARIABLES))
 
 
 _connecting = threading.Lock()
@@ -193,25 +188,37 @@ _connecting = threading.Lock()
 @functools.cache
 def _connect(environment: tuple[str | None, ...]) -> Engine:
     try:
-        import docker
         from docker.errors import APIError, DockerException
     except ImportError as error:
         message = f"the runtime docker needs the package docker: {error}"
-        hint = f"pip install 'coopery[docker]', {_LOCAL}"
+        hint = f"pip install 'coopery[docker]', {LOCAL}"
         raise MachineError(Problem(slug="missing-extra", message=message, hint=hint)) from error
     from requests.exceptions import RequestException
 
     target = find_target()
+    check_config()
     try:
-        api = docker.APIClient(version="auto", timeout=_PATIENCE, **target.options)
+        api = _client(version="auto", timeout=_PATIENCE, **target.options)
         api.timeout = _TIMEOUT
         version = api.version(api_version=False)
     except APIError as error:
-        raise no_engine(_place(target), said(error)) from error
+        raise no_engine(target, said(error)) from error
     except (DockerException, RequestException, OSError, ValueError) as error:
-        raise no_engine(_place(target), reason(error)) from error
+        raise no_engine(target, reason(error)) from error
     return Engine(api, target, version)
 
 
-def _place(target: Target) -> str:
-    return f"{target.address} ({target.source})"
+def _client(**options: Any) -> Any:
+    """The SDK's client, which takes the engine's own certificates, whatever REQUESTS_CA_BUNDLE
+    says for the web.
+    """
+    import docker
+
+    class Client(docker.APIClient):  # type: ignore[misc]
+        def merge_environment_settings(
+            self, url: str, proxies: Any, stream: Any, verify: Any, cert: Any
+        ) -> Any:
+            own = self.verify if verify is None else verify
+            return super().merge_environment_settings(url, proxies, stream, own, cert)
+
+    return Client(**options)

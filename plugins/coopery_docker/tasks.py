@@ -6,12 +6,13 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from coopery.errors import StepError, problem
-from coopery.images import WORKING_FOLDER
+from coopery.errors import MachineError, Problem, StepError, problem
+from coopery.images import PROGRAMS, WORKING_FOLDER
+from coopery.keeping import Handed, handed
 from coopery.quantities import show_bytes
 from coopery.staging import (
     CERTIFICATES,
@@ -26,40 +27,52 @@ from coopery.staging import (
 )
 from coopery.steps import Made, Workspace
 from coopery.tasks import TaskWork
+from coopery_docker import variables
 from coopery_docker.client import Engine, connect
-from coopery_docker.containers import Ended, Write, run_container
+from coopery_docker.containers import Ended, Job, Write, run_container
 from coopery_docker.facets import Container
 from coopery_docker.giving import WRITABLE, give_back, own_user
-from coopery_docker.images import read_note
+from coopery_docker.looking import read_note
 from coopery_docker.notes import STEP
 
 ROOM = Path("/coopery")
 """Where a task's own folders are in its container."""
 
-_NOT_FOUND = re.compile(rb"\[FATAL tini \(\d+\)\] exec (.*) failed: (.*)\s*\Z", re.DOTALL)
-"""What the init process of a container says where it cannot start the command."""
+_NOT_FOUND = {
+    (126, 127): re.compile(rb"\[FATAL tini \(\d+\)\] exec .* failed: (.*)\s*\Z", re.DOTALL),
+    (1,): re.compile(rb"ERROR \(catatonit:\d+\): failed to exec pid1: (.*)\s*\Z"),
+}
+"""With which exit codes, and in which words, the init processes of Docker and Podman say that they
+cannot start the command."""
+_KILLED = 137
+"""The exit code of what was killed. Where that was for its memory, Podman may not say so."""
 
 
 def run_task(work: TaskWork, workspace: Workspace) -> Made:
     """Run a task to its end and collect its outputs. Raises StepError when it fails."""
     engine = connect()
-    staged = stage(work, workspace, ROOM)
-    body = body_of(engine, work, workspace, staged)
+    with handed_to(work, workspace) as given:
+        return _run_task(engine, work, workspace, given)
+
+
+def _run_task(engine: Engine, work: TaskWork, workspace: Workspace, given: Handed) -> Made:
+    staged = stage(work, workspace, ROOM, given)
+    body = body_of(engine, work, workspace, staged, given)
     started = time.monotonic()
     with workspace.log.open("ab", buffering=0) as log:
         write = _writer(log)
+        job = Job(
+            home=workspace.home,
+            run=workspace.run,
+            name=workspace.step.name,
+            body=body,
+            write=write,
+            cancelled=workspace.cancelled,
+            killed=workspace.killed,
+            timeout=work.timeout,
+        )
         try:
-            ended = run_container(
-                engine,
-                workspace.home,
-                workspace.run,
-                workspace.step.name,
-                body,
-                write,
-                cancelled=workspace.cancelled,
-                killed=workspace.killed,
-                timeout=work.timeout,
-            )
+            ended = run_container(engine, job)
         except StepError:
             with _in_log(write):
                 give_back(engine, workspace, workspace.run, staged, body, write)
@@ -74,7 +87,7 @@ def run_task(work: TaskWork, workspace: Workspace) -> Made:
         "seconds": round(time.monotonic() - started, 6),
         "peak_memory": ended.peak_memory,
     }
-    _judge(ended, work, facts)
+    _judge(engine, ended, work, facts, str(body["Entrypoint"][0]))
     check_outputs(staged, facts)
     return Made(outputs=staged.results, facts=facts)
 
@@ -97,37 +110,58 @@ def _writer(log: IO[bytes]) -> Any:
     return write
 
 
-def _judge(ended: Ended, work: TaskWork, facts: dict[str, Any]) -> None:
+def _judge(
+    engine: Engine, ended: Ended, work: TaskWork, facts: dict[str, Any], command: str
+) -> None:
     """Raises StepError where the command did not end well."""
     if ended.out_of_memory:
         raise _out_of_memory(ended, work, facts)
-    if ended.exit_code in (126, 127) and (found := _NOT_FOUND.search(ended.tail)):
-        name, why = (part.decode("utf-8", "replace").strip() for part in found.groups())
-        message = f"there is no command {name!r} in the image that can be started: {why}"
-        hint = "it is looked for in the image's PATH; add what it comes with to the image"
-        raise StepError(problem("command-not-found", message, hint=hint), facts=facts)
+    if engine.is_podman and ended.exit_code == _KILLED and work.resources.memory is not None:
+        raise _out_of_memory(ended, work, facts, how="killed, as it seems ")
+    for codes, words in _NOT_FOUND.items():
+        if ended.exit_code in codes and (found := words.search(ended.tail)):
+            why = found[1].decode("utf-8", "replace").strip()
+            message = f"there is no command {command!r} in the image that can be started: {why}"
+            hint = "it is looked for in the image's PATH; add what it comes with to the image"
+            raise StepError(problem("command-not-found", message, hint=hint), facts=facts)
     if ended.exit_code:
         raise task_failed(ended.exit_code, work, facts)
 
 
-def _out_of_memory(ended: Ended, work: TaskWork, facts: dict[str, Any]) -> StepError:
+def _out_of_memory(
+    ended: Ended, work: TaskWork, facts: dict[str, Any], how: str = "killed "
+) -> StepError:
+    """It was killed for want of memory; `how` sure that is."""
     limit = work.resources.memory
     if limit is None:
-        how = shown_end(ended.exit_code)
-        message = f"{how} while the kernel killed for want of memory: {work.shown}"
+        message = (
+            f"{shown_end(ended.exit_code)} while the kernel killed for want of memory: {work.shown}"
+        )
         hint = "say what the task needs by `memory` under its `resources`, or run fewer at a time"
     else:
-        message = f"killed at its memory limit of {show_bytes(limit)}: {work.shown}"
+        message = f"{how}at its memory limit of {show_bytes(limit)}: {work.shown}"
         hint = "raise `memory` under the task's `resources`"
     return StepError(problem("out-of-memory", message, hint=hint), facts=facts)
 
 
-def body_of(engine: Engine, work: TaskWork, workspace: Workspace, staged: Staged) -> dict[str, Any]:
+def handed_to(work: TaskWork, workspace: Workspace) -> AbstractContextManager[Handed]:
+    """What a task is given confidentially, readable for the user it runs as."""
+    return handed(work, workspace.secrets, others=container_of(work).user is not None)
+
+
+def container_of(work: TaskWork) -> Container:
+    """What the recipe says of a task's container."""
+    return next((item for item in work.facets if isinstance(item, Container)), Container())
+
+
+def body_of(
+    engine: Engine, work: TaskWork, workspace: Workspace, staged: Staged, given: Handed
+) -> dict[str, Any]:
     """What the API's `create` takes: the safe defaults, then what the recipe asks for."""
-    facet = next((item for item in work.facets if isinstance(item, Container)), Container())
+    facet = container_of(work)
     command = command_of(work, staged)
     own, certificates = _certificates(staged)
-    environ = environment_of(work, staged, own)
+    environ = environment_of(work, staged, own, PROGRAMS)
     folders = [staged.folder / name for name in WRITABLE]
     if facet.user is not None:
         for folder in (*folders, *(staged.folder / "outputs").rglob("*")):
@@ -135,9 +169,16 @@ def body_of(engine: Engine, work: TaskWork, workspace: Workspace, staged: Staged
     mounts = [Mount(source=f, target=ROOM / f.name, read_only=False) for f in folders]
     mounts += [Mount(source=staged.folder / "aux", target=ROOM / "aux")] if work.aux else []
     mounts += [*staged.mounts, *certificates]
+    image = read_note(workspace.inputs["image"])["tag"]
+    first = command[:1]
+    if given.variables:
+        others = facet.user is not None
+        mounts.append(variables.mount(given, others=others))
+        start = variables.starter(engine, workspace, image)
+        first, command = [*start], ["", *command]
     return {
-        "Image": read_note(workspace.inputs["image"])["tag"],
-        "Entrypoint": command[:1],
+        "Image": image,
+        "Entrypoint": first,
         "Cmd": command[1:],
         "Env": [f"{name}={value}" for name, value in environ.items()],
         "User": facet.user or own_user(engine),
@@ -155,9 +196,14 @@ def body_of(engine: Engine, work: TaskWork, workspace: Workspace, staged: Staged
             "CapAdd": list(facet.capabilities),
             "LogConfig": {"Type": "none"},  # the log is followed as it comes
             "Mounts": [_mount(mount) for mount in mounts],
-            **_limits(work, workspace),
+            **({"Ulimits": [_NO_DUMP]} if work.secrets else {}),
+            **_limits(engine, work, workspace),
         },
     }
+
+
+_NO_DUMP = {"Name": "core", "Soft": 0, "Hard": 0}
+"""What crashes and holds secrets leaves no memory on a disk."""
 
 
 def _mount(mount: Mount) -> dict[str, Any]:
@@ -181,7 +227,7 @@ def _certificates(staged: Staged) -> tuple[dict[str, str], list[Mount]]:
     return own, mounts
 
 
-def _limits(work: TaskWork, workspace: Workspace) -> dict[str, Any]:
+def _limits(engine: Engine, work: TaskWork, workspace: Workspace) -> dict[str, Any]:
     """The resources that the task may use, as the engine enforces them."""
     asked = work.resources
     found: dict[str, Any] = {}
@@ -192,6 +238,10 @@ def _limits(work: TaskWork, workspace: Workspace) -> dict[str, Any]:
         found["Memory"] = found["MemorySwap"] = int(asked.memory)
     if asked.shm is not None:
         found["ShmSize"] = max(int(asked.shm), 1)
+    if asked.gpu and engine.is_podman:
+        message = "Podman gives no GPU to containers that it makes for others"  # it says nothing
+        hint = "use Docker's own engine, use -r local, or drop `gpu`"
+        raise MachineError(Problem(slug="no-gpu", message=message, hint=hint))
     if asked.gpu:
         devices = [str(number) for number in workspace.devices]
         which: dict[str, Any] = {"DeviceIDs": devices} if devices else {"Count": asked.gpu}

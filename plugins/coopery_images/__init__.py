@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from coopery.commands import Command, Context
 from coopery.hooks import hookimpl
+from coopery.logins import Registries, RegistryLogin
 from coopery.options import CoreOptions, option
 from coopery.recipes import Facet
-from coopery_images.nouns import BaseChoice, Families, Family, Gpu
+from coopery_images.nouns import BaseChoice, Families, Family, Gpu, Prebuilt
 
 if TYPE_CHECKING:
     import argparse
@@ -115,8 +116,24 @@ def _pack(context: Context) -> int:
 
 @hookimpl
 def declare_facets() -> Sequence[Facet]:
-    """`base` and `gpu` of images, `family` of the recipe."""
+    """`base`, `gpu` and `prebuilt` of images, `family` and `registries` of the recipe."""
     return [
+        Facet(
+            noun="image",
+            key="prebuilt",
+            type=Prebuilt,
+            keyed=False,
+            alone=True,
+            doc="An image to use as it is, pulled where it is not at hand; nothing is put upon it.",
+        ),
+        Facet(
+            noun="recipe",
+            key="registries",
+            type=tuple[RegistryLogin, ...],
+            wrap=Registries,
+            keyed=False,
+            doc="Who one is at registries of images, where Docker's configuration does not say it.",
+        ),
         Facet(
             noun="image",
             key="base",
@@ -146,20 +163,26 @@ def declare_facets() -> Sequence[Facet]:
 @hookimpl
 def check(recipe: Recipe) -> Iterable[Problem]:
     """References and families are well-formed, and there."""
-    if recipe.facet(Families) or any(i.facet(BaseChoice) for i in recipe.images.values()):
+    from coopery.logins import check_logins
+
+    yield from check_logins(recipe)
+    if recipe.facet(Families) or any(
+        i.facet(BaseChoice) or i.facet(Prebuilt) for i in recipe.images.values()
+    ):
         from coopery_images import bases
 
-        return bases.check(recipe)
-    return ()
+        yield from bases.check(recipe)
 
 
 @hookimpl(trylast=True)
 def choose_base(
     recipe: Recipe, image: Image, settings: Settings, warn: Callable[[str], None]
-) -> str | None:
+) -> str | Base | None:
     """What the recipe says, else `python:X.Y-slim`, or a CUDA base for GPUs."""
     from coopery_images import bases
 
+    if prebuilt := image.facet(Prebuilt):
+        return bases.prebuilt_base(prebuilt)
     return bases.choose(recipe, image, settings.get(ImageOptions).base_version, warn)
 
 
@@ -168,10 +191,15 @@ def render_image(
     recipe: Recipe, image: Image, layers: Sequence[Layer], base: Base, settings: Settings
 ) -> Blueprint | None:
     """System packages, a tree of packages, one of own wheels, and sources, each upon the other."""
+    from dataclasses import replace
+
+    from coopery.logins import host_of, login_at
     from coopery_images import rendering
 
     limit = settings.get(ImageOptions).context_limit * 1_000_000
-    return rendering.render(recipe, image, layers, base, limit)
+    render = rendering.render_prebuilt if image.facet(Prebuilt) else rendering.render
+    found = render(recipe, image, layers, base, limit)
+    return replace(found, login=login_at(recipe, host_of(base.reference)))
 
 
 @hookimpl(trylast=True)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from importlib import metadata
-
-from packaging.version import InvalidVersion, Version
 
 from coopery.errors import KeyPath, Problem, RecipeError, nearest, problem
+from coopery.images import Base
 from coopery.model import HOST_PYTHON, Image, Recipe
 from coopery.recipes import located
 from coopery_images.nouns import (
@@ -19,6 +17,7 @@ from coopery_images.nouns import (
     Families,
     Family,
     Gpu,
+    Prebuilt,
 )
 from coopery_images.references import check_reference, check_tag
 
@@ -41,6 +40,8 @@ def check(recipe: Recipe) -> Iterator[Problem]:
     for defined, family in own.items.items() if own else ():
         yield from _check_family(defined, family)
     for image in recipe.images.values():
+        if prebuilt := image.facet(Prebuilt):
+            yield from _check_prebuilt(image, prebuilt)
         choice = image.facet(BaseChoice)
         if choice is None:
             continue
@@ -58,6 +59,41 @@ def check(recipe: Recipe) -> Iterator[Problem]:
                 check_reference(choice.reference)
             except ValueError as error:
                 yield _bad_reference(choice.reference, error, key)
+
+
+def _check_prebuilt(image: Image, prebuilt: Prebuilt) -> Iterator[Problem]:
+    key: KeyPath = ("image", image.name, "prebuilt")
+    try:
+        check_reference(prebuilt.reference)
+    except ValueError as error:
+        yield _bad_reference(prebuilt.reference, error, key)
+        return
+    told = (prebuilt.platform, prebuilt.python, prebuilt.executable, prebuilt.libc)
+    if any(told) and not ("@" in prebuilt.reference and prebuilt.platform):
+        message = "what is in an image is told of one digest and platform"
+        hint = "name it by its digest and give its `platform`, or leave all but `reference` away"
+        yield problem("wrong-value", message, key=key, hint=hint)
+
+
+def prebuilt_base(prebuilt: Prebuilt) -> str | Base:
+    """The reference of an image that is used as it is; all of it where the recipe tells that."""
+    name, at, digest = prebuilt.reference.partition("@")
+    if not at:
+        return prebuilt.reference
+    # A tag says nothing beside a digest, and not every engine takes both.
+    head, colon, tag = name.rpartition(":")
+    reference = f"{head if colon and '/' not in tag else name}@{digest}"
+    if prebuilt.platform is None:
+        return reference
+    return Base(
+        reference=reference,
+        id=digest,
+        digest=digest,
+        platform=prebuilt.platform,
+        python=prebuilt.python,
+        executable=prebuilt.executable,
+        libc=prebuilt.libc or "",
+    )
 
 
 def _check_family(name: str, family: Family) -> Iterator[Problem]:
@@ -79,6 +115,8 @@ def _check_family(name: str, family: Family) -> Iterator[Problem]:
         hint = "name the `package` whose installed version it is, or give a `version`"
         yield problem("bad-family", message, key=key, hint=hint)
     if family.minimum is not None:
+        from packaging.version import InvalidVersion, Version
+
         if family.package is None:
             message = "a minimum is of the installed version of a `package`, and none is named"
             yield problem("bad-family", message, key=(*key, "minimum"))
@@ -145,6 +183,10 @@ def _choose(
 
 def _installed(name: str, family: Family, key: KeyPath, warn: Callable[[str], None]) -> str:
     """The version of a family's package that is installed here, but at least the minimum."""
+    from importlib import metadata
+
+    from packaging.version import InvalidVersion, Version
+
     package = family.package or ""
     try:
         found = metadata.version(package)

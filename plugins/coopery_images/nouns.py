@@ -27,6 +27,26 @@ class BaseChoice:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Prebuilt:
+    """An image that is used as it is, by its `reference`, for which plain text is short.
+
+    The rest tells what is in it, as bundles do, so that no engine needs to look: its `platform` in
+    OCI's terms, the X.Y.Z of its `python`, where that is (`executable`), and its C library. It
+    holds for a reference by digest alone.
+    """
+
+    has_base: ClassVar[bool] = True
+    is_prebuilt: ClassVar[bool] = True
+    """That there is nothing to be made of packages, which others ask of facets."""
+
+    reference: Annotated[str, shorthand]
+    platform: str | None = None
+    python: str | None = None
+    executable: str | None = None
+    libc: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Gpu:
     """Whether an image is for tasks that use a GPU."""
 

@@ -8,7 +8,17 @@ from collections.abc import Mapping, Sequence
 
 from coopery.dependencies import IndexOptions, Layer, Pin
 from coopery.errors import KeyPath, RecipeError, problem
-from coopery.images import PREFIX, WORKING_FOLDER, Base, Blueprint, Copied, Instruction, Part
+from coopery.images import (
+    PREFIX,
+    PROGRAMS,
+    WORKING_FOLDER,
+    Base,
+    Blueprint,
+    Copied,
+    Instruction,
+    Part,
+    path_from,
+)
 from coopery.model import HOST_PYTHON, Image, Recipe
 from coopery.recipes import located
 from coopery.steps import Need, Step, StepSource
@@ -57,6 +67,42 @@ def render(
     )
 
 
+def render_prebuilt(
+    recipe: Recipe, image: Image, layers: Sequence[Layer], base: Base, limit: int | None = None
+) -> Blueprint:
+    """The blueprint of an image that is used as it is: its base, and nothing upon it.
+
+    Its Python matters to functions alone. Raises RecipeError (`base-python`, `prebuilt-alone`).
+    """
+    from coopery_images.labels import description_of
+
+    if layers:
+        message = f"the image is used as it is: {layers[0].name} cannot be put upon it"
+        key: KeyPath = ("image", image.name, "prebuilt")
+        hint = "begin with it and put more upon it: `base` instead of `prebuilt`"
+        raise RecipeError(
+            located(problem("prebuilt-alone", message, key=key, hint=hint), recipe.locate)
+        )
+    if image.python or _functions(recipe, image):
+        try:
+            _check_python(recipe, image, (), base, "prebuilt")
+        except RecipeError as error:
+            raise RecipeError(*(located(p, recipe.locate) for p in error.problems)) from None
+    return Blueprint(
+        image=image.name, base=base, parts=(), description=description_of(recipe, image)
+    )
+
+
+def _functions(recipe: Recipe, image: Image) -> list[str]:
+    """The tasks of an image that call functions, which need its Python."""
+    return [
+        task.name
+        for task in recipe.tasks.values()
+        if task.image == image.name
+        and any(getattr(facet, "needs_python", False) for facet in task.facets)
+    ]
+
+
 def pins_of(layers: Sequence[Layer]) -> tuple[Pin, ...]:
     """The packages that come from indexes, by name; a wheel of one's own wins over a published
     one, which then is not installed at all.
@@ -70,15 +116,15 @@ def _canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _check_python(recipe: Recipe, image: Image, layers: Sequence[Layer], base: Base) -> None:
+def _check_python(
+    recipe: Recipe, image: Image, layers: Sequence[Layer], base: Base, word: str = "base"
+) -> None:
     python = image.python or HOST_PYTHON
-    key: KeyPath = ("image", image.name, "base")
+    key: KeyPath = ("image", image.name, word)
     if base.python is None:
         wants = [f"the package {pin.name}" for pin in pins_of(layers)]
         wants += [f"the wheel of {need.name}" for layer in layers for need in layer.wheels]
-        wants += [f"the task {task.name}" for task in recipe.tasks.values() if
-                  task.image == image.name and any(
-                      getattr(facet, "needs_python", False) for facet in task.facets)]  # fmt: skip
+        wants += [f"the task {name}" for name in _functions(recipe, image)]
         if wants:
             message = f"the base {base.reference} has no Python, which {wants[0]} needs"
             hint = f"choose one with Python {python}, such as python:{python}-slim"
@@ -200,7 +246,11 @@ def _settings(image: Image, layers: Sequence[Layer], base: Base) -> list[Instruc
     for layer in layers:
         variables.update(layer.env)
     variables.update(image.env)
-    found = [quoting.path_begins(f"{ENVIRONMENT}/bin")] if base.python is not None else []
+    found = []
+    if base.python is not None and "PATH" in variables:
+        variables["PATH"] = path_from(PROGRAMS, variables["PATH"])
+    elif base.python is not None:
+        found.append(quoting.path_begins(PROGRAMS))
     for name, value in sorted(variables.items()):
         try:
             found.append(quoting.env({name: value}))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from coopery.commands import Command, Context, table
 from coopery.errors import Problem, RecipeError
 from coopery.hooks import hookimpl
+from coopery.model import Index
 from coopery.options import option
 from coopery.recipes import Facet
 
@@ -46,6 +47,13 @@ class Requirements:
     files: tuple[str, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Indexes:
+    """An image's package indexes, with the names of their credentials."""
+
+    items: tuple[Index, ...]
+
+
 @hookimpl
 def declare_options() -> Sequence[type]:
     return [LockOptions]
@@ -70,6 +78,14 @@ def declare_facets() -> Sequence[Facet]:
             wrap=lambda files: Requirements(files=(files,) if isinstance(files, str) else files),
             keyed=False,
             doc="Requirements files in pip's format, relative to the recipe.",
+        ),
+        Facet(
+            noun="image",
+            key="indexes",
+            type=tuple[Index, ...],
+            wrap=lambda items: Indexes(items=items),
+            keyed=False,
+            doc="Package indexes; credentials are named, never written here.",
         ),
     ]
 
@@ -102,7 +118,8 @@ def _read(recipe: Recipe, image: Image) -> tuple[Contribution, list[Problem]]:
     from coopery.dependencies import Contribution
 
     packages, requirements = image.facet(Packages), image.facet(Requirements)
-    if packages is None and requirements is None:
+    indexes = image.facet(Indexes)
+    if packages is None and requirements is None and indexes is None:
         return Contribution(), []
     from coopery_lock.files import Reading, read_file
     from coopery_lock.lines import Refusals, read_requirement
@@ -115,7 +132,15 @@ def _read(recipe: Recipe, image: Image) -> tuple[Contribution, list[Problem]]:
     for i, file in enumerate(requirements.files if requirements else ()):
         place = recipe.locate(("image", image.name, "requirements", i))
         read_file(reading, file, recipe.root, place)
+    if indexes is not None:
+        from coopery_lock.naming import name_indexes
+
+        name_indexes(reading, indexes.items, lambda i: recipe.locate(_key(image, i)))
     return reading.contribution, reading.problems
+
+
+def _key(image: Image, index: int) -> tuple[str | int, ...]:
+    return ("image", image.name, "indexes", index)
 
 
 @hookimpl(trylast=True)

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from coopery.indexes import redact, uv_binary
 from coopery.masking import masked
+from coopery.processes import kept, lifeline
+from coopery.secret import known_to_children
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,28 +54,29 @@ class Processes:
 
         Raises TimeoutExpired and Stopped, and FileNotFoundError for a program that is not there.
         """
-        with self._lock:
-            if self._stopped:
-                raise Stopped
-            # Builds that it starts belong to its session and end with it.
-            process = subprocess.Popen(
-                [program or self._uv, *command],
-                env=environment,
-                cwd=cwd,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE if program else subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
-                errors="replace",
-                start_new_session=True,
-            )
-            self._live.add(process)
-        try:
-            answer, story = process.communicate(timeout=limit)
-        finally:
-            _end(process)
+        with lifeline() as line:
             with self._lock:
-                self._live.discard(process)
+                if self._stopped:
+                    raise Stopped
+                # Builds that it starts belong to its session and end with it.
+                process = subprocess.Popen(
+                    kept([program or self._uv, *command]),
+                    env=known_to_children(environment),
+                    cwd=cwd,
+                    stdin=line,
+                    stdout=subprocess.PIPE if program else subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                    errors="replace",
+                    start_new_session=True,
+                )
+                self._live.add(process)
+            try:
+                answer, story = process.communicate(timeout=limit)
+            finally:
+                _end(process)
+                with self._lock:
+                    self._live.discard(process)
         story = masked(redact(story))
         return Finished(code=process.returncode, story=story, answer=answer or "")
 

@@ -20,23 +20,26 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from coopery.dependencies import DependencySet, LocalDistribution, Requirement
-from coopery.errors import MachineError, Place, Problem, RecipeError
+from coopery.errors import CooperyError, MachineError, Place, Problem, RecipeError
 from coopery.indexes import index_of, installer_environment
 from coopery.installing import refusal_in
 from coopery.remotes import Said, keychain
 from coopery.repositories import Repository, line_for
 from coopery.secret import Secrets
+from coopery.targets import Target
 from coopery_lock.explain import explain
 from coopery_lock.explain_git import explain_git, explain_urls
 from coopery_lock.gits import Commits, accesses_of, asked_of, may_bring, override, packages_in
 from coopery_lock.lines import name_of, normalise
 from coopery_lock.lockfile import Package
-from coopery_lock.pins import packages_of, urls_of
+from coopery_lock.pins import files_by_name, packages_of, urls_of
 from coopery_lock.platforms import COMMON, Table, own_platform, platforms_of
 from coopery_lock.processes import Finished, Processes
 from coopery_lock.stubs import write_stub
 
 _CHOSEN = re.compile(r"(?P<name>[\w.-]+)(?:\[.*?\])?(?:==(?P<version>[^\s;]+)|\s+@\s+\S+)")
+_NO_WHEEL = re.compile(r"\b(?P<name>[\w.-]+)==(?P<version>\S+) has no (?:usable )?wheels")
+_THERE = re.compile(r"Wheels are available for .* on the following platforms?: (.*)")
 # The user's configuration of `uv pip` may say otherwise; this is how the answers are read.
 _TEXT = (
     "--format=requirements.txt", "--annotate", "--annotation-style=line", "--no-universal",
@@ -56,11 +59,15 @@ class Solution:
     platforms: tuple[str, ...]
     held: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By package, the names of the files that it may be installed from; none where it has none."""
+    asked_by: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By package, those that ask for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Chosen:
-    """What this platform takes: versions (None for URLs), and which packages ask for each."""
+    """What the platform takes: versions (None for URLs), and which packages ask for each."""
 
     versions: Mapping[str, str | None]
     asked_by: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -79,8 +86,12 @@ class _Job:
     processes: Processes
     environment: Mapping[str, str]
     arguments: tuple[str, ...]
+    platform: str
+    target: Target | None
     gits: Sequence[tuple[Requirement, Repository]] = ()
     """The lines that name git repositories."""
+    git_environment: Mapping[str, str] = field(default_factory=dict)
+    """git's own variables: what indexes want to know is not for it."""
 
     def ask(self, *arguments: str, limit: float | None = None) -> Finished:
         """Run `uv pip compile` with these arguments. Raises MachineError, or TimeoutExpired for
@@ -116,8 +127,12 @@ class _Job:
         return (
             explain_git(told, self.gits)
             or explain_urls(told, self.dependencies, self.brought_by)
-            or explain(told, self.dependencies, self.root, index)
+            or self._explain_rest(told, story, index)
         )
+
+    def _explain_rest(self, told: str, story: str, index: str) -> Exception:
+        error = explain(told, self.dependencies, self.root, index)
+        return _without_wheel(error, story, self) or error
 
     def brought_by(self, line: str) -> str:
         """uv's answer to one line alone, with what asks for what; empty where it has none.
@@ -168,20 +183,23 @@ def solve(
     *,
     commits: Commits,
     secrets: Secrets,
+    target: Target | None = None,
 ) -> Solution:
     """The packages of a set, sorted by name; `preferred` versions stay where they still fit, and
     refs of git repositories at the `commits` that are known.
 
-    `limit` is in seconds. Raises RecipeError for what the requirements cannot have, MachineError
-    for an index or a repository that does not answer.
+    They are for `target`, or for this machine's platform. `limit` is in seconds. Raises RecipeError
+    for what the requirements cannot have, MachineError for an index or a repository that does not
+    answer.
     """
     _check_locals(dependencies)
+    platform = target.kind if target else own_platform()
     if not dependencies.requirements and not any(x.requires for x in dependencies.locals):
-        return Solution(packages=(), platforms=tuple(sorted({*COMMON, own_platform()})))
+        return Solution(packages=(), platforms=tuple(sorted({*COMMON, platform})))
     try:
-        variables, arguments = installer_environment(dependencies.index, root=root)
+        variables, arguments = installer_environment(dependencies.index, root=root, secrets=secrets)
     except MachineError as error:
-        # It is a variable in the URL of an index that is not set.
+        # It is a variable in the URL of an index that is not set, or a secret of one.
         places = (place for url, place in dependencies.index.places if "${" in url)
         raise error.located(next(places, Place())) from None
     for item in dependencies.requirements:
@@ -203,7 +221,10 @@ def solve(
             processes=processes,
             environment={**environ, **variables},
             arguments=arguments,
+            platform=platform,
+            target=target,
             gits=gits,
+            git_environment=environ,
         )
         asked = _write_asked(job)
         found: Mapping[str, Package] = {}
@@ -219,11 +240,14 @@ def solve(
         chosen = choice
         seed = commits.seed(found.values())
         tables, platforms = _describe(job, asked, chosen, found, seed)
+    packages = packages_of(tables, chosen.versions, dependencies, platform, found)
     return Solution(
-        packages=packages_of(tables, chosen.versions, dependencies, found),
+        packages=packages,
         platforms=platforms,
         held=_held(dependencies, chosen),
         warnings=chosen.warnings,
+        files=files_by_name(tables, [p for p in packages if p.name not in found]),
+        asked_by=chosen.asked_by,
     )
 
 
@@ -276,11 +300,13 @@ def _choose_commits(
     """What of a set comes from git repositories, whoever asks for it, by name; and where there is
     any, the choice that goes with it.
     """
-    commits.find(job.gits, job.environment, job.run_git)
+    commits.find(job.gits, job.git_environment, job.run_git)
     output = job.folder / "pylock.commits.toml"
     if seed := commits.seed((), preferred):
         output.write_text(seed, "utf-8")
-    question = ("--format=pylock.toml", "--no-universal", "--output-file", str(output), *asked)
+    there = ("--python-platform", job.target.uv) if job.target else ()
+    form = ("--format=pylock.toml", "--no-universal", *there)
+    question = (*form, "--output-file", str(output), *asked)
     finished = job.ask(*question)
     if finished.code != 0:
         raise job.explain(finished, *question)
@@ -298,7 +324,9 @@ def _choose_commits(
 def _choose(job: _Job, asked: tuple[str, ...], preferred: tuple[Package, ...]) -> _Chosen:
     # uv keeps the versions it finds in an existing output file.
     output = job.write("chosen.txt", [f"{p.name}=={p.version}" for p in preferred if not p.url])
-    question = (*_TEXT, "--output-file", output, *asked)
+    # Markers and the tags of wheels are the target's; nothing of it can be run here.
+    there = ("--python-platform", job.target.uv) if job.target else ()
+    question = (*_TEXT, *there, "--output-file", output, *asked)
     finished = job.ask(*question)
     if finished.code != 0:
         raise job.explain(finished, *question)
@@ -336,7 +364,8 @@ def _describe(
     if finished.code == 0:
         tables = _tables(output, job.dependencies)
         if chosen.versions.keys() <= {table["name"] for table in tables}:
-            return tables, platforms_of(tables, chosen.versions, job.dependencies.python)
+            found = platforms_of(tables, chosen.versions, job.dependencies.python, job.platform)
+            return tables, found
     # What other platforms would need contradicts itself or cannot be had: the lock is this one's.
     urls = urls_of(job.dependencies)
     exact += [
@@ -349,7 +378,7 @@ def _describe(
     finished = job.ask(*question)
     if finished.code != 0:
         raise job.explain(finished, *question)
-    return _tables(output, job.dependencies), (own_platform(),)
+    return _tables(output, job.dependencies), (job.platform,)
 
 
 def _tables(file: str, dependencies: DependencySet) -> list[Table]:
@@ -358,6 +387,32 @@ def _tables(file: str, dependencies: DependencySet) -> list[Table]:
     found = tomllib.loads(Path(file).read_text("utf-8")).get("packages", ())
     tables = [{**table, "name": normalise(table["name"])} for table in found]
     return [table for table in tables if table["name"] not in own]
+
+
+def _without_wheel(told: CooperyError, story: str, job: _Job) -> RecipeError | None:
+    """What uv could not take since it has no wheel for the base: nothing else is wrong with it."""
+    found = _NO_WHEEL.search(story)
+    if job.target is None or found is None or told.problems[0].slug != "dependency-conflict":
+        return None
+    name, version = normalise(found["name"]), found["version"]
+    where = f"{job.target.uv}, Python {job.dependencies.python}"
+    message = (
+        f"{name} {version} has no wheel for the platform of image {job.dependencies.image!r} "
+        f"({where})"
+    )
+    if there := _THERE.search(story):
+        message += f": there are some for {there[1].strip()}"
+    hint = mend_of(name)
+    place = told.problems[0].place
+    return RecipeError(Problem(slug="wheel-unavailable", message=message, place=place, hint=hint))
+
+
+def mend_of(name: str) -> str:
+    """What to do about a package without a wheel for the base."""
+    return (
+        f"ask for a version of {name} with such a wheel, choose another `base` or `python`, or "
+        "build a wheel of it and name that file in `wheels`"
+    )
 
 
 def _late(dependencies: DependencySet, limit: float) -> MachineError:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from coopery.errors import Problem
     from coopery.model import Image, Recipe
     from coopery.options import LockPolicy, Settings
+    from coopery.secret import Secrets
     from coopery.steps import Made, Step, Workspace
 
 
@@ -92,6 +93,7 @@ def collect_requirements(
     policy: LockPolicy,
     before: Sequence[Contribution],
     settings: Settings,
+    secrets: Secrets,
 ) -> Contribution | None:
     """The distributions that come from projects and wheel files, with what they require; and the
     requirements on repositories.
@@ -104,7 +106,7 @@ def collect_requirements(
     mode = settings.get(WheelOptions).wheels
     # A lock takes static metadata as it stands: no backend, no index. A run builds in any case.
     probed = policy is LockPolicy.RENEW
-    return planning.contribution(recipe, image, home, before, mode, probed=probed)
+    return planning.contribution(recipe, image, home, before, mode, probed=probed, secrets=secrets)
 
 
 @hookimpl

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def _bench(work: WheelBuild | WheelGit, workspace: Workspace) -> building.Bench:
         log=workspace.log,
         scratch=workspace.folder,
         cancelled=workspace.cancelled,
-        origin=work.origin,
+        origin=replace(work.origin, secrets=workspace.secrets),
     )
 
 

@@ -8,17 +8,20 @@ from typing import Annotated, ClassVar
 
 from coopery.dependencies import IndexOptions
 from coopery.repositories import Access, Repository
+from coopery.secret import Secrets
 from coopery.shapes import unkeyed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """Where build requirements come from: the index options of requirements files, and the
+    """Where build requirements come from: the image's index options, and the
     recipe's folder, from which a project's own configuration of uv is looked for.
     """
 
     index: IndexOptions = field(default_factory=IndexOptions)
     recipe: Path | None = None
+    secrets: Secrets | None = field(default=None, compare=False, repr=False)
+    """What reads their credentials, once there is need of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +59,8 @@ class WheelRelease:
     hashes: tuple[tuple[str, tuple[str, ...]], ...]
     python: str
     platform: str
+    target: Annotated[str | None, unkeyed] = None
+    """The platform of the image's base in uv's terms; without a base it is this machine's."""
     origin: Annotated[Origin, unkeyed] = field(default_factory=Origin)
 
     @property

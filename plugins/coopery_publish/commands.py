@@ -1,0 +1,255 @@
+"""The command `publish`: what is named, built where need be, and handed to who takes it there."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from coopery import planning, selecting
+from coopery.bundles import BuiltImage, Bundle, Parcel, Published
+from coopery.commands import Context, table
+from coopery.errors import MachineError, Problem, RecipeError, nearest
+from coopery.opening import Opened, Request, open_recipe
+from coopery.options import CoreOptions, LockPolicy, Settings, Sourced
+from coopery.session import open_store, policy_of, run_plan
+from coopery.steps import Event
+from coopery_publish.bundling import make_bundle
+from coopery_publish.freezing import FrozenTasks, freeze, image_table
+from coopery_publish.references import is_tag
+
+if TYPE_CHECKING:
+    from coopery.planning import Plan
+    from coopery.plugins import Plugins
+    from coopery.steps import Store
+
+_RUNTIME = "docker"
+"""Whose images are published where no runtime that has some is named."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What is published: the images by name, and the tasks of a bundle, if there is to be one."""
+
+    images: tuple[str, ...]
+    tasks: frozenset[str] | None
+
+
+def run(context: Context) -> int:
+    """`coopery publish [IMAGE|TASK…] --to TARGET`."""
+    plugins, arguments = context.plugins, context.arguments
+    tags = tuple(dict.fromkeys(arguments.tags))
+    _check_tags(tags)
+    settings = _with_runtime(context)
+    locked = next((t["locked"].value for t in settings.values.values() if "locked" in t), False)
+    policy = LockPolicy.LOCKED if locked else LockPolicy.RENEW
+    request = Request(file=arguments.file, lock=policy)
+    opened = open_recipe(request, plugins, settings)
+
+    def observe(events: Sequence[Event]) -> None:
+        plugins.observe(events, settings)
+
+    def tell(text: str) -> None:
+        observe([Event(kind="message", time=time.time(), message=text)])
+
+    observe([Event(kind="warning", time=time.time(), message=str(p)) for p in opened.warnings])
+    subject = subject_of(opened, tuple(arguments.subjects))
+    recipe, runtime = opened.recipe, opened.runtime
+    frozen = None
+    if subject.tasks is not None:
+        frozen = freeze(recipe, opened.nodes, subject.tasks, plugins)
+    lock = planning.lock(recipe, subject.images, runtime, policy, plugins, settings)
+    plan = planning.plan_images(recipe, subject.images, lock, runtime, plugins, settings)
+    secrets = plugins.secrets(settings)
+    with open_store(plugins, settings) as store:
+        build = _Build(context, opened, request, settings, plan, store, observe)
+        if plan.steps and (code := build.run()):
+            return code
+        images = tuple(build.image(name, tell) for name in subject.images)
+        scratch = settings.home / "bundles"
+        scratch.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".made-", dir=scratch) as made:
+            parcel = Parcel(
+                target=arguments.to,
+                tags=tags,
+                recipe=recipe,
+                images=images,
+                bundle=_bundler(frozen, opened, images, plan, Path(made)),
+            )
+            done = plugins.publish(parcel, settings, tell, secrets)
+    context.answer(_document(done), _text(done))
+    return 0
+
+
+def _check_tags(tags: Sequence[str]) -> None:
+    wrong = [
+        Problem(
+            slug="bad-option",
+            message=f"--tag {tag!r} is no tag",
+            hint="letters, digits, `_`, `.` and `-`, at most 128, and no `.` or `-` first",
+        )
+        for tag in tags
+        if not is_tag(tag)
+    ]
+    if wrong:
+        raise RecipeError(*wrong)
+
+
+def subject_of(opened: Opened, given: Sequence[str]) -> Subject:
+    """What the arguments name; nothing named is all tasks.
+
+    Tasks bring all that they need. Raises RecipeError (`unknown-target`, `nothing-to-publish`).
+    """
+    recipe, nodes = opened.recipe, opened.nodes
+    images: dict[str, None] = {}
+    instances: list[str] = [] if given else list(nodes)
+    problems = []
+    for name in given:
+        if name in recipe.images:
+            images[name] = None
+        elif found := selecting.matching(name, nodes):
+            instances += found
+        else:
+            message = f"there is no image and no task {name!r}"
+            hint = nearest(name, [*recipe.images, *recipe.tasks])
+            problems.append(Problem(slug="unknown-target", message=message, hint=hint))
+    if problems:
+        raise RecipeError(*problems)
+    if not images and not instances:
+        message = "the recipe has no task that could be published"
+        raise RecipeError(Problem(slug="nothing-to-publish", message=message, hint="name an image"))
+    if not instances:
+        return Subject(images=tuple(images), tasks=None)
+    tasks = _whole(opened, instances)
+    for task in recipe.tasks.values():
+        if task.name in tasks and task.image is not None:
+            images[task.image] = None
+    return Subject(images=tuple(images), tasks=tasks)
+
+
+def _whole(opened: Opened, instances: Sequence[str]) -> frozenset[str]:
+    """The tasks of these instances with all that any instance of them needs."""
+    nodes = opened.nodes
+    tasks = {nodes[name].instance.task.name for name in instances}
+    while True:
+        all_of = [name for name, node in nodes.items() if node.instance.task.name in tasks]
+        found = {nodes[name].instance.task.name for name in selecting.ancestors(nodes, all_of)}
+        if found == tasks:
+            return frozenset(tasks)
+        tasks = found
+
+
+@dataclass
+class _Build:
+    """The images' plan, run once, and again for what the engine has lost meanwhile."""
+
+    context: Context
+    opened: Opened
+    request: Request
+    settings: Settings
+    plan: Plan
+    store: Store
+    observe: Callable[[Sequence[Event]], None]
+
+    def run(self, forced: Sequence[str] = ()) -> int:
+        policy = policy_of(self.request, self.plan, self.settings)
+        policy = replace(policy, forced=frozenset(forced))
+        done = run_plan(
+            self.plan, policy, self.store, self.context.plugins, self.settings, self.observe
+        )
+        if done.report.problems:
+            raise MachineError(*done.report.problems)
+        self.outcomes = done.report.outcomes
+        return done.report.exit_code
+
+    def image(self, name: str, tell: Callable[[str], None]) -> BuiltImage:
+        """An image of the plan that was made; what it takes to push it waits until it must be."""
+        made = self.plan.made[name][-1]
+        base = self.plan.lock.bases[name]
+        step = self.plan.steps[made]
+        outcome = self.outcomes[made]
+        plugins: Plugins = self.context.plugins
+
+        def push(reference: str) -> str:
+            folder = self.store.find(outcome.outputs["image"])
+            if folder is None or plugins.find_gone([(step, folder)]):
+                if self.run([made]):
+                    message = f"the image {name!r} is gone, and could not be made again"
+                    raise MachineError(Problem(slug="image-failed", message=message))
+                folder = self.store.find(self.outcomes[made].outputs["image"])
+            assert folder is not None, "it was made just now"
+            secrets = plugins.secrets(self.settings)
+            return plugins.push_image(self.opened.recipe, step, folder, reference, tell, secrets)
+
+        as_it_is = step.work.kind == "pull" and base.digest is not None
+        return BuiltImage(
+            name=name,
+            key=outcome.key,
+            base=base,
+            push=push,
+            pinned=base.pinned if as_it_is else None,
+        )
+
+
+def _bundler(
+    frozen: FrozenTasks | None,
+    opened: Opened,
+    images: Sequence[BuiltImage],
+    plan: Plan,
+    scratch: Path,
+) -> Callable[[Mapping[str, str]], Bundle] | None:
+    if frozen is None:
+        return None
+    wanted = {opened.recipe.tasks[name].image for name in frozen.tables}
+
+    def bundle(references: Mapping[str, str]) -> Bundle:
+        tables = {}
+        for image in images:
+            if image.name not in wanted:
+                continue
+            as_it_is = plan.steps[plan.made[image.name][-1]].work.kind == "pull"
+            executable = image.base.executable if as_it_is else None
+            noun = opened.recipe.images[image.name]
+            tables[image.name] = image_table(noun, references[image.name], image.base, executable)
+        return make_bundle(frozen, tables, opened.runtime, scratch)
+
+    return bundle
+
+
+def _with_runtime(context: Context) -> Settings:
+    """The settings with a runtime whose images have bases: the one chosen if it does, or docker."""
+    settings, plugins = context.settings, context.plugins
+    chosen = settings.get(CoreOptions).runtime
+    if chosen is not None and plugins.wants_bases(chosen):
+        return settings
+    if chosen is not None and settings.source(CoreOptions, "runtime") == "flag":
+        if chosen in plugins.runtime_names():
+            message = f"the runtime {chosen!r} makes no images of a base"
+            hint = f"leave -r away, or say -r {_RUNTIME}"
+            raise RecipeError(Problem(slug="runtime-without-images", message=message, hint=hint))
+        return settings  # the recipe's reader tells that there is none of this name
+    core = {**settings.values[CoreOptions], "runtime": Sourced(_RUNTIME, "default")}
+    return replace(settings, values={**settings.values, CoreOptions: core})
+
+
+def _document(done: Sequence[Published]) -> list[dict[str, object]]:
+    return [
+        {
+            "kind": item.kind,
+            "name": item.name or None,
+            "reference": item.reference,
+            "names": list(item.names),
+            "sent": item.sent,
+        }
+        for item in done
+    ]
+
+
+def _text(done: Sequence[Published]) -> str:
+    """The references, by which all of it can be had; alone where there is one."""
+    if len(done) == 1:
+        return done[0].reference
+    return table([(" ".join(filter(None, (d.kind, d.name))), d.reference) for d in done])

@@ -297,7 +297,10 @@ class Recipe(Faceted):
 
 
 def secrets_in(value: Any, key: KeyPath = ()) -> Iterator[tuple[KeyPath, Secret]]:
-    """Every secret that is named in a noun or its facets, with where it stands in it."""
+    """Every secret that is named in a noun or its facets, with where it stands in it.
+
+    A facet's key is taken to be its class's name, and what wraps a single value to be that value.
+    """
     match value:
         case str() | int() | float() | None:
             return
@@ -307,12 +310,17 @@ def secrets_in(value: Any, key: KeyPath = ()) -> Iterator[tuple[KeyPath, Secret]
             for name, inner in value.items():
                 yield from secrets_in(inner, (*key, str(name)))
         case list() | tuple():
-            for inner in value:
-                yield from secrets_in(inner, key)
+            for index, inner in enumerate(value):
+                yield from secrets_in(inner, (*key, index))
         case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            for item in dataclasses.fields(value):
-                deeper = (*key, item.name) if item.name != "facets" else key
-                yield from secrets_in(getattr(value, item.name), deeper)
+            fields = dataclasses.fields(value)
+            for item in fields:
+                inner = getattr(value, item.name)
+                if item.name == "facets":
+                    for facet in inner:
+                        yield from secrets_in(facet, (*key, type(facet).__name__.lower()))
+                else:
+                    yield from secrets_in(inner, key if len(fields) == 1 else (*key, item.name))
 
 
 def coordinate(value: Scalar) -> str:

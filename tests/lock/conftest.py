@@ -28,6 +28,7 @@ from coopery.errors import CooperyError, KeyPath, Place
 from coopery.images import Base
 from coopery.model import Image, Recipe
 from coopery.options import LockPolicy, Settings
+from coopery.secret import no_secrets
 
 
 def make_wheel(
@@ -156,7 +157,9 @@ class Bench:
         self.inspected.clear()
         settings = Settings(values)
         tell = self.told.append
-        return coopery_lock.resolve(self.recipe, sets, policy, settings, tell, self.inspect)
+        return coopery_lock.resolve(
+            self.recipe, sets, policy, settings, tell, self.inspect, no_secrets()
+        )
 
     def inspect(self, reference: str) -> Base:
         self.inspected.append(reference)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import signal
@@ -105,3 +106,20 @@ def test_with_neither_it_is_refused(contained: Project, bare: Project) -> None:
     bare.write("recipe.toml", f"{HEAD}[task.a]\ncommand = ['/usr/bin/true']\n{BOTH}")
     answer = bare.coopery("run", "-r", "docker", env={"A": CANARY})
     assert answer.exit_code == 1 and "drop `as`" in answer.told("no-secret-variables")
+
+
+def test_an_archive_names_them_and_holds_none(contained: Project) -> None:
+    text = f"""
+    [task.a]
+    command = "cat {{secrets.file}} > {{outputs.o}}"
+    outputs.o = "o"
+    {BOTH}
+    """
+    contained.write("recipe.toml", HEAD + text)
+    answer = contained.coopery("pack", "-r", "docker", "a", "-o", "a.tar.gz", env={"A": CANARY})
+    assert answer.exit_code == 0, answer.stderr
+    content = (contained.root / "a.tar.gz").read_bytes()
+    assert not traces_in(content, CANARY)
+    text = gzip.decompress(content).decode("utf-8", "replace")
+    assert "/coopery/secrets/file:ro -e TOKEN" in text
+    assert 'COOPERY_SECRET_FILE="/coopery/secrets/file"' in text

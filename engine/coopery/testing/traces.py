@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import shlex
 import zlib
@@ -30,6 +31,8 @@ def disguises(value: str) -> Mapping[str, bytes]:
         "UTF-16": value.encode("utf-16-le"),
         "UTF-16, big end": value.encode("utf-16-be"),
         "reversed": raw[::-1],
+        "markup": html.escape(value, quote=False).encode(),
+        "markup, quoted": html.escape(value).encode(),
     }
     for offset in range(3):
         first, last = -(-offset * 8 // 6), (offset + len(raw)) * 8 // 6

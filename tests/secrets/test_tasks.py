@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -191,6 +192,20 @@ def test_the_folder_is_closed_and_swept_only_when_nobody_holds_it(tmp_path: Path
     assert left in keeping.abandoned() and left.exists()
     keeping.sweep()
     assert not left.exists()
+
+
+def test_doctor_finds_what_was_left_and_mends_it(project: Project) -> None:
+    left = MEMORY / f"coopery-secrets-{os.geteuid()}-doctor-{os.getpid()}"
+    left.mkdir(0o700)
+    (left / "T").write_text(CANARY)
+    try:
+        said = project.coopery("doctor", "--json").stdout
+        # Another run may have cleared it away just now.
+        assert f"there are secrets of a run that was killed: {left}" in said or not left.exists()
+        project.coopery("doctor", "--mend")
+        assert not left.exists()
+    finally:
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def test_without_memory_it_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -264,13 +264,16 @@ class Task(Faceted):
 
 @dataclass(frozen=True, kw_only=True)
 class Defaults:
-    """Recipe-wide defaults: each holds for every task that does not say otherwise."""
+    """Recipe-wide defaults: each holds for every task that does not say otherwise, and `indexes`
+    for every image.
+    """
 
     image: str | None = None
     runtime: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     pass_env: tuple[str, ...] = ()
     secrets: Mapping[str, TaskSecret] = field(default_factory=dict)
+    indexes: tuple[Index, ...] = ()
     resources: Resources | None = None
     retries: Retries | None = None
     priority: int | None = None

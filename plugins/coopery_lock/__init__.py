@@ -118,8 +118,9 @@ def _read(recipe: Recipe, image: Image) -> tuple[Contribution, list[Problem]]:
     from coopery.dependencies import Contribution
 
     packages, requirements = image.facet(Packages), image.facet(Requirements)
-    indexes = image.facet(Indexes)
-    if packages is None and requirements is None and indexes is None:
+    own = image.facet(Indexes)
+    indexes = own.items if own else recipe.defaults.indexes
+    if packages is None and requirements is None and not indexes:
         return Contribution(), []
     from coopery_lock.files import Reading, read_file
     from coopery_lock.lines import Refusals, read_requirement
@@ -132,15 +133,12 @@ def _read(recipe: Recipe, image: Image) -> tuple[Contribution, list[Problem]]:
     for i, file in enumerate(requirements.files if requirements else ()):
         place = recipe.locate(("image", image.name, "requirements", i))
         read_file(reading, file, recipe.root, place)
-    if indexes is not None:
+    if indexes:
         from coopery_lock.naming import name_indexes
 
-        name_indexes(reading, indexes.items, lambda i: recipe.locate(_key(image, i)))
+        top = ("image", image.name) if own else ("defaults",)
+        name_indexes(reading, indexes, lambda i: recipe.locate((*top, "indexes", i)))
     return reading.contribution, reading.problems
-
-
-def _key(image: Image, index: int) -> tuple[str | int, ...]:
-    return ("image", image.name, "indexes", index)
 
 
 @hookimpl(trylast=True)

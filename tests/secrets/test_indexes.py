@@ -52,6 +52,14 @@ def test_an_index_gets_what_is_named(project: Project, url: str) -> None:
     assert not traces(CANARY, [project.root, project.home])
 
 
+def test_one_of_the_defaults_is_every_images(project: Project, url: str) -> None:
+    head, _, indexes = image(url).partition("indexes")
+    project.write("recipe.toml", f"[defaults]\nindexes{indexes}{head}{TASK}")
+    project.run(env={"INDEX_PASSWORD": CANARY})
+    (listed,) = project.coopery("secrets", "--json").json["secrets"]
+    assert listed["used_by"] == ["defaults.indexes[0].password"]
+
+
 def test_what_it_refuses_is_told_without_the_password(project: Project, url: str) -> None:
     project.write("recipe.toml", image(url) + TASK)
     said = project.coopery("run", "--debug", "-v", env={"INDEX_PASSWORD": f"{CANARY}-old"})

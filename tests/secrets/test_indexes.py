@@ -163,3 +163,16 @@ def test_what_called_programs_print_is_masked(
         assert code == 0
         masking.keep_out(CANARY)
     assert log.read_text() == f"{CANARY} {CANARY}\n**** ****\n"
+
+
+def test_what_uv_fills_in_by_itself_it_finds(project: Project, url: str) -> None:
+    """A variable in the URL of a package, though a task names it as a secret too."""
+    wheel = url.replace("/simple/", "/packages/alpha-1.0-py3-none-any.whl").replace(
+        "http://", "http://me:${INDEX_PASSWORD}@"
+    )
+    project.write("recipe.toml", f"[image.i]\npackages = ['alpha @ {wheel}']\n{TASK}")
+    with_it = project.read("recipe.toml") + "secrets.t = { secret = 'INDEX_PASSWORD' }\n"
+    project.write("recipe.toml", with_it)
+    env = {"INDEX_PASSWORD": CANARY.replace("/", "%2F").replace("+", "%2B")}
+    project.run(env=env)
+    assert not traces(CANARY, [project.root, project.home])

@@ -16,7 +16,7 @@ import pytest
 
 from coopery import keeping
 from coopery.testing import Project
-from coopery.testing.traces import traces, traces_in
+from coopery.testing.traces import traces, traces_in, traces_in_processes
 
 CANARY = "canary-53f1-'value\"-é&<"
 MEMORY = Path("/dev/shm")
@@ -244,6 +244,39 @@ def test_a_killed_run_leaves_nothing_at_once(project: Project) -> None:
 
 def _holding() -> list[str]:
     return traces(CANARY, MEMORY.glob(f"coopery-secrets-{os.geteuid()}-*"))
+
+
+def test_while_a_task_runs_nobody_else_knows_it(project: Project) -> None:
+    """Coopery was started with it; the task has it as a variable, or only in its file."""
+    value = f"canary-{os.urandom(9).hex()}"
+    for how in ("file", "variable"):
+        project.write(
+            "recipe.toml",
+            f"""
+            [task.a]
+            command = "echo $$ > {{outputs.o}}; exec sleep 300"
+            secrets.T = {{ secret = "A", as = "{how}" }}
+            outputs.o = "{how}"
+            """,
+        )
+        run = project.start("run", "--debug", "-v", env={"A": value})
+        try:
+            deadline = time.monotonic() + 60
+            while not (made := list(project.home.glob(f"scratch/*/*/work/outputs/o/{how}"))):
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            time.sleep(0.3)
+            task = int(made[0].read_text())
+            told = traces_in_processes(value, ("cmdline", "environ"))
+            assert {int(trace.split()[0]) for trace in told} == (
+                {run.pid} if how == "file" else {run.pid, task}
+            )
+            assert not traces_in_processes(value)
+            assert not traces(value, [project.home, project.root])
+        finally:
+            run.send_signal(signal.SIGINT)
+            said = "".join(run.communicate(timeout=60))
+        assert not traces_in(said.encode(), value)
 
 
 def test_a_crash_of_the_task_leaves_no_memory(project: Project) -> None:

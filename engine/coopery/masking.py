@@ -4,9 +4,9 @@ Whoever comes to know such a value says so with `keep_out`; whoever writes text 
 file sends it through `masked`, or a stream of it through a `Mask`. What is known is known to the
 whole process: a value may turn up anywhere in it, in an error of a library for one.
 
-Besides the value itself, its usual disguises are masked: in a URL, in JSON, in Python's and the
-shell's quotes, in base64 (wherever in a longer text it begins), in hexadecimal digits. Of a value
-of several lines, such as a private key, each line is masked.
+Besides the value itself, its usual disguises are masked: in a URL, in JSON, in markup, in Python's
+and the shell's quotes, in base64 (wherever in a longer text it begins), in hexadecimal digits. Of a
+value of several lines, such as a private key, each line is masked.
 """
 
 from __future__ import annotations
@@ -144,6 +144,7 @@ def _disguises(value: str) -> Iterator[bytes]:
         json.dumps(value, ensure_ascii=False)[1:-1],
         repr(value)[1:-1],
         shlex.quote(value).strip("'"),
+        *_in_markup(value),
     ):
         yield escaped.encode("utf-8", "surrogateescape")
     if len(raw) < 6:
@@ -152,6 +153,15 @@ def _disguises(value: str) -> Iterator[bytes]:
     yield raw.hex().upper().encode()
     for offset in range(3):
         yield from _within_base64(raw, offset)
+
+
+def _in_markup(value: str) -> Iterator[str]:
+    """The value as it stands in HTML and XML, as text and in an attribute."""
+    text = value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    yield text
+    quoted = text.replace('"', "&quot;")
+    yield quoted
+    yield quoted.replace("'", "&#x27;")
 
 
 def _within_base64(raw: bytes, offset: int) -> Iterator[bytes]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         command,
         defaults,
         family,
+        registries,
         secret,
         task,
     )
@@ -36,6 +37,7 @@ __all__ = [
     "command",
     "defaults",
     "family",
+    "registries",
     "secret",
     "task",
 ]

@@ -6,6 +6,7 @@ import base64
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -23,6 +24,11 @@ from coopery.testing import Project, make_project
 
 from . import searching
 from .own_engine import NoOwnEngine, OwnEngine, running
+
+# The tests start thousands of processes. Where Python is told to keep no bytecode, as container
+# images like to, each would compile all that it imports again: half of the time of a call.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 GuardIndex = Callable[[Path, str, str], str]
 HANDMADE = Path(__file__).parent / "docker" / "handmade.py"

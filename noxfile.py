@@ -133,11 +133,11 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def crashes(session: nox.Session) -> None:
-    """A hundred kills, and a hundred edits; of these the everyday tests hold a few."""
+    """A hundred kills, twenty of engines, and a hundred edits; every day there are a few."""
     session.install("-e", ".", *tools())
     session.run(
         *("pytest", "tests/system/test_crashes.py", "tests/docker/test_crashes.py"),
-        *("tests/images/test_edits.py", *session.posargs),
+        *("tests/docker/test_engine_crashes.py", "tests/images/test_edits.py", *session.posargs),
         env={"COOPERY_CRASHES": "100", "COOPERY_EDITS": "100"},
     )
 

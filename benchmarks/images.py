@@ -6,14 +6,18 @@ The peer is the best Dockerfile that one would write by hand for the same image:
 mount, dependencies before sources, built by the engine's BuildKit, or by the classic builder. Ours
 and BuildKit have packages in a cache, so that no network is measured. `cold` builds all but the
 base; `no-op` changes nothing; `source` edits one line; `package` adds one. Each is measured in
-turn, in one session. The engine must have the base image `python:3.11-slim`; the peer's has uv
-beside it, which is not measured. Nothing here asserts anything about time.
+turn, in one session. Then come an edited line upon 0, 50 and 200 MB of dependencies, of a wheel
+that is made for it; what commands with nothing to do take of the processor, as multiples of
+`python -c pass`; and what a task takes beside `docker run`. The engine must have the base image
+`python:3.11-slim`; the peer's has uv beside it, which is not measured. Nothing here asserts
+anything about time.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -30,11 +34,15 @@ PEER = "coopery-bench-peer"
 PACKAGES = ("numpy", "pandas", "rich")
 ADDED = "tabulate"
 TASKS = 10
+SIZES = (0, 50, 200)
+"""Megabytes of dependencies with which an edit is measured."""
+BALLAST = "ballast-1.0-py3-none-any.whl"
 
 RECIPE = """
 [image.bench]
 python = "3.11"
 packages = [{packages}]
+wheels = [{wheels}]
 sources = ["src"]
 
 {tasks}
@@ -50,6 +58,15 @@ FROM coopery-bench-uv
 COPY requirements.txt /tmp/requirements.txt
 RUN {mount}uv pip install --system --break-system-packages --compile-bytecode \\
     -r /tmp/requirements.txt
+WORKDIR /work
+COPY src /work/src
+USER 1000:1000
+"""
+HAND_WHEEL = """
+FROM coopery-bench-uv
+COPY ballast-1.0-py3-none-any.whl /tmp/
+RUN uv pip install --system --break-system-packages --no-index --compile-bytecode \\
+    /tmp/ballast-1.0-py3-none-any.whl
 WORKDIR /work
 COPY src /work/src
 USER 1000:1000
@@ -90,11 +107,12 @@ class Bench:
         for file in self.home.glob("index.sqlite*"):
             file.unlink()
 
-    def write(self, packages: Sequence[str], source: str) -> None:
+    def write(self, packages: Sequence[str], source: str, wheels: Sequence[str] = ()) -> None:
         """Say what the image is to hold."""
-        quoted = ", ".join(f'"{name}"' for name in packages)
+        quoted, files = (", ".join(f'"{name}"' for name in n) for n in (packages, wheels))
         tasks = "".join(TASK.format(number=number) for number in range(TASKS))
-        (self.ours / "recipe.toml").write_text(RECIPE.format(packages=quoted, tasks=tasks))
+        text = RECIPE.format(packages=quoted, wheels=files, tasks=tasks)
+        (self.ours / "recipe.toml").write_text(text)
         for root in (self.ours, self.hand):
             (root / "src").mkdir(exist_ok=True)
             (root / "src" / "code.py").write_text(source)
@@ -103,10 +121,10 @@ class Bench:
         stamp = f"# {time.time_ns()}\n" if ADDED in packages else ""
         (self.hand / "requirements.txt").write_text(lines + stamp)
 
-    def by_hand(self, buildkit: bool, *, cold: bool = False) -> None:
+    def by_hand(self, buildkit: bool, *, cold: bool = False, text: str = HAND) -> None:
         """Build the image by hand."""
         mount = "--mount=type=cache,target=/root/.cache/uv " if buildkit else ""
-        (self.hand / "Dockerfile").write_text(HAND.format(mount=mount))
+        (self.hand / "Dockerfile").write_text(text.format(mount=mount))
         command = [self.docker, "build", "-q", "-t", PEER, "--network", "host", "."]
         command += ["--no-cache"] if cold else []
         call(command, self.hand, {"DOCKER_BUILDKIT": str(int(buildkit))})
@@ -186,6 +204,81 @@ def rows(bench: Bench, repeat: int) -> Iterator[tuple[str, list[float]]]:
         yield case, [statistics.median(each) for each in times]
 
 
+def write_wheel(folder: Path, megabytes: int) -> Path:
+    """A wheel with that much in it, in files of 20 kB that do not compress."""
+    import base64
+    import hashlib
+    import zipfile
+
+    info = "ballast-1.0.dist-info"
+    members = {f"ballast/{n}.bin": os.urandom(20_000) for n in range(megabytes * 50)}
+    members["ballast/__init__.py"] = b""
+    members[f"{info}/METADATA"] = b"Metadata-Version: 2.1\nName: ballast\nVersion: 1.0\n"
+    members[f"{info}/WHEEL"] = b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    record = ""
+    for path, content in members.items():
+        value = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+        record += f"{path},sha256={value},{len(content)}\n"
+    members[f"{info}/RECORD"] = f"{record}{info}/RECORD,,\n".encode()
+    file = folder / BALLAST
+    with zipfile.ZipFile(file, "w") as archive:
+        for path, content in members.items():
+            archive.writestr(path, content)
+    return file
+
+
+def flatness(bench: Bench, repeat: int) -> Iterator[tuple[int, float, float]]:
+    """Per size of the dependencies in MB, the seconds that an edited source takes; ours, BuildKit.
+
+    The peer installs the same wheel, in an instruction before its sources.
+    """
+    for megabytes in SIZES:
+        for root in (bench.ours, bench.hand):
+            write_wheel(root, megabytes)
+        times: list[list[float]] = [[], []]
+        builders = (bench.build, lambda: bench.by_hand(True, text=HAND_WHEEL))
+        for number in range(repeat + 1):  # the first is not of an edit, and not counted
+            for build, found in zip(builders, times, strict=True):
+                bench.write((), f"VALUE = {time.time_ns()}\n", [BALLAST])
+                took = timed(build)
+                found += [took] if number else []
+        yield megabytes, statistics.median(times[0]), statistics.median(times[1])
+
+
+def start_up(bench: Bench, repeat: int) -> Iterator[tuple[str, float, float]]:
+    """Per command with nothing to do: seconds of the processor, and of `python -c pass`."""
+    commands = {
+        "list": ["-m", "coopery", "list"],
+        "run": ["-m", "coopery", "run", "-r", "docker", "-q"],
+        "build": ["-m", "coopery", "build", "-r", "docker", "-q"],
+    }
+    bench.write((), "")
+    text = RECIPE.format(
+        packages="", wheels="", tasks=TASK.format(number=0).replace("always = true", "")
+    )
+    (bench.ours / "recipe.toml").write_text(text)
+    for arguments in commands.values():
+        processor_time(bench, arguments)
+    for name, arguments in commands.items():
+        ours, floor = [], []
+        for _ in range(5 * repeat):
+            ours.append(processor_time(bench, arguments))
+            floor.append(processor_time(bench, ["-c", "pass"]))
+        yield name, statistics.median(ours), statistics.median(floor)
+
+
+def processor_time(bench: Bench, arguments: Sequence[str]) -> float:
+    """Seconds of processor time that Python takes with these arguments."""
+
+    def spent() -> float:
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
+
+    before = spent()
+    call([sys.executable, *arguments], bench.ours, {"COOPERY_HOME": str(bench.home)})
+    return spent() - before
+
+
 def overhead(bench: Bench, repeat: int) -> tuple[float, float, float]:
     """Seconds per task: ours in a run of many, `docker run --rm`, and a run's own part."""
     bench.write(PACKAGES, "")
@@ -234,6 +327,15 @@ def main() -> None:
                     f"{case:<10} {ours:7.2f}s {kit:8.2f}s {ours / kit:6.2f}"
                     f" {classic:7.2f}s {ours / classic:6.2f}"
                 )
+            print()
+            for megabytes, ours, kit in flatness(bench, repeat):
+                shown = f"an edit upon {megabytes} MB"
+                print(f"{shown:<21} {ours:7.2f}s, BuildKit {kit:5.2f}s: {ours / kit:6.2f}")
+            print()
+            for name, ours, floor in start_up(bench, repeat):
+                shown = f"{name}, nothing to do"
+                times = f"{ours * 1e3:5.0f} ms, floor {floor * 1e3:5.1f}"
+                print(f"{shown:<21} {times}: {ours / floor:.1f}")
             task, by_hand, alone = overhead(bench, repeat)
             print(
                 f"\na task     {task:7.3f}s, docker run --rm {by_hand:.3f}s: {task / by_hand:.2f}"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import base64
 import os
+import shutil
 import subprocess
+import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,6 +21,14 @@ import pytest
 import registries
 
 from coopery.testing import Project, make_project
+
+from . import searching
+from .own_engine import NoOwnEngine, OwnEngine, running
+
+# The tests start thousands of processes. Where Python is told to keep no bytecode, as container
+# images like to, each would compile all that it imports again: half of the time of a call.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 GuardIndex = Callable[[Path, str, str], str]
 HANDMADE = Path(__file__).parent / "docker" / "handmade.py"
@@ -30,11 +41,38 @@ def project(tmp_path: Path) -> Project:
     return make_project(tmp_path)
 
 
+@pytest.fixture
+def memory_path(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory where there is room for one, else `tmp_path`.
+
+    For tests that run thousands of tasks in their own process: waiting for the disk to confirm each
+    write would be most of the time they take.
+    """
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK) or shutil.disk_usage(memory).free < 1 << 30:
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(prefix="coopery-test-", dir=memory) as name:
+        yield Path(name)
+
+
 @pytest.fixture(scope="session")
 def guard_index() -> Iterator[GuardIndex]:
     """Starts pypiservers on loopback over a folder, for one user and password: `host:port`."""
     with ExitStack() as stack:
-        yield lambda folder, user, password: stack.enter_context(_serve(folder, user, password))
+        yield lambda *given: stack.enter_context(_serve(*given))
+
+
+@pytest.fixture(scope="session")
+def index_while() -> Callable[[Path, str, str], AbstractContextManager[str]]:
+    """As `guard_index`, of a server that is there while a `with` lasts."""
+    return _serve
+
+
+@pytest.fixture(scope="session")
+def traces() -> Callable[..., list[str]]:
+    """See `searching.traces`."""
+    return searching.traces
 
 
 @pytest.fixture
@@ -59,6 +97,7 @@ class _Quiet(WSGIRequestHandler):
 
 @contextmanager
 def _serve(folder: Path, user: str, password: str) -> Iterator[str]:
+    """A pypiserver over a folder while this lasts, for one user and password: `host:port`."""
     from pypiserver import app
 
     inner = app(roots=[folder], disable_fallback=True, password_file=".", authenticate=[])
@@ -133,12 +172,24 @@ def podman() -> Iterator[str]:
 
 
 @pytest.fixture
-def contained(tmp_path: Path, engine: Any) -> Iterator[Project]:
-    """A project with hand-made images; what it leaves in the engine is removed afterwards."""
+def handmade(tmp_path: Path) -> Project:
+    """A project with hand-made images; whoever builds them removes them."""
     project = make_project(tmp_path)
     project.plugin("handmade", HANDMADE.read_text("utf-8"))
-    yield project
-    clear(engine, project.home)
+    return project
+
+
+@pytest.fixture
+def classic(handmade: Project) -> None:
+    """The project's images are made by the classic builder."""
+    handmade.plugin("classic", HANDMADE.with_name("classic.py").read_text("utf-8"))
+
+
+@pytest.fixture
+def contained(handmade: Project, engine: Any) -> Iterator[Project]:
+    """A project with hand-made images; what it leaves in the engine is removed afterwards."""
+    yield handmade
+    clear(engine, handmade.home)
 
 
 @pytest.fixture(scope="session")
@@ -170,3 +221,45 @@ def clear(engine: Any, home: Path) -> None:
         for name in image.get("RepoTags") or [image["Id"]]:
             with suppress(APIError):  # it went with another
                 engine.remove_image(name if name != "<none>:<none>" else image["Id"], force=True)
+
+
+@pytest.fixture(scope="session")
+def own_engines(sdk_engine: Any) -> Iterator[Callable[..., OwnEngine]]:
+    """Starts engines of the tests' own, with the base image; where none can be, tests skip."""
+    with ExitStack() as stack:
+
+        def start(**options: Any) -> OwnEngine:
+            try:
+                found = stack.enter_context(running(**options))
+            except NoOwnEngine as error:
+                if os.environ.get("CI") == "true" and os.geteuid() == 0:
+                    raise
+                pytest.skip(f"no engine of one's own: {error}")
+            found.load(sdk_engine, "python:3.11-slim")
+            return found
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def _kept_engine(own_engines: Callable[..., OwnEngine]) -> OwnEngine:
+    return own_engines()
+
+
+@pytest.fixture
+def own_engine(_kept_engine: OwnEngine, monkeypatch: pytest.MonkeyPatch) -> OwnEngine:
+    """An engine that a test may kill, running, and the one that coopery finds.
+
+    It is the same for all tests of a worker, and has no way to any network.
+    """
+    _kept_engine.start()
+    monkeypatch.setenv("DOCKER_HOST", _kept_engine.address)
+    return _kept_engine
+
+
+@pytest.fixture
+def alone(handmade: Project, own_engine: OwnEngine) -> Iterator[Project]:
+    """A project with hand-made images in an engine of the tests' own."""
+    yield handmade
+    own_engine.start()
+    clear(own_engine.client, handmade.home)

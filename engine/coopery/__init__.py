@@ -1,7 +1,8 @@
 """Coopery: Make for container tasks.
 
 A recipe in Python imports what it says from here: `Image`, `Project`, `Resources`,
-`Retries`, `Input`, `Output`, `task`, `command`, `defaults`, `secret`.
+`Retries`, `Input`, `Output`, `task`, `command`, `defaults`, `secret`. A script or a notebook
+declares and runs them with a `Recipe`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         secret,
         task,
     )
+    from coopery.interactive import Recipe, Results, RunFailed
 
 __version__ = "0.1.0"
 
@@ -31,8 +33,11 @@ __all__ = [
     "Input",
     "Output",
     "Project",
+    "Recipe",
     "Resources",
+    "Results",
     "Retries",
+    "RunFailed",
     "__version__",
     "command",
     "defaults",
@@ -49,4 +54,5 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'coopery' has no attribute {name!r}")
     import importlib
 
-    return getattr(importlib.import_module("coopery.authoring"), name)
+    module = "interactive" if name in ("Recipe", "Results", "RunFailed") else "authoring"
+    return getattr(importlib.import_module(f"coopery.{module}"), name)

@@ -31,6 +31,7 @@ _NOUNS = {
     "plan_task": "coopery.dependencies:Invocation",
     "authorize": "coopery.errors:Problem",
     "perform": "coopery.steps:Made",
+    "weigh": "coopery.elsewhere:Holding",
     "diagnose": "coopery.findings:Finding",
 }
 _STEPS = "coopery.steps:Step"
@@ -82,6 +83,7 @@ _FIELDS: dict[str, dict[str, Any]] = {
     "freeze_task": {"keys": Mapping, "files": Mapping},
     "plan_task": {"command": [str], "shown": str, "aux": ["coopery.dependencies:Aux"]},
     "perform": {"outputs": Mapping, "facts": Mapping, "warnings": [str]},
+    "weigh": {"kind": str, "kept": ["coopery.elsewhere:Kept"], "where": str, "unseen": str},
     "diagnose": {"subject": str, "text": str, "state": ("ok", "warning", "error")},
 }
 """Of each noun, what its fields must be: a class, one of several things, or a tuple of things."""
@@ -109,7 +111,7 @@ def misfit(hook: str, answer: object) -> str | None:
                 return f"{_shown(noun)}'s {name} is {_shown(kind)}, not {came(value)}"
         return None
     match hook:
-        case "recipe_names" | "runtime_names":
+        case "recipe_names" | "runtime_names" | "find_gone":
             return None if isinstance(answer, str) and answer else _expected("a name", answer)
         case "choose_base":
             good = answer if isinstance(answer, str) else _fits(answer, "coopery.images:Base")
@@ -123,7 +125,7 @@ def misfit(hook: str, answer: object) -> str | None:
                 _fits(item, "coopery.bundles:Published") for item in answer
             )
             return None if good else _expected("a list, each a Published", answer)
-        case "wants_bases" | "is_there":
+        case "wants_bases" | "let_go":
             return None if isinstance(answer, bool) else _expected("True or False", answer)
         case "declare_options":
             return _option_misfit(answer)

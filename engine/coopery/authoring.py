@@ -65,8 +65,9 @@ def _wrong_call(message: str, hint: str) -> Problem:
 class ImageHandle:
     """An image a recipe speaks of; its name may be that of the variable it is bound to."""
 
-    def __init__(self, name: str | None) -> None:
+    def __init__(self, name: str | None, table: Table | None = None) -> None:
         self.name = name
+        self.table = table or {}
 
     def __repr__(self) -> str:
         return f"<image {self.name or '(not named yet)'}>"
@@ -79,9 +80,12 @@ class TaskHandle:
         self.name = name
 
     @_checked
-    def output(self, name: str, **at: Any) -> Table:
-        """An input that reads this task's output `name`; `at` picks one instance by its axes."""
-        return Input(origin=f"{self.name}.{name}", at=at or None)
+    def output(self, name: str, *, load: str | None = None, **at: Any) -> Table:
+        """An input that reads this task's output `name`; `at` picks one instance by its axes.
+
+        With `load` (`"json"` or `"pickle"`) a function is given the value, not the path.
+        """
+        return Input(origin=f"{self.name}.{name}", at=at or None, load=load)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         hint = f"to make a function a task of that name, write @task(name={self.name!r})"
@@ -135,9 +139,13 @@ class Collector:
         problems = list(self.problems)
         for call in self.calls:
             if not call.handle.name:
-                call.handle.name = _bound_name(call.handle, call.scope)
+                call.handle.name = bound_name(call.handle, call.scope)
+        tables = [*(call.table for call in self.calls), *(table for table, _ in self.defaults)]
+        in_place = {id(table.get("image")) for table in tables}
         for call in self.calls:
             name = call.handle.name
+            if name is None and call.noun == "image" and id(call.handle) in in_place:
+                continue  # a task describes it, and nothing else speaks of it
             if not name or not isinstance(name, str):
                 problems.append(_unnamed(call))
                 continue
@@ -169,9 +177,9 @@ _collector: ContextVar[Collector | None] = ContextVar("coopery_collector", defau
 
 
 @contextmanager
-def collecting() -> Iterator[Collector]:
-    """Within it, the calls of this module are collected."""
-    collector = Collector()
+def collecting(collector: Collector | None = None) -> Iterator[Collector]:
+    """Within it, the calls of this module are collected, by this collector or a new one."""
+    collector = collector or Collector()
     token = _collector.set(collector)
     try:
         yield collector
@@ -197,7 +205,7 @@ def raw(value: Any) -> Any:
     """A value as a recipe's table holds it: names for images, tables for coopery's dataclasses."""
     match value:
         case ImageHandle():
-            return value.name
+            return raw(value.table) if value.name is None else value.name
         case PurePath():
             return str(value)
         case Mapping():
@@ -222,7 +230,8 @@ def _table_of(value: Any) -> Table:
     return {key: raw(item) for key, attribute, item in given if item != defaults[attribute]}
 
 
-def _bound_name(handle: object, scope: Mapping[str, Any]) -> str | None:
+def bound_name(handle: object, scope: Mapping[str, Any]) -> str | None:
+    """The variable of a module that holds this very object."""
     return next((name for name, value in scope.items() if value is handle), None)
 
 
@@ -249,10 +258,13 @@ def _twice(what: str, key: KeyPath, first: Place, second: Place) -> Problem:
     )
 
 
+_OWN = (__name__, "coopery.interactive")
+
+
 def _caller() -> tuple[Place, Mapping[str, Any]]:
     """The place of the call into this module, and the variables of the calling module."""
     frame = sys._getframe(1)
-    while frame.f_code.co_filename == __file__ and frame.f_back is not None:
+    while frame.f_globals.get("__name__") in _OWN and frame.f_back is not None:
         frame = frame.f_back
     return Place(file=frame.f_code.co_filename, line=frame.f_lineno), frame.f_globals
 
@@ -272,9 +284,10 @@ def _given(**values: Any) -> Table:
 def Image(name: str | None = None, **facets: Any) -> ImageHandle:
     """An image: `python`, `packages`, `projects`, … are the keys of `[image.NAME]`.
 
-    Without a name it is called as the variable of the module that it is bound to.
+    Without a name it is called as the variable of the module that it is bound to. One that is
+    written where a task names its image needs none: equal ones are one image.
     """
-    handle = ImageHandle(name)
+    handle = ImageHandle(name, facets)
     _collect("image", handle, facets)
     return handle
 
@@ -300,9 +313,12 @@ def Input(
     origin: str | None = None,
     at: Mapping[str, Any] | None = None,
     mount: str | None = None,
+    load: str | None = None,
     **unknown: Any,
 ) -> Table:
     """An input channel; `origin` (`from` in TOML) is `TASK.OUTPUT`, `at` picks an instance.
+
+    With `load` (`"json"` or `"pickle"`) a function is given the value, not the path.
 
     Here and below, `unknown` keywords reach the reader, which refuses them together with all else
     that is wrong, with the nearest name; a TypeError would hide the rest.
@@ -315,9 +331,9 @@ def Input(
             origin = value if origin is None else origin
             _misspelt("Input", keyword, "write origin=…, which is `from` in TOML")
         else:
-            hint = nearest(keyword, ("path", "origin", "at", "mount")) or ""
+            hint = nearest(keyword, ("path", "origin", "at", "mount", "load")) or ""
             _misspelt("Input", keyword, hint)
-    given = _given(path=path, at=at, mount=mount, **{"from": origin})
+    given = _given(path=path, at=at, mount=mount, load=load, **{"from": origin})
     return {**given, **more}
 
 
@@ -338,10 +354,15 @@ def Output(
     name: str | None = None,
     transient: bool = False,
     mount: str | None = None,
+    returns: str | None = None,
     **unknown: Any,
 ) -> Table:
-    """An output channel; without `path` it stays in the store."""
-    return _given(path=path, name=name, transient=transient or None, mount=mount, **unknown)
+    """An output channel; without `path` it stays in the store.
+
+    With `returns` (`"json"` or `"pickle"`) it holds what the task's function returns.
+    """
+    given = _given(path=path, name=name, mount=mount, returns=returns)
+    return {**given, **_given(transient=transient or None), **unknown}
 
 
 @_checked

@@ -91,6 +91,10 @@ class MachineError(CooperyError):
     exit_code = 3
 
 
+class MachineLost(MachineError):
+    """What every step of a run needs is gone, such as its engine: a run starts nothing more."""
+
+
 class BaseError(MachineError):
     """A base image cannot be had, or is of no use: it is told where the recipe asks for it."""
 

@@ -244,20 +244,10 @@ class _Expander:
                 self.problems.append(
                     problem("wrong-value", message, key=(*key, side, name), hint=_IDENTIFIER)
                 )
-            if mount is not None and (
-                not mount.startswith("/")
-                or mount.startswith("//")  # which POSIX lets mean something of its own
-                or posixpath.normpath(mount) != mount.rstrip("/")
-                or mount == "/"
-            ):
-                message = f"mount {mount!r} is not an absolute, plain path"
-                hint = "write a path such as /data/table.csv"
-                where = (*key, side, name, "mount")
-                self.problems.append(problem("bad-mount", message, key=where, hint=hint))
-            elif mount is not None and (
-                long := lengths.too_long(mount, (*key, side, name, "mount"))
-            ):
-                self.problems.append(long)
+        if any(mount is not None for _, _, mount in sides):
+            from coopery.fixed import check_mounts
+
+            self.problems += check_mounts(task)
         for name in task.inputs.keys() & task.outputs.keys():
             message = f"{name!r} is both an input and an output"
             hint = "give one of them another name"

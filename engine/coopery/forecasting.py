@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
 
-from coopery.errors import CooperyError, RecipeError
+from coopery.errors import CooperyError, MachineError, RecipeError
 from coopery.keys import Identities, Vanished
 from coopery.memory import Memory
 from coopery.planning import Plan
-from coopery.reasons import explain
+from coopery.reasons import explain, lost
 from coopery.steps import Identity, Step, Store
 from coopery.supplying import Supplied, Supply, not_made
 
 FORCED = ("always = true", "--force")
 """The reasons for which a step runs though it is remembered."""
+
+FindGone = Callable[[Sequence[tuple[Step, Path]]], Collection[str]]
+"""As the hook of this name: of results in place, those that are gone from outside the home."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +36,14 @@ class Forecast:
     on: str | None = None
 
 
-def forecast(plan: Plan, store: Store, forced: Collection[str]) -> tuple[Forecast, ...]:
-    """What a run of this plan would do, step by step, without doing any of it (semantics 5)."""
+def forecast(
+    plan: Plan, store: Store, forced: Collection[str], find_gone: FindGone | None = None
+) -> tuple[Forecast, ...]:
+    """What a run of this plan would do, step by step, without doing any of it (semantics 5).
+
+    Whether what lies outside the home folder is there yet, `find_gone` tells: it is asked once,
+    and only if a run would look for any of it. Without it, that is taken for granted.
+    """
     identities = Identities(store, plan.steps)
     memory = Memory(store, plan.recipe.file)
     supply = Supply(plan, store, memory, identities)
@@ -58,7 +69,7 @@ def forecast(plan: Plan, store: Store, forced: Collection[str]) -> tuple[Forecas
             behind = found[unknown]
             on = behind.on if behind.verdict == "depends" and behind.on else unknown
             found[name] = Forecast(step=name, verdict="depends", reason=f"depends on {on}", on=on)
-    _follow_bytes(plan, store, identities, found)
+    _follow_bytes(plan, store, identities, found, _Outside(plan, store, identities, find_gone))
     return tuple(
         found[name]
         for name in plan.steps
@@ -73,8 +84,43 @@ def _taken(supplied: Supplied) -> Forecast:
     return Forecast(step=supplied.step, verdict="taken", reason=reason, key=supplied.record.key)
 
 
+class _Outside:
+    """What of the results in place is gone from outside the home; looked up at the first need."""
+
+    def __init__(
+        self, plan: Plan, store: Store, identities: Identities, find_gone: FindGone | None
+    ) -> None:
+        self._plan = plan
+        self._store = store
+        self._identities = identities
+        self._find_gone = find_gone
+        self.unknown = ""
+        """Why that cannot be told."""
+
+    @cached_property
+    def gone(self) -> Collection[str]:
+        """The names of the steps."""
+        made = []
+        for name, outputs in self._identities.outputs.items():
+            step = self._plan.steps[name]
+            paths = [self._store.find(i) for i in outputs.values()] if step.work.in_place else []
+            made += [(step, path) for path in paths[:1] if path is not None]
+        if not made or self._find_gone is None:
+            return ()
+        try:
+            return self._find_gone(made)
+        except MachineError as error:
+            # A run that comes to look for them fails of that; what is foretold is told yet.
+            self.unknown = error.problems[0].message
+            return ()
+
+
 def _follow_bytes(
-    plan: Plan, store: Store, identities: Identities, found: dict[str, Forecast]
+    plan: Plan,
+    store: Store,
+    identities: Identities,
+    found: dict[str, Forecast],
+    outside: _Outside,
 ) -> None:
     """Backwards through the plan: bytes are wanted where a reader performs (semantics 4).
 
@@ -92,8 +138,22 @@ def _follow_bytes(
         if outputs is None or name not in found:
             continue
         step, here = plan.steps[name], found[name]
+        if here.reason in FORCED:
+            continue
         gone = {o for o, identity in outputs.items() if store.find(identity) is None}
-        if not gone or here.reason in FORCED:
+        text = "its bytes are gone and a reader needs them"
+        if not gone and step.work.in_place:
+            acting = any(
+                found[r].verdict in ("run", "depends") for r, _ in readers[name] if r in found
+            )
+            if here.verdict == "run" or (readers[name] and not acting):
+                continue  # nobody will look for it
+            if name in outside.gone:
+                gone = set(outputs)
+                text = f"{lost(step)} and a reader needs it"
+            elif outside.unknown:
+                found[name] = replace(here, reason=f"{here.reason}; {outside.unknown}")
+        if not gone:
             continue
         seen = [
             found[reader] for reader, output in readers[name] if reader in found and output in gone
@@ -106,12 +166,13 @@ def _follow_bytes(
         )
         if "run" in verdicts or undelivered:
             if here.verdict in ("cached", "taken"):
-                text = "its bytes are gone and a reader needs them"
                 found[name] = replace(here, verdict="run", reason=text)
         elif "depends" in verdicts:
             on = verdicts["depends"].on
-            text = f"depends on {on}: its bytes are gone"
+            text = f"depends on {on}: {text.partition(' and a reader')[0]}"
             found[name] = replace(here, verdict="depends", reason=text, on=on)
+        elif step.work.in_place and not readers[name] and here.verdict == "cached":
+            found[name] = replace(here, verdict="run", reason=lost(step))
         elif step.work.in_place and readers[name]:
             text = "not needed: all that reads it is remembered"
             found[name] = replace(here, verdict="cached", reason=text)

@@ -6,7 +6,7 @@ Builtin answers to *first* hooks are `trylast`, so that any third party's wins.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         Layer,
         Lock,
     )
+    from coopery.elsewhere import Holding, Kept
     from coopery.errors import Problem
     from coopery.findings import Finding
     from coopery.images import Base, Blueprint
@@ -371,18 +372,57 @@ def perform(step: Step, workspace: Workspace) -> Made | None:
     """
 
 
-@hookspec(firstresult=True)
-def is_there(step: Step, folder: Path) -> bool | None:
-    """First: whether what was made in place, and lies outside the home folder, is still there.
+@hookspec
+def find_gone(made: Sequence[tuple[Step, Path]]) -> Iterable[str]:  # type: ignore[empty-body]
+    """All: the steps whose results lie outside the home folder, and are not there any more.
 
-    Asked once in a run, before a step that needs it is performed; `folder` is where the step left
-    its note. False has it made again. Where that cannot be told, raise MachineError: what is
-    unknown is not there, and is not missing.
+    Each of the steps comes with the folder in which it left a note of its result. Asked in a run
+    before a step that needs one is performed, and when a run is foretold, once for all of them;
+    what is gone is made again. Where that cannot be told, raise MachineError: what is unknown is
+    not there, and is not missing.
 
     @hookimpl
-    def is_there(step, folder):
-        if isinstance(step.work, Greeting):
-            return Path((folder / "where").read_text()).exists()
+    def find_gone(made):
+        for step, folder in made:
+            if isinstance(step.work, Greeting):
+                if not Path((folder / "where").read_text()).exists():
+                    yield step.name
+    """
+
+
+@hookspec
+def weigh(home: Path, places: Mapping[str, Path]) -> Iterable[Holding]:  # type: ignore[empty-body]
+    """All: what is kept outside the home folder of what was made for it, and its sizes.
+
+    `places` are the folders of all results in place, by key: where a step left its note, its
+    result is known. What nobody has a note of is told of too: it is of no use any more. Asked
+    when the store looks whether its budgets are kept; say nothing where nothing was ever kept.
+
+    @hookimpl
+    def weigh(home, places):
+        notes = {key: folder / "where" for key, folder in places.items()}
+        paths = {key: Path(note.read_text()) for key, note in notes.items() if note.exists()}
+        found = [
+            Kept(key=key, name=str(path), size=path.stat().st_size)
+            for key, path in paths.items() if path.exists()
+        ]
+        yield Holding(kind="greetings", kept=tuple(found))
+    """
+
+
+@hookspec(firstresult=True)
+def let_go(home: Path, kind: str, kept: Kept) -> bool | None:
+    """First: remove what `weigh` told of; False if it is in use and stays.
+
+    The store asks this only of what no living process uses, as far as it knows, and holds off
+    all who would make it anew. What is gone already is removed. Raise MachineError when that
+    cannot be done now.
+
+    @hookimpl
+    def let_go(home, kind, kept):
+        if kind == "greetings":
+            Path(kept.name).unlink(missing_ok=True)
+            return True
     """
 
 

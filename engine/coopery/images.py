@@ -18,6 +18,17 @@ WORKING_FOLDER = "/work"
 PREFIX = "/opt/coopery"
 """Where coopery puts what is its own in an image: the Python environment in `env`."""
 
+PROGRAMS = f"{PREFIX}/env/bin"
+"""The programs of that environment, before which no others are looked for."""
+
+
+def path_from(programs: str, path: str) -> str:
+    """The PATH of a task for which `path` is declared: an environment's `programs` come first.
+
+    Nothing is filled in: a `$PATH` in it stands for itself.
+    """
+    return ":".join([programs, *(part for part in path.split(":") if part and part != programs)])
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Base:
@@ -145,6 +156,8 @@ class ImageBuild:
     kind: ClassVar[str] = "image"
     version: ClassVar[int] = 1
     in_place: ClassVar[bool] = True
+    lost: ClassVar[str] = "the image is gone from the container engine"
+    """What is said where the note of it is there, and it is not."""
 
     origin: str
     """The identity of the base; empty where the role `base` says what comes before."""

@@ -85,7 +85,8 @@ def installer_environment(
     environ = os.environ if environ is None else environ
     pip = read_pip_configuration(environ)
     uv = _uv_configuration(root or Path.cwd(), environ)
-    added: dict[str, str] = {"UV_PYTHON_DOWNLOADS": "never"}
+    # What uv says is read: its lines must not be broken where a path happens to be long.
+    added: dict[str, str] = {"UV_PYTHON_DOWNLOADS": "never", "UV_NO_WRAP": "1"}
     own_indexes = any(environ.get(name) for name in _UV_INDEX_VARIABLES) or any(
         uv.get(key) for key in _UV_INDEX_KEYS
     )

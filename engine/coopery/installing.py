@@ -1,4 +1,4 @@
-"""Why an installer failed: what uv said of a disk, an index or a package, told one way everywhere.
+"""The installer: uv as steps call it, and why it failed, told one way everywhere.
 
 uv's words come from a step's log. Nothing of a credential is ever told.
 """
@@ -9,31 +9,96 @@ import os
 import re
 import textwrap
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from coopery.dependencies import IndexOptions
 from coopery.errors import MachineError, Place, Problem
-from coopery.indexes import configured_at, redact
+from coopery.indexes import configured_at, installer_environment, redact, uv_binary
 from coopery.processes import call
 
 DENIED = re.compile(
-    r"\((?:401|403|407)\s+[A-Z]\w*|lack\s+of\s+valid\s+authentication"
-    r"|Missing\s+credentials|40[13]\s+(?:Unau|Forb)"
+    r"\((?:401|403|407) [A-Z]\w*|lack of valid authentication"
+    r"|Missing credentials|40[13] (?:Unau|Forb)"
 )
-"""How uv says that an index wants other credentials; it breaks its lines where it likes."""
+"""How uv says that an index wants other credentials."""
 _URL = re.compile(r"https?://[^\s`'\"<>()]+")
-_UNKNOWN = re.compile(r"was\s+not\s+found\s+in\s+(?:the|an|any)\s")
-_UNAUTHORISED = re.compile(r"\b40[17]\b|Missing\s+credentials")
+_UNKNOWN = re.compile(r"was not found in (?:the|an|any) ")
+_UNAUTHORISED = re.compile(r"\b40[17]\b|Missing credentials")
 _FULL = re.compile(
-    r"No\s+space\s+left\s+on\s+device|Disk\s+quota\s+exceeded"
-    r"|\(os\s+error\s+(?:28|122)\)|\[Errno (?:28|122)\]"
+    r"No space left on device|Disk quota exceeded|\(os error (?:28|122)\)|\[Errno (?:28|122)\]"
 )
 _ROOM = 64 << 10
 """Bytes of free space below which a disk counts as full: a log on it cannot tell so itself."""
 _LINES, _CHARACTERS = 20, 600
+
+
+@dataclass(frozen=True, kw_only=True)
+class Installer:
+    """uv with the user's own configuration of indexes, and what is asked of it for one step.
+
+    It appends to `log`, ends early when `cancelled`, and ends with coopery, however that dies.
+    `folder` is where it is to install; `flags` are what its commands that ask an index are told.
+    """
+
+    environment: Mapping[str, str]
+    flags: tuple[str, ...]
+    log: Path
+    folder: Path
+    cancelled: threading.Event
+    index: IndexOptions
+    root: Path | None
+
+    def run(self, *arguments: str) -> Installing | None:
+        """Run uv with these arguments; what is known of it if it failed.
+
+        Raises StepError (`cancelled`).
+        """
+        start = size_of(self.log)
+        command = (uv_binary(), *arguments)
+        if call(command, self.environment, log=self.log, cancelled=self.cancelled) == 0:
+            return None
+        return Installing(
+            command=command,
+            environment=self.environment,
+            log=self.log,
+            folder=self.folder,
+            cancelled=self.cancelled,
+            start=start,
+            index=self.index,
+            root=self.root,
+        )
+
+
+def installer(
+    index: IndexOptions,
+    root: Path | None,
+    *,
+    log: Path,
+    folder: Path,
+    cancelled: threading.Event,
+    without: Collection[str] = (),
+    more: Mapping[str, str] = MappingProxyType({}),
+) -> Installer:
+    """uv for a step: `without` are variables of the caller's that it shall not see.
+
+    `root` is the folder that a project's own configuration of uv is looked for from. Raises
+    MachineError (`pip-config`, `index-credentials`).
+    """
+    settings, flags = installer_environment(index, root=root)
+    given = {name: value for name, value in os.environ.items() if name not in without}
+    return Installer(
+        environment={**given, **settings, **more},
+        flags=flags,
+        log=log,
+        folder=folder,
+        cancelled=cancelled,
+        index=index,
+        root=root,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,6 +31,10 @@ Seconds = Annotated[float, Duration]
 """A duration: a number of seconds, or `90s`, `10m`, `1h30m`."""
 
 
+ValueFormat = Literal["json", "pickle"]
+"""How a value is kept in a file: as JSON, which anything reads, or pickled, which Python reads."""
+
+
 def check_python(text: str) -> str:
     """A Python version as images name it. Raises ValueError."""
     if not re.fullmatch(r"3\.\d{1,3}", text):
@@ -56,12 +60,15 @@ class Input:
 
     A plain string is short for `path`. `origin` (`from` in a recipe) is `TASK.OUTPUT`; `at`
     picks one matrix instance of it. `mount` fixes the absolute path at which the task sees it.
+    `load` gives a function the value in the file rather than its path; of several instances, a
+    dictionary of them by their coordinates (`fold=0`).
     """
 
     path: Annotated[str | None, shorthand] = None
     origin: Annotated[str | None, named("from")] = None
     at: Mapping[str, Scalar] | None = None
     mount: str | None = None
+    load: ValueFormat | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,12 +78,14 @@ class Output:
     A plain string is short for `path`, the destination in the project; without one the output
     stays in the store. A trailing `/` means a folder, made before the task starts. `name` is the
     base name the task sees. A `transient` output is dropped once all its readers have ended.
+    One that `returns` is written from what the task's function returns, in that format.
     """
 
     path: Annotated[str | None, shorthand] = None
     name: str | None = None
     transient: bool = False
     mount: str | None = None
+    returns: ValueFormat | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

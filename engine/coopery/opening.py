@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from coopery.expanding import Nodes
     from coopery.model import Recipe
     from coopery.plugins import Plugins
+    from coopery.recipes import Document
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,8 @@ class Request:
     """Of runs that wait for the same resources, the highest goes first."""
     lock: LockPolicy = LockPolicy.RENEW
     cwd: Path | None = None
+    document: Document | None = None
+    """What the recipe says, where a program says it: then `file` only tells where it belongs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,11 +87,17 @@ def find_recipe(cwd: Path, given: str | None, plugins: Plugins, settings: Settin
 def open_recipe(request: Request, plugins: Plugins, settings: Settings) -> Opened:
     """Read, expand and check a recipe. Raises RecipeError with all that is statically wrong."""
     cwd = request.cwd or Path.cwd()
-    found_file = find_recipe(cwd, request.file, plugins, settings)
+    document = request.document
+    if document is None:
+        found_file = find_recipe(cwd, request.file, plugins, settings)
+    else:
+        settled = recipes.settle(cwd / (request.file or "recipe.py"))
+        found_file = Found(file=settled, shown=settled.name)
     file = found_file.file
     problems: list[Problem] = []
     try:
-        recipe = recipes.read(file, plugins, request.sets, cwd if found_file.fetched else None)
+        destinations = cwd if found_file.fetched else None
+        recipe = recipes.read(file, plugins, request.sets, document, destinations)
     except RecipeError as error:
         partial = getattr(error, "partial", None)
         if partial is None:

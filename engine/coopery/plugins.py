@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from coopery import answers
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Layer,
         Lock,
     )
+    from coopery.elsewhere import Holding, Kept
     from coopery.findings import Finding
     from coopery.images import Base, Blueprint
     from coopery.model import Image, Instance, Recipe, Secret, Task
@@ -372,9 +373,19 @@ class Plugins(Registry):
             raise bad_answer(name, "perform", f"for {step.name}, {misfit}")
         return made
 
-    def is_there(self, step: Step, folder: Path) -> bool:
-        """Whether what was made in place is still there; True for what lies in `folder` itself."""
-        return self._first("is_there", step=step, folder=folder)[1] is not False
+    def find_gone(self, made: Sequence[tuple[Step, Path]]) -> frozenset[str]:
+        """Of steps and the folders of what they made in place, those whose results are gone from
+        where they lie outside of these folders. Raises MachineError where that cannot be told.
+        """
+        return frozenset(self._flat("find_gone", made=made))
+
+    def weigh(self, home: Path, places: Mapping[str, Path]) -> list[Holding]:
+        """What every plugin keeps outside the home folder."""
+        return self._flat("weigh", home=home, places=places)
+
+    def let_go(self, home: Path, kind: str, kept: Kept) -> bool:
+        """Have what is kept outside the home folder removed; False if it stays."""
+        return self._first("let_go", home=home, kind=kind, kept=kept)[1] is True
 
     def open_shell(self, step: Step, workspace: Workspace) -> int:
         """Open a shell where a step's work is done; its exit code.

@@ -1,4 +1,7 @@
-"""Programs that a step calls: their output goes to its log, and they end when it is cancelled."""
+"""Programs that a step calls: their output goes to its log, and they end when it is cancelled.
+
+They end with coopery too, however it dies: see `coopery.keeper`.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,16 @@ import os
 import select
 import signal
 import subprocess
+import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from coopery.errors import Problem, StepError
 
 _GRACE = 2.0
 """Seconds between asking a process to stop and killing it."""
+_KEEPER = Path(__file__).with_name("keeper.py")
 
 
 def call(
@@ -27,32 +32,49 @@ def call(
 ) -> int:
     """Run a process group to its end, appending what it prints to `log`; its exit code.
 
-    Nothing of the group lives when this returns or raises. Raises StepError (`cancelled`), and
-    OSError when it cannot be started.
+    Nothing of it lives when this returns or raises, nor once coopery was killed. A signal is 128
+    and its number, and 127 what cannot be started. Raises StepError (`cancelled`).
     """
     if cancelled.is_set():
         raise stopped()
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            command,
-            cwd=cwd,
-            env=dict(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    ended = os.pidfd_open(process.pid)
-    poller = select.poll()
-    poller.register(ended, select.POLLIN)
+    with lifeline() as line:
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                kept(command),
+                cwd=cwd,
+                env=dict(environment),
+                stdin=line,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        ended = os.pidfd_open(process.pid)
+        poller = select.poll()
+        poller.register(ended, select.POLLIN)
+        try:
+            while not poller.poll(100):
+                if cancelled.is_set():
+                    raise stopped()
+        finally:
+            _stop(process, poller)
+            os.close(ended)
+        return process.returncode
+
+
+def kept(command: Sequence[str]) -> list[str]:
+    """A command that runs this one, and ends all of it with its standard input, a `lifeline`."""
+    return [sys.executable, "-I", "-S", str(_KEEPER), *command]
+
+
+@contextlib.contextmanager
+def lifeline() -> Iterator[int]:
+    """A pipe's reading end, the other end of which is this process's alone, and ends with it."""
+    reading, writing = os.pipe2(os.O_CLOEXEC)
     try:
-        while not poller.poll(100):
-            if cancelled.is_set():
-                raise stopped()
+        yield reading
     finally:
-        _stop(process, poller)
-        os.close(ended)
-    return process.returncode
+        os.close(writing)
+        os.close(reading)
 
 
 def stopped() -> StepError:

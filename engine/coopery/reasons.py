@@ -71,6 +71,11 @@ def explain(record: Record | None, step: Step, identities: Identities) -> tuple[
     return "changed", "; ".join(told + more) or UNRECORDED
 
 
+def lost(step: Step) -> str:
+    """That the result of work in place is gone, though its note in the home is there."""
+    return getattr(step.work, "lost", "") or "it is not where it was made any more"
+
+
 def places_of(step: Step) -> Mapping[str, Path]:
     """By role, where the files of the project that a step needs are."""
     found = {}
@@ -118,7 +123,9 @@ def words(change: Change, store: Store, places: Mapping[str, Path] | None = None
     """A change in words: `parameter depth changed: 3 -> 4`."""
     name, was, now = change.name, change.before, change.after
     if was is None or now is None:
-        return f"{name} is {'new' if was is None else 'gone'}"
+        said = (was or now or Part(name="", value="")).value
+        what = f": {_called_with(said)}" if name.startswith("instruction ") else ""
+        return f"{name} is {'new' if was is None else 'gone'}{what}"
     if isinstance(now, _Property):
         return f"{name.partition(': ')[0]}: {_property(now, was.value, now.value)}"
     if name.startswith("files of "):
@@ -170,6 +177,8 @@ def _said(part: Part) -> Iterator[tuple[str, Part]]:
         return
     if part.name == "origin" and not part.value:
         return  # of a part with another before it
+    if part.name in ("package", "hashes") and part.value == "[]":
+        return  # there is none: those that are have parts of their own
     kind, _, rest = part.name.partition(" ")
     match kind:
         case "hashes":
@@ -355,6 +364,21 @@ def _difference(old: Any, new: Any) -> str:
     return " -> ".join(_window(_shown(old), _shown(new)))
 
 
+def _called_with(arguments: str) -> str:
+    """An instruction's arguments in short; of a script, what it is called with."""
+    items = _parsed(arguments)
+    if not isinstance(items, list):
+        return _short(_line(arguments))
+    script = next((n for n, item in enumerate(items) if "\n" in str(item)), -1)
+    return _tail(" ".join(map(str, items[script + 1 :])))
+
+
+def _tail(text: str) -> str:
+    """The end of a text, where a command's operands are."""
+    room = 2 * _ROOM  # there is no other side
+    return _line(text if len(text) <= room else f"…{text[1 - room :]}")
+
+
 def _brief(identity: str) -> str:
     """An image's digest, as long as people need it: `sha256:0123456789ab`."""
     kind, colon, value = identity.rpartition(":")
@@ -418,4 +442,4 @@ def _common(old: Sequence[Any], new: Sequence[Any]) -> int:
     return min(len(old), len(new))
 
 
-__all__ = ["MOST", "UNRECORDED", "Change", "changes", "explain", "places_of", "words"]
+__all__ = ["MOST", "UNRECORDED", "Change", "changes", "explain", "lost", "places_of", "words"]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from coopery import lengths, model, shapes
 from coopery.errors import KeyPath, Place, Problem, RecipeError, nearest, problem, show_key
+from coopery.inlining import inlined, spoken
 from coopery.shapes import MISSING, Field
 
 if TYPE_CHECKING:
@@ -149,18 +150,21 @@ def read(
     file: Path,
     plugins: Plugins,
     overrides: Sequence[str] = (),
+    document: Document | None = None,
     destinations: Path | None = None,
 ) -> model.Recipe:
-    """The recipe in this file, with `--set` overrides applied.
+    """The recipe in this file, or in the `document` that was read already, with `--set` overrides
+    applied.
 
     `destinations` is the folder that outputs go to, where that is not the recipe's.
     Raises RecipeError with all that is wrong in its values at once, each with file and line.
     """
-    _check_readable(file)
-    document = plugins.load_recipe(file)
+    if document is None:
+        _check_readable(file)
+        document = plugins.load_recipe(file)
     problems = list(document.problems)
     facets = plugins.declare_facets()
-    data = document.data
+    data, locate = inlined(document.data, document.locate)
     tables = {"image": data.get("image", {}), "task": data.get("task", {})}
     for key in data:
         if key not in (*tables, "defaults", *(f.key for f in facets if f.noun == "recipe")):
@@ -183,12 +187,12 @@ def read(
         },
         defaults=defaults,
         facets=own,
-        locate=document.locate,
+        locate=locate,
     )
     if not problems and overrides:
         recipe = override(recipe, overrides, problems)
     if problems:
-        broken = RecipeError(*(located(p, document.locate) for p in problems))
+        broken = RecipeError(*(located(p, locate) for p in problems))
         broken.partial = recipe  # type: ignore[attr-defined]
         raise broken
     return recipe
@@ -216,7 +220,7 @@ def located(found: Problem, locate: Callable[[KeyPath], Place]) -> Problem:
             return replace(found, place=locate(()))
         return found
     place = locate(found.place.key)
-    return replace(found, place=replace(place, key=found.place.key))
+    return replace(found, place=replace(place, key=spoken(found.place.key, locate)))
 
 
 def _defaults(table: Any, problems: list[Problem]) -> model.Defaults:

@@ -19,6 +19,7 @@ SEVERAL = frozenset(
     (
         *("declare_options", "add_commands", "declare_facets", "recipe_names", "check"),
         *("add_layers", "runtime_names", "authorize", "diagnose", "observe"),
+        *("find_gone", "weigh"),
     )
 )
 """Hooks whose answer is an iterable."""

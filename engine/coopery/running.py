@@ -17,6 +17,7 @@ from coopery.errors import (
     CooperyError,
     KeyPath,
     MachineError,
+    MachineLost,
     Place,
     Problem,
     RecipeError,
@@ -29,7 +30,7 @@ from coopery.memory import Memory
 from coopery.performing import Performer, in_place, os_error, retryable, trace
 from coopery.planning import Plan
 from coopery.quantities import show_seconds
-from coopery.reasons import explain
+from coopery.reasons import explain, lost
 from coopery.recipes import located
 from coopery.secret import Secrets
 from coopery.steps import (
@@ -51,9 +52,6 @@ from coopery.transients import Dropper, Transients
 
 if TYPE_CHECKING:
     from coopery.plugins import Plugins
-
-
-_REMADE = "its bytes were gone and a reader needs them"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +134,8 @@ class Run:
         self._foretold: dict[str, str] | None = None
         self._lock = threading.RLock()
         self._failed = False
+        self._lost = False
+        """Whether the machine has lost what all steps need."""
         self._seen: set[str] = set()
         """Results in place that were looked for in this run, and are there."""
         self._memory = Memory(self.store, self.plan.recipe.file, self.id)
@@ -209,7 +209,7 @@ class Run:
         """No further step may be started."""
         if self.stop.asked.is_set():
             return True
-        return self.policy.fail_fast and self._failed
+        return self._lost or (self.policy.fail_fast and self._failed)
 
     def cancel(self) -> None:
         """See `coopery.steps.Execution.cancel`."""
@@ -275,7 +275,9 @@ class Run:
         if record and all(self.store.find(i) for i in record.outputs.values()):
             # What nobody reads in this run was asked for itself: it must be there in fact.
             return None if self.readers[step.name] or self._lies_there(step, record) else "gone"
-        return None if self._unwanted(step) else "new"
+        if self._unwanted(step):
+            return None
+        return "away" if record else "new"
 
     def _lies_there(self, step: Step, record: Record) -> bool:
         try:
@@ -296,9 +298,11 @@ class Run:
         if code == "always":
             return Reason(code=code, text="always = true")
         if code == "gone":
-            return Reason(code="remade", text="it is not where it was made any more")
+            return Reason(code="remade", text=lost(step))
+        if code == "away":  # evicted, or never made here
+            return Reason(code="new", text="it is not on this machine")
         if code == "remade":
-            return Reason(code=code, text=_REMADE)
+            return Reason(code=code, text=self._why_remade(step))
         code, text = explain(self._memory.latest(step.name), step, self.identities)
         return Reason(code=code, text=text)
 
@@ -499,10 +503,10 @@ class Run:
             return path is not None
         if identity.digest in self._seen:
             return True
-        there = self.plugins.is_there(step, path)
-        if there:
-            self._seen.add(identity.digest)
-        return there
+        if self.plugins.find_gone([(step, path)]):
+            return False
+        self._seen.add(identity.digest)
+        return True
 
     def _remake(self, step: Step) -> bool:
         """Perform a step again for its bytes; False when they are not what they were."""
@@ -516,6 +520,7 @@ class Run:
             before = self.identities.outputs[step.name]
             if all(self._has(step, identity) for identity in before.values()):
                 return True  # another thread remade it
+            why = self._why_remade(step)
             with self._lock:
                 self._transients.again(step.name)
             try:
@@ -534,7 +539,7 @@ class Run:
             state=State.SUCCEEDED,
             key=key,
             outputs=record.outputs,
-            reason=Reason(code="remade", text=_REMADE),
+            reason=Reason(code="remade", text=why),
             started=started,
             ended=time.time(),
             facts=record.facts,
@@ -547,6 +552,16 @@ class Run:
             self._warn(step.name, message)
         self._end(outcome)
         return same
+
+    def _why_remade(self, step: Step) -> str:
+        """Of what was remembered: its bytes, or what its note tells of."""
+        outputs = self.identities.outputs.get(step.name)
+        if outputs is None and step.work.in_place:
+            outputs = in_place(step, self._keys[step.name])
+        noted = all(self.store.find(identity) for identity in (outputs or {}).values())
+        if noted and step.work.in_place:
+            return f"{lost(step)} and a reader needs it"
+        return "its bytes were gone and a reader needs them"
 
     def _make(self, step: Step, key: str) -> Record:
         """Perform once, take the outputs into the store, and remember."""
@@ -608,6 +623,7 @@ class Run:
         facts: dict[str, Any] = dict(getattr(error, "facts", {}))
         if isinstance(error, MachineError):
             facts["machine"] = True
+            self._lost = self._lost or isinstance(error, MachineLost)
         problems = tuple(
             located(replace(p, place=Place(key=step.key_path)) if p.place == Place() else p, locate)
             if step.key_path or p.place.key

@@ -23,15 +23,21 @@ def recipe_schema(facets: Sequence[Facet]) -> dict[str, Any]:
         table["description"] = " ".join((kind.__doc__ or "").split())
         return {"type": "object", "propertyNames": name, "additionalProperties": table}
 
+    image, task = noun(model.Image, "image"), noun(model.Task, "task")
+    defaults = schema(model.Defaults)
+    for table in (task["additionalProperties"], defaults):
+        # An image may be described where it is named.
+        name_of = table["properties"]["image"]
+        table["properties"]["image"] = {"anyOf": [name_of, image["additionalProperties"]]}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A coopery recipe",
         "type": "object",
         "additionalProperties": False,
         "properties": {
-            "image": noun(model.Image, "image"),
-            "task": noun(model.Task, "task"),
-            "defaults": schema(model.Defaults),
+            "image": image,
+            "task": task,
+            "defaults": defaults,
             **{f.key: schema(f.type) for f in facets if f.noun == "recipe"},
         },
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from coopery import planning, resources, running, selecting
 from coopery.dependencies import Lock
 from coopery.destinations import refused
+from coopery.elsewhere import Elsewhere
 from coopery.errors import CooperyError, Problem, RecipeError, nearest
 from coopery.forecasting import Forecast, forecast
 from coopery.opening import Opened, Request, first_line, open_recipe
@@ -48,6 +49,8 @@ def make_plan(opened: Opened, request: Request, plugins: Plugins, settings: Sett
     recipe, runtime = opened.recipe, opened.runtime
     lock = planning.lock(recipe, images, runtime, request.lock, plugins, settings)
     made = planning.plan(recipe, nodes, targets, lock, runtime, plugins, settings, selected)
+    if request.document is not None:
+        return replace(made, again=lambda tasks: ())  # what a program declares, it runs itself
     command = Again(opened, request, plugins, settings, frozenset(selected))
     return replace(made, again=command)
 
@@ -141,7 +144,7 @@ def run_plan(
         raise
     record = recorder.finish(report)
     if not report.interrupted:
-        _tidy(store, tell)
+        _tidy(store, Elsewhere(plugins, settings.home), tell)
     tell([Event(kind="recorded", time=time.time(), record=record)])
     return Done(plan=plan, report=report, record=record)
 
@@ -155,10 +158,10 @@ def _clear_away(
             tell([Event(kind="warning", time=time.time(), message=found.text)])
 
 
-def _tidy(store: Store, tell: Callable[[Sequence[Event]], None]) -> None:
+def _tidy(store: Store, elsewhere: Elsewhere, tell: Callable[[Sequence[Event]], None]) -> None:
     """Keep the store within its limits; a run that has ended well is not failed by that."""
     try:
-        said = store.tidy()
+        said = store.tidy(elsewhere)
     except CooperyError as error:
         text = f"the home folder could not be tidied: {error.problems[0]}"
         tell([Event(kind="warning", time=time.time(), message=text)])
@@ -186,7 +189,7 @@ def preview(
     plan = make_plan(opened, request, plugins, settings)
     with open_store(plugins, settings) as store:
         policy = policy_of(request, plan, settings)
-        found = forecast(plan, store, policy.forced)
+        found = forecast(plan, store, policy.forced, plugins.find_gone)
         if not refusing:
             return plan, found
         told = [] if request.overwrite else refused(plan, store, policy.forced)
@@ -251,4 +254,4 @@ def new_run_id() -> str:
     """A run's id: UTC time to the millisecond, and random digits; sorts by time."""
     seconds, rest = divmod(time.time_ns(), 1_000_000_000)
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(seconds))
-    return f"{stamp}{rest // 1_000_000:03d}-{secrets.token_hex(2)}"
+    return f"{stamp}{rest // 1_000_000:03d}-{os.urandom(2).hex()}"

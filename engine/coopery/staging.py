@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from coopery import placeholders
 from coopery.errors import StepError, problem
 from coopery.files import beneath
+from coopery.images import path_from
 from coopery.quantities import show_seconds
 from coopery.steps import Workspace
 from coopery.tasks import Channel, TaskWork
@@ -32,16 +33,22 @@ CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
 
 FOLDERS = ("home", "tmp", "aux", "inputs", "outputs")
 """The folders in a task's scratch folder, besides the one it runs in."""
+_FRAMES = "frames"
+"""Where the frames of gathered inputs are made, beside them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mount:
-    """`source` seen at `target`; a `fixed` target lies outside the task's own folders."""
+    """`source` seen at `target`; a `fixed` target lies outside the task's own folders.
+
+    A `frame` holds nothing but empty places, at which other mounts come.
+    """
 
     source: Path
     target: Path
     fixed: bool = False
     read_only: bool = True
+    frame: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +85,7 @@ def stage(work: TaskWork, workspace: Workspace, seen: Path) -> Staged:
     outputs, results = {}, {}
     for channel in work.outputs:
         outputs[channel.name], results[channel.name] = _output(channel, folder, seen, mounts)
+    _make_places(mounts)
     return Staged(
         folder=folder,
         seen=seen,
@@ -105,11 +113,36 @@ def _input(channel: Channel, workspace: Workspace, seen: Path, mounts: list[Moun
     target = Path(channel.mount) if channel.mount else path
     fixed = channel.mount is not None
     if role in workspace.gathered:
+        # Else the folder that they lie in would be whoever's who mounts them: writable.
+        frame = workspace.folder / _FRAMES / channel.name
+        frame.mkdir(parents=True)
+        mounts.append(Mount(source=frame, target=target, fixed=fixed, frame=True))
         for relative, source in workspace.gathered[role]:
+            make_place(source, beneath(frame, relative))
             mounts.append(Mount(source=source, target=target / relative, fixed=fixed))
     else:
         mounts.append(Mount(source=workspace.inputs[role], target=target, fixed=fixed))
     return str(target)
+
+
+def make_place(source: Path, target: Path) -> None:
+    """Something empty to mount on, of the kind of `source`, where there is nothing yet."""
+    if source.is_dir():
+        target.mkdir(parents=True, exist_ok=True)
+    else:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.touch()
+
+
+def _make_places(mounts: Sequence[Mount]) -> None:
+    """The places of mounts that lie in a mounted folder of an output, which are the caller's then:
+    who mounts makes what is missing, as whoever that is.
+    """
+    writable = {mount.target: mount.source for mount in mounts if not mount.read_only}
+    for mount in mounts:
+        above = next((parent for parent in mount.target.parents if parent in writable), None)
+        if above is not None:
+            make_place(mount.source, writable[above] / mount.target.relative_to(above))
 
 
 def _output(channel: Channel, folder: Path, seen: Path, mounts: list[Mount]) -> tuple[str, Path]:
@@ -140,10 +173,13 @@ def command_of(work: TaskWork, staged: Staged) -> list[str]:
     return [placeholders.render(placeholders.parse(item), values) for item in work.command]
 
 
-def environment_of(work: TaskWork, staged: Staged, own: Mapping[str, str]) -> dict[str, str]:
+def environment_of(
+    work: TaskWork, staged: Staged, own: Mapping[str, str], programs: str
+) -> dict[str, str]:
     """The variables of a task (semantics 12): fixed ones, its channels, declared, passed on.
 
-    `own` are the runtime's, which what is declared goes before.
+    `own` are the runtime's, which what is declared goes before. `programs` is the folder of the
+    environment's programs: they come first whatever PATH is declared.
     """
     environ = {
         "HOME": str(staged.seen / "home"),
@@ -158,6 +194,8 @@ def environment_of(work: TaskWork, staged: Staged, own: Mapping[str, str]) -> di
     environ |= {f"COOPERY_OUTPUT_{name.upper()}": path for name, path in staged.outputs.items()}
     environ |= work.env
     environ |= {name: value for name, value in work.pass_env.items() if value is not None}
+    if "PATH" in environ:
+        environ["PATH"] = path_from(programs, environ["PATH"])
     return environ
 
 

@@ -9,11 +9,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from coopery.errors import KeyPath, Problem
 from coopery.model import Retries
 from coopery.secret import Secrets, no_secrets
+
+if TYPE_CHECKING:
+    from coopery.elsewhere import Elsewhere
 
 
 @runtime_checkable
@@ -472,8 +475,11 @@ class Store(Protocol):
         """
         ...
 
-    def tidy(self) -> str:
-        """After a run: evict what the store has no room for; a line for the user, or nothing."""
+    def tidy(self, elsewhere: Elsewhere | None = None) -> str:
+        """After a run: evict what the store has no room for; a line for the user, or nothing.
+
+        Of what results keep `elsewhere`, too, which is asked only where there is more of it now.
+        """
         ...
 
     def close(self) -> None:

@@ -46,7 +46,7 @@ def visit(request: Request, plugins: Plugins, settings: Settings) -> int:
         if code:
             return code
         identities = Identities(store, plan.steps)
-        lacking = _lacking(plan, step, identities, store)
+        lacking = _lacking(plan, step, identities, store, plugins)
         if lacking.steps:
             message = f"the bytes of {', '.join(lacking.steps)} went missing"
             raise StepError(Problem(slug="lost-bytes", message=message, hint="try again"))
@@ -80,7 +80,7 @@ def _bring_up_to_date(
     )
     # Once for results that are out of date, and once more for bytes that nobody else wanted.
     for _ in range(2):
-        found = _lacking(plan, step, Identities(store, plan.steps), store)
+        found = _lacking(plan, step, Identities(store, plan.steps), store, plugins)
         if not found.steps:
             return 0
         policy = policy_of(replace(request, force=False, force_all=False), before, settings)
@@ -104,7 +104,9 @@ class _Lacking:
     known: bool = False
 
 
-def _lacking(plan: Plan, step: Step, identities: Identities, store: Store) -> _Lacking:
+def _lacking(
+    plan: Plan, step: Step, identities: Identities, store: Store, plugins: Plugins
+) -> _Lacking:
     """The first step without a remembered result, else those whose bytes this step lacks.
 
     Fills in what is known of the outputs.
@@ -123,5 +125,8 @@ def _lacking(plan: Plan, step: Step, identities: Identities, store: Store) -> _L
     wanted = {source for need in step.needs for source in need.outputs}
     known = identities.outputs
     store.lease(known[source.step][source.output] for source in wanted)
-    gone = {s.step for s in wanted if store.find(known[s.step][s.output]) is None}
+    places = {s.step: store.find(known[s.step][s.output]) for s in wanted}
+    gone = {name for name, path in places.items() if path is None}
+    made = [(plan.steps[n], path) for n, path in places.items() if path is not None]
+    gone |= plugins.find_gone([(s, path) for s, path in made if s.work.in_place])
     return _Lacking(steps=tuple(sorted(gone)), known=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from coopery_docker.facets import Container, check_elsewhere, check_tasks
 
 if TYPE_CHECKING:
     from coopery.dependencies import ImagePlan
+    from coopery.elsewhere import Holding, Kept
     from coopery.errors import Problem
     from coopery.findings import Finding
     from coopery.images import Base, Blueprint
@@ -70,12 +71,20 @@ def inspect_base(
 
 @hookimpl(trylast=True)
 def plan_image(runtime: str, render: Callable[[], Blueprint]) -> ImagePlan | None:
-    """An image becomes one of the engine, built part by part."""
+    """An image becomes one of the engine, built part by part; tasks need the last."""
     if runtime != NAME:
         return None
-    from coopery_docker.images import plan
+    from coopery.dependencies import ImagePlan
+    from coopery.images import plan_builds
+    from coopery.steps import Need, StepSource
 
-    return plan(render())
+    blueprint = render()
+    builds = plan_builds(blueprint, NAME)
+    source = StepSource(step=builds[-1].name, output="image")
+    need = Need(role="image", source=source)
+    # What coopery builds has its `python` in the PATH; an image of others may have it anywhere.
+    python = None if blueprint.parts else blueprint.base.executable
+    return ImagePlan(steps=(*blueprint.steps, *builds), need=need, python=python)
 
 
 @hookimpl(trylast=True)
@@ -100,17 +109,37 @@ def perform(step: Step, workspace: Workspace) -> Made | None:
     return None
 
 
-@hookimpl(trylast=True)
-def is_there(step: Step, folder: Path) -> bool | None:
-    """Whether the engine still has an image."""
+@hookimpl
+def find_gone(made: Sequence[tuple[Step, Path]]) -> Iterable[str]:
+    """The images that the engine has no more."""
     from coopery.images import ImageBuild, ImagePull
 
-    match step.work:
-        case ImageBuild(runtime="docker") | ImagePull(runtime="docker"):
-            from coopery_docker.images import is_there as look
+    ours = {
+        step.name: folder
+        for step, folder in made
+        if isinstance(step.work, ImageBuild | ImagePull) and step.work.runtime == NAME
+    }
+    if not ours:
+        return ()  # no engine is asked for nothing
+    from coopery_docker.looking import find_gone as look
 
-            return look(folder)
-    return None
+    return look(ours)
+
+
+@hookimpl
+def weigh(home: Path, places: Mapping[str, Path]) -> Iterable[Holding]:
+    """The images of this home in the engine; where there never were any, no engine is asked."""
+    from coopery_docker import keeping
+
+    return keeping.weigh(home, places)
+
+
+@hookimpl(trylast=True)
+def let_go(kind: str, kept: Kept) -> bool | None:
+    """An image that nobody needs."""
+    from coopery_docker import keeping
+
+    return keeping.let_go(kept) if kind == keeping.KIND else None
 
 
 @hookimpl(trylast=True)
@@ -150,6 +179,10 @@ def open_shell(step: Step, workspace: Workspace) -> int | None:
 @hookimpl
 def diagnose(home: Path, mend: bool, quick: bool) -> Iterable[Finding]:
     """Whether an engine answers, and what dead runs left in it."""
+    from coopery_docker.notes import runs_noted
+
+    if quick and not runs_noted(home):
+        return ()  # no run was killed: the rest, which takes long to import, is not needed
     from coopery_docker import leftovers
 
     return leftovers.quick(home) if quick else leftovers.thorough(home, mend=mend)

@@ -14,7 +14,7 @@ from coopery.images import Base
 from coopery.logins import RegistryLogin
 from coopery.secret import Secrets, no_secrets
 from coopery_docker.client import Engine, connect, said
-from coopery_docker.containers import run_container
+from coopery_docker.containers import Job, run_container
 from coopery_docker.credentials import Login, login_of
 from coopery_docker.images import find
 
@@ -218,9 +218,16 @@ def _run(
         },
     }
     printed = bytearray()
-    run = f"base-{secrets.token_hex(4)}"
+    job = Job(
+        home=home,
+        run=f"base-{secrets.token_hex(4)}",
+        name="base",
+        body=body,
+        write=printed.extend,
+        timeout=_PATIENCE,
+    )
     try:
-        ended = run_container(engine, home, run, "base", body, printed.extend, timeout=_PATIENCE)
+        ended = run_container(engine, job)
     except StepError as error:
         found = error.problems[0]
         if found.slug == "command-not-found":

@@ -25,6 +25,7 @@ _PULSE = 0.1
 """Seconds between two looks at whether the run was cancelled."""
 _STEP = re.compile(r"(?:Step (\d+)/\d+ : |STEP (\d+)/\d+: )")
 """How Docker's classic builder and Podman's begin a step."""
+_RUNNING = re.compile(r" ---> Running in ([0-9a-f]{12,64})")
 
 
 @dataclass
@@ -51,12 +52,17 @@ def build(
     cancelled: threading.Event,
     *,
     buildkit: bool,
+    platform: str = "",
+    begun: Callable[[str], object] = lambda ident: None,
 ) -> Building:
     """Build and tag an image. Steps are counted from 1: with BuildKit, those that do something.
 
+    `platform` is said where the base is for another one than the engine. `begun` is told the ids
+    of containers that the classic builder makes.
+
     Raises StepError (`cancelled`), MachineError, NoBuildKit; whatever reading the context raises.
     """
-    request = _Request(engine, write, buildkit=buildkit)
+    request = _Request(engine, write, begun, buildkit=buildkit)
     parameters = {
         "t": tag,
         "dockerfile": DOCKERFILE,
@@ -64,6 +70,7 @@ def build(
         "rm": "1",
         "forcerm": "1",
         **({"version": "2"} if buildkit else {}),
+        **({"platform": platform} if platform else {}),
     }
     worker = threading.Thread(target=request.run, args=(entries, parameters, cancelled))
     worker.daemon = True
@@ -82,12 +89,19 @@ def build(
 class _Request:
     """The request itself, in a thread of its own, so that it can be cut off."""
 
-    def __init__(self, engine: Engine, write: Callable[[bytes], object], *, buildkit: bool) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        write: Callable[[bytes], object],
+        begun: Callable[[str], object],
+        *,
+        buildkit: bool,
+    ) -> None:
         self.done = threading.Event()
         self.raised: Exception | None = None
         self.found = Building()
         self._engine = engine
-        self._write = write
+        self._write, self._begun = write, begun
         self._buildkit = buildkit
         self._response: Any = None
 
@@ -129,7 +143,7 @@ class _Request:
             if self._buildkit and "buildkit" in str(error.explanation).lower():
                 raise NoBuildKit from error
             raise
-        reader = _Tracing(self.found) if self._buildkit else _Plain(self.found)
+        reader = _Tracing(self.found) if self._buildkit else _Plain(self.found, self._begun)
         for line in self._response.iter_lines(chunk_size=1 << 16):
             if not line:
                 continue
@@ -145,8 +159,8 @@ class _Request:
 class _Plain:
     """The classic builder's messages."""
 
-    def __init__(self, found: Building) -> None:
-        self._found = found
+    def __init__(self, found: Building, begun: Callable[[str], object]) -> None:
+        self._found, self._begun = found, begun
         self._step, self._since = 0, time.monotonic()
 
     def read(self, message: Mapping[str, Any]) -> Iterator[bytes]:
@@ -154,6 +168,10 @@ class _Plain:
         if begun := _STEP.match(text):
             self.end()
             self._step, self._since = int(begun[1] or begun[2]), time.monotonic()
+        # What a program said on stderr comes in a terminal's red.
+        text = text.removeprefix("\x1b[91m").removesuffix("\x1b[0m")
+        if running := _RUNNING.match(text):
+            self._begun(running[1])
         if "Using cache" in text:
             self._found.cached.add(self._step)
         if text:

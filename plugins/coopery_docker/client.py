@@ -8,10 +8,11 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import RemoteDisconnected
 from pathlib import Path
 from typing import Any
 
-from coopery.errors import CooperyError, MachineError, Problem
+from coopery.errors import CooperyError, MachineError, MachineLost, Problem
 from coopery_docker.credentials import check_config
 from coopery_docker.targets import LOCAL, VARIABLES, Target, find_target
 
@@ -19,6 +20,10 @@ _PATIENCE = 10.0
 """Seconds in which an engine must say its version."""
 _TIMEOUT = 120.0
 """Seconds in which it must answer a plain question; what takes long has no limit."""
+FULL = re.compile(
+    r"no space left on device|disk quota exceeded|have enough free space", re.IGNORECASE
+)
+"""How engines, and programs in a build such as apt, say that a disk is full."""
 
 _TLS = re.compile(r"HTTP request to an HTTPS server|SSL|TLS|certificate", re.IGNORECASE)
 """What is said where one speaks TLS and the other does not, or not with these certificates."""
@@ -84,12 +89,12 @@ class Engine:
         why = f": {reason(error)}" if error is not None else ""
         message = f"the container engine at {self.target.address} was lost{why}"
         hint = "start it again, then run again: finished work is kept, and leftovers are removed"
-        return MachineError(Problem(slug="engine-lost", message=message, hint=hint))
+        return MachineLost(Problem(slug="engine-lost", message=message, hint=hint))
 
 
 def refused(what: str, reason: str) -> MachineError:
     """The engine answered, but not what was asked for."""
-    if "no space left on device" in reason.lower():
+    if FULL.search(reason):
         hint = "free some space where the engine keeps its images, then run again"
         message = f"the container engine's disk is full: {reason}"
         return MachineError(Problem(slug="disk-full", message=message, hint=hint))
@@ -112,7 +117,8 @@ def reason(error: BaseException) -> str:
             return seen.strerror
         inner = seen and (seen.__cause__ or seen.__context__ or _argument(seen))
         if not isinstance(inner, BaseException):
-            break
+            # A connection that the other side closed is a tuple in the words of its wrappers.
+            return str(seen if isinstance(seen, RemoteDisconnected) else error)
         seen = inner
     return str(error)
 
@@ -140,7 +146,7 @@ def no_engine(target: Target, why: str) -> MachineError:
     else:
         start = "systemctl start docker, or systemctl --user start podman.socket"
         hint = f"start it ({start}), say where it is by DOCKER_HOST, {LOCAL}"
-    return MachineError(Problem(slug=slug, message=message, hint=hint))
+    return MachineLost(Problem(slug=slug, message=message, hint=hint))
 
 
 def _permission(socket: str) -> str:

@@ -54,67 +54,59 @@ class _Following:
     tail: bytes = b""
 
 
-def run_container(
-    engine: Engine,
-    home: Path,
-    run: str,
-    name: str,
-    body: Mapping[str, Any],
-    write: Write,
-    *,
-    cancelled: threading.Event | None = None,
-    killed: threading.Event | None = None,
-    timeout: float | None = None,
-) -> Ended:
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One container to run: for a run of a home folder, under a name for people.
+
+    `body` is what the API's `create` takes, `write` gets what is printed as it comes. It is asked
+    to stop once `cancelled` or after `timeout` seconds, and is killed once `killed`.
+    """
+
+    home: Path
+    run: str
+    name: str
+    body: Mapping[str, Any]
+    write: Write
+    cancelled: threading.Event | None = None
+    killed: threading.Event | None = None
+    timeout: float | None = None
+
+    @property
+    def limited(self) -> bool:
+        """Whether it has a limit of memory."""
+        return bool(self.body["HostConfig"].get("Memory"))
+
+
+def run_container(engine: Engine, job: Job) -> Ended:
     """Run a container to its end; when this returns or raises, it is removed.
 
-    `body` is what the API's `create` takes, `write` gets what is printed as it comes. Raises
-    StepError when it did not end by itself (`cancelled`, `task-timeout`) or could not be started
-    (`command-not-found`, `image-gone`), MachineError (`engine-lost`, `engine-refused`,
+    Raises StepError when it did not end by itself (`cancelled`, `task-timeout`) or could not be
+    started (`command-not-found`, `image-gone`), MachineError (`engine-lost`, `engine-refused`,
     `engine-elsewhere`, `no-gpu`).
     """
-    with noted(home, run) as note:
-        return run_under(note, engine, home, run, name, body, write, cancelled, killed, timeout)
+    with noted(job.home, job.run) as note:
+        return run_under(note, engine, job)
 
 
-def run_under(
-    note: Noted,
-    engine: Engine,
-    home: Path,
-    run: str,
-    name: str,
-    body: Mapping[str, Any],
-    write: Write,
-    cancelled: threading.Event | None = None,
-    killed: threading.Event | None = None,
-    timeout: float | None = None,
-) -> Ended:
+def run_under(note: Noted, engine: Engine, job: Job) -> Ended:
     """`run_container`, for whoever has the run's note in hand already."""
-    ident = create(engine, home, run, name, body, write, note)
+    ident = create(engine, job, note)
     try:
-        limited = bool(body["HostConfig"].get("Memory"))
-        return _see_through(engine, ident, write, cancelled, killed, timeout, limited=limited)
+        return _see_through(engine, ident, job)
     finally:
         remove(engine, ident, note)
 
 
-def create(
-    engine: Engine,
-    home: Path,
-    run: str,
-    name: str,
-    body: Mapping[str, Any],
-    write: Write,
-    note: Noted,
-) -> str:
+def create(engine: Engine, job: Job, note: Noted) -> str:
     """Make a container that bears the labels of its run; its id."""
     from docker.errors import APIError
 
-    labels = {**body.get("Labels", {}), RUN: run, HOME: home_id(home)}
+    body = job.body
+    labels = {**body.get("Labels", {}), RUN: job.run, HOME: home_id(job.home)}
     if engine.is_podman and not engine.is_local and engine.info.get("Name") != gethostname():
         # It would make empty folders where it does not find what it is to mount.
         raise _elsewhere(engine, f"it is Podman of the machine {engine.info.get('Name')}")
-    safe = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"coopery-{run}-{name}")[:100]
+    safe = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"coopery-{job.run}-{job.name}")[:100]
     with kept_if_lost(note), engine.asked("made no container"):
         try:
             made = engine.api.create_container_from_config(
@@ -123,7 +115,7 @@ def create(
         except APIError as error:
             raise _not_made(engine, said(error), error.status_code, str(body["Image"])) from error
     for warning in made.get("Warnings") or ():
-        write(f"the engine warns: {warning}\n".encode())
+        job.write(f"the engine warns: {warning}\n".encode())
     return str(made["Id"])
 
 
@@ -188,18 +180,9 @@ def kept_if_lost(note: Noted) -> Iterator[None]:
         raise
 
 
-def _see_through(
-    engine: Engine,
-    ident: str,
-    write: Write,
-    cancelled: threading.Event | None,
-    killed: threading.Event | None,
-    timeout: float | None,
-    *,
-    limited: bool,
-) -> Ended:
+def _see_through(engine: Engine, ident: str, job: Job) -> Ended:
     channel = attach(engine, ident, stdout=1, stderr=1)
-    lines = Interleaved(write)
+    lines = Interleaved(job.write)
     following = _Following()
     follower = threading.Thread(
         target=_follow, args=(engine, ident, channel, lines, following), name="container"
@@ -207,7 +190,7 @@ def _see_through(
     follower.daemon = True
     follower.start()
     peak = Peak(engine, ident)
-    reason = _wait(engine, ident, following, peak, lines, cancelled, killed, timeout)
+    reason = _wait(engine, ident, job, following, peak, lines)
     if following.error is not None:
         with engine.asked("did not say how the container ended"):
             raise following.error
@@ -216,7 +199,7 @@ def _see_through(
     if following.exit_code is None:
         raise engine.lost()
     # What ends well without a limit was not killed for one: that question can be spared.
-    state = _state(engine, ident) if following.exit_code or limited else {}
+    state = _state(engine, ident) if following.exit_code or job.limited else {}
     return Ended(
         exit_code=following.exit_code,
         peak_memory=peak.seen or None,
@@ -286,12 +269,10 @@ def _follow(
 def _wait(
     engine: Engine,
     ident: str,
+    job: Job,
     following: _Following,
     peak: Peak,
     lines: Interleaved,
-    cancelled: threading.Event | None,
-    killed: threading.Event | None,
-    timeout: float | None,
 ) -> StepError | None:
     """Wait for the end, which is asked for where it must be; the reason for that, if any."""
     last: float | None = None
@@ -304,15 +285,15 @@ def _wait(
         if following.started is None:
             continue  # there is nothing to stop yet
         if reason is None:
-            if cancelled is not None and cancelled.is_set():
+            if job.cancelled is not None and job.cancelled.is_set():
                 reason = was_cancelled()
-            elif timeout is not None and now > following.started + timeout:
-                reason = timed_out(timeout)
+            elif job.timeout is not None and now > following.started + job.timeout:
+                reason = timed_out(job.timeout)
             else:
                 continue
             _kill(engine, ident, "SIGTERM")
             last = now + GRACE
-        if last is not None and (now > last or (killed is not None and killed.is_set())):
+        if last is not None and (now > last or (job.killed is not None and job.killed.is_set())):
             _kill(engine, ident, "SIGKILL")
             if not following.done.wait(_LINGER):
                 return reason  # removing it by force is what is left

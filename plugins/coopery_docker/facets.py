@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from coopery.errors import KeyPath, Problem, nearest, problem
@@ -23,14 +22,6 @@ SYS_RAWIO SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG WAKE_ALARM
 """
 _CAPABILITIES = frozenset(_LINUX.split())
 """Those of Linux, and the engine's word for all of them."""
-_OWN = ("/coopery", "/opt/coopery", "/proc", "/sys", "/dev")
-"""Folders in which coopery or the engine has what is their own."""
-_SYSTEM = (
-    *("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/usr", "/etc"),
-    *("/usr/bin", "/usr/sbin", "/usr/lib", "/usr/lib64", "/usr/local", "/usr/local/bin"),
-    *("/usr/local/lib", "/opt", "/work"),
-)
-"""Folders that a mount at them would hide, and the task's programs with them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +67,6 @@ def check_tasks(recipe: Recipe) -> Iterator[Problem]:
                 hint="name one by `image`, or for all tasks by `image` under [defaults]",
             )
         yield from _check_facet(task)
-        yield from _check_mounts(task)
 
 
 def _check_facet(task: Task) -> Iterator[Problem]:
@@ -93,22 +83,3 @@ def _check_facet(task: Task) -> Iterator[Problem]:
             message = f"{name!r} is no capability"
             hint = nearest(known.upper(), _CAPABILITIES)
             yield problem("wrong-value", message, key=(*key, "capabilities", number), hint=hint)
-
-
-def _check_mounts(task: Task) -> Iterator[Problem]:
-    """A mount hides what the image has at that place; an output's folder is what is mounted."""
-    for noun, channels in (("inputs", task.inputs), ("outputs", task.outputs)):
-        for name, channel in channels.items():
-            if not channel.mount:
-                continue
-            path = PurePosixPath(channel.mount)
-            hidden = path.parent if noun == "outputs" else path
-            if hidden == PurePosixPath("/") or str(hidden) in _SYSTEM or _is_own(hidden):
-                message = f"the mount {channel.mount!r} would hide what is in {hidden}"
-                key = ("task", task.name, noun, name)
-                hint = "choose a folder that images do not have, such as /data"
-                yield problem("bad-mount", message, key=key, hint=hint)
-
-
-def _is_own(path: PurePosixPath) -> bool:
-    return any(path.is_relative_to(top) for top in _OWN)

@@ -15,7 +15,7 @@ from coopery.errors import StepError, problem
 from coopery.staging import Staged
 from coopery.steps import Workspace
 from coopery_docker.client import Engine
-from coopery_docker.containers import Ended, run_container, run_under
+from coopery_docker.containers import Ended, Job, run_container, run_under
 from coopery_docker.notes import RUN, STEP, Noted, folder_of
 
 WRITABLE = ("home", "tmp", "outputs")
@@ -48,7 +48,8 @@ def give_back(
 
     def run_it(made: Mapping[str, Any]) -> Ended:
         name = f"{workspace.step.name} (giving back)"
-        return run_container(engine, workspace.home, run, name, made, write)
+        job = Job(home=workspace.home, run=run, name=name, body=made, write=write)
+        return run_container(engine, job)
 
     if (why := _change_owner(engine, folders, body["Image"], body["Labels"], run_it)) is not None:
         message = f"what the task wrote as the user {body['User']} could not be given back: {why}"
@@ -73,7 +74,8 @@ def give_back_left(engine: Engine, home: Path, info: Mapping[str, Any]) -> str |
 
     def run_it(made: Mapping[str, Any]) -> Ended:
         note = Noted(folder_of(home) / run, -1)  # whoever calls has it in hand, where there is one
-        return run_under(note, engine, home, run, name, made, lambda _: None)
+        job = Job(home=home, run=run, name=name, body=made, write=lambda _: None)
+        return run_under(note, engine, job)
 
     return _change_owner(engine, folders, info["Image"], labels, run_it)
 

@@ -1,65 +1,27 @@
-"""Images in an engine: planned as steps, built part by part, found again by key."""
+"""Images in an engine: built part by part."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from coopery.contexts import Entry, entries_of
-from coopery.dependencies import ImagePlan
 from coopery.errors import StepError, problem
-from coopery.images import Blueprint, ImageBuild, ImagePull, plan_builds, wheel_labels
+from coopery.images import ImageBuild, ImagePull, wheel_labels
 from coopery.quantities import show_bytes
-from coopery.steps import Made, Need, StepSource, Workspace
+from coopery.steps import Made, Workspace
 from coopery_docker.building import DOCKERFILE, Building, NoBuildKit, build, layers
-from coopery_docker.client import Engine, connect, refused
-from coopery_docker.notes import HOME, KEY, NOTE, home_id
-
-NAME = "docker"
-REPOSITORY = "coopery"
-IMAGE_NOTE = "image.json"
-"""What the result of building an image is in the home: a note of it, in this file."""
+from coopery_docker.client import FULL, Engine, connect, refused
+from coopery_docker.containers import kept_if_lost
+from coopery_docker.looking import IMAGE_NOTE, REPOSITORY, read_note, tag_of
+from coopery_docker.notes import HOME, KEY, NOTE, ON, OVER, folder_of, home_id, noted
 
 _LARGE = 100_000_000
 """Bytes of sources from which on a build tells how to have fewer."""
 _TAIL = 1200
 """How much of the end of a build's log its error shows, in characters."""
-
-
-def plan(blueprint: Blueprint) -> ImagePlan:
-    """The steps that build an image; tasks need the last."""
-    builds = plan_builds(blueprint, NAME)
-    source = StepSource(step=builds[-1].name, output="image")
-    need = Need(role="image", source=source)
-    # What coopery builds has its `python` in the PATH; an image of others may have it anywhere.
-    python = None if blueprint.parts else blueprint.base.executable
-    return ImagePlan(steps=(*blueprint.steps, *builds), need=need, python=python)
-
-
-def tag_of(key: str) -> str:
-    """How the image with a key is called in the engine."""
-    return f"{REPOSITORY}:{key}"
-
-
-def is_there(folder: Path) -> bool:
-    """Whether the engine has the image that the note in `folder` tells of.
-
-    Raises MachineError when the engine does not answer.
-    """
-    note = read_note(folder)
-    found = find(connect(), note["tag"])
-    if note.get("prebuilt"):
-        return found is not None and found["Id"] == note["id"]
-    labels = ((found or {}).get("Config") or {}).get("Labels") or {}
-    return tag_of(str(labels.get(KEY))) == str(note["tag"])
-
-
-def read_note(folder: Path) -> dict[str, Any]:
-    """The note of an image."""
-    note: dict[str, Any] = json.loads((folder / IMAGE_NOTE).read_text("utf-8"))
-    return note
 
 
 def find(engine: Engine, reference: str) -> dict[str, Any] | None:
@@ -80,10 +42,12 @@ def build_image(work: ImageBuild, workspace: Workspace) -> Made:
     """Build one part of an image on the part before it. Raises StepError, MachineError."""
     engine = connect()
     tag = tag_of(workspace.key)
+    # That it is there says that an engine has something of this home.
+    folder_of(workspace.home).mkdir(parents=True, exist_ok=True)
     with workspace.log.open("ab", buffering=0) as log:
-        before = _before(engine, work, workspace, log.write)
+        before, on, over = _before(engine, work, workspace, log.write)
         labels = {**work.labels, **wheel_labels(workspace.inputs)}
-        labels |= {KEY: workspace.key, HOME: home_id(workspace.home)}
+        labels |= {KEY: workspace.key, HOME: home_id(workspace.home), ON: on, OVER: str(over)}
         folder, home = workspace.folder.resolve(), workspace.home.resolve()
         if folder.is_relative_to(home):
             labels[NOTE] = str(folder.relative_to(home))
@@ -94,7 +58,7 @@ def build_image(work: ImageBuild, workspace: Workspace) -> Made:
     if image is None:
         raise refused("did not build", f"it told of no error, yet there is no image {tag}")
     lines = [(i.keyword, f"{i.keyword} {i.arguments}") for i in work.instructions]
-    note = {"tag": tag, "id": image["Id"], "size": image["Size"]}
+    note = {"tag": tag, "id": image["Id"], "size": image["Size"], "on": on, "over": over}
     (workspace.folder / IMAGE_NOTE).write_text(json.dumps(note), "utf-8")
     facts = {
         "image": tag,
@@ -124,11 +88,16 @@ def hints(part: str, context: int) -> list[str]:
 
 def _before(
     engine: Engine, work: ImageBuild, workspace: Workspace, write: Callable[[bytes], object]
-) -> str:
-    """What the part begins with: the part before, or the base, which must be the locked one."""
+) -> tuple[str, str, int]:
+    """What the part begins with: the part before, or the base, which must be the locked one.
+
+    Its reference, its key if it is a part, and its size in bytes.
+    """
     if "base" in workspace.inputs:
-        return str(read_note(workspace.inputs["base"])["tag"])
-    return _locked(engine, work, workspace, write)[0]
+        note = read_note(workspace.inputs["base"])
+        return str(note["tag"]), str(note["tag"]).removeprefix(f"{REPOSITORY}:"), int(note["size"])
+    reference, base = _locked(engine, work, workspace, write)
+    return reference, "", int(base.get("Size") or 0)
 
 
 def have_image(work: ImagePull, workspace: Workspace) -> Made:
@@ -184,10 +153,19 @@ def _build(
     labels: dict[str, str],
     write: Callable[[bytes], object],
 ) -> Building:
+    # BuildKit looks for a base of the engine's own platform, else.
+    own = f"{work.base.platform}/".startswith(f"{engine.platform}/")
+    elsewhere = "" if own else work.base.platform
+
     def attempt(*, buildkit: bool) -> Building:
         entries = _context(work, workspace, before, buildkit=buildkit)
         stop = workspace.cancelled
-        return build(engine, entries, tag, labels, write, stop, buildkit=buildkit)
+        build_on = partial(build, engine, entries, tag, labels, write, stop, platform=elsewhere)
+        if buildkit:
+            return build_on(buildkit=True)
+        # The classic builder's containers bear no labels, and an engine that dies leaves them.
+        with noted(workspace.home, workspace.run) as note, kept_if_lost(note):
+            return build_on(buildkit=False, begun=note.add)
 
     if engine.has_buildkit:
         try:
@@ -213,10 +191,13 @@ def _context(
 def _failed(error: str, work: ImageBuild, workspace: Workspace) -> Exception:
     from coopery.indexes import redact
 
-    if "no space left on device" in error.lower():
-        return refused("did not build", error)
     lines = workspace.log.read_text("utf-8", "replace").splitlines()
-    tail = redact("\n".join(line for line in lines if line.strip())[-_TAIL:])
+    shown = "\n".join(line for line in lines if line.strip())[-_TAIL:]
+    # The builder says it itself, or a program that it ran, of whose end it tells the code alone.
+    for line in (error, *reversed(shown.splitlines())):
+        if FULL.search(line):
+            return refused("did not build", redact(line.strip()))
+    tail = redact(shown)
     part = f" ({work.part})" if work.part else ""
     message = f"the image {work.image!r} could not be built{part}: {redact(error)}\n{tail}"
     return StepError(problem("image-failed", message, hint="the log tells more"))

@@ -12,7 +12,19 @@ from coopery.findings import Finding
 from coopery.quantities import show_bytes
 from coopery_docker.client import Engine, connect
 from coopery_docker.giving import give_back_left
-from coopery_docker.notes import HOME, NOTE, RUN, STEP, dead, folder_of, home_id, lives, runs_noted
+from coopery_docker.looking import own_tag, tags_of
+from coopery_docker.notes import (
+    HOME,
+    NOTE,
+    RUN,
+    STEP,
+    containers_in,
+    dead,
+    folder_of,
+    home_id,
+    lives,
+    runs_noted,
+)
 
 _NONE = "no container engine answers; the runtime local needs none"
 _MEND = "coopery doctor --mend removes"
@@ -26,7 +38,7 @@ def quick(home: Path) -> Iterator[Finding]:
                 continue
             try:
                 engine = connect()
-                for container in _containers(engine, home, run):
+                for container in (*_containers(engine, home, run), *_of_builds(engine, note)):
                     why = _remove(engine, home, container)
                     yield _told(container, mended=True, why=why)
             except MachineError as error:
@@ -74,6 +86,15 @@ def _containers(engine: Engine, home: Path, run: str | None = None) -> list[Mapp
         return list(engine.api.containers(all=True, filters={"label": labels}))
 
 
+def _of_builds(engine: Engine, note: Path) -> list[Mapping[str, Any]]:
+    """Containers of the classic builder, which bear no labels."""
+    known = containers_in(note)
+    if not known:
+        return []
+    with engine.asked("listed no containers"):
+        return list(engine.api.containers(all=True, filters={"id": known}))
+
+
 def _remove(engine: Engine, home: Path, container: Mapping[str, Any]) -> str | None:
     """Also make what it wrote the caller's; why that could not be done, if so."""
     from docker.errors import APIError
@@ -106,11 +127,15 @@ def _dead_containers(engine: Engine, home: Path, *, mend: bool) -> Iterator[Find
         if not lives(home, (container.get("Labels") or {}).get(RUN, "")):
             why = _remove(engine, home, container) if mend else None
             yield _told(container, mended=mend, why=why)
-    if mend:
-        for run in runs_noted(home):
-            with dead(home, run) as note:
-                if note is not None:
-                    note.unlink(missing_ok=True)
+    for run in runs_noted(home):
+        with dead(home, run) as note:
+            if note is None:
+                continue
+            for container in _of_builds(engine, note):
+                why = _remove(engine, home, container) if mend else None
+                yield _told(container, mended=mend, why=why)
+            if mend:
+                note.unlink(missing_ok=True)
 
 
 def _lost_images(engine: Engine, home: Path, *, mend: bool) -> Iterator[Finding]:
@@ -121,11 +146,13 @@ def _lost_images(engine: Engine, home: Path, *, mend: bool) -> Iterator[Finding]
         labels = {"label": [f"{HOME}={home_id(home)}"]}
         found = engine.api.images(filters=labels)
     for image in found:
-        tags = image.get("RepoTags") or []
+        tags, own = tags_of(image), own_tag(image)
         note = (image.get("Labels") or {}).get(NOTE)
-        named = [tag for tag in tags if tag != "<none>:<none>"]
-        if named and note is not None and (home / note).exists():
-            continue
+        if note is not None and (home / note).exists():
+            continue  # it may be in the making; what else is left of it, `cache gc` tells and takes
+        if tags and own not in tags:
+            continue  # somebody's own, that bears the labels of what it was built upon
+        named = [own] if tags else []
         shown = named[0][:24] if named else str(image["Id"])[:19]
         what = f"image {shown} ({show_bytes(float(image.get('Size') or 0))}) is of no use any more"
         mended = False

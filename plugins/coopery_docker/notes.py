@@ -19,6 +19,8 @@ RUN, HOME, STEP = "coopery.run", "coopery.home", "coopery.step"
 """Labels of containers, and of images: whose they are."""
 KEY, NOTE = "coopery.key", "coopery.note"
 """Labels of images: what they are the result of, and where in the home its note is."""
+ON, OVER = "coopery.on", "coopery.over"
+"""Labels of images: the key of what they are built on (empty for a base), and its size in bytes."""
 
 
 def home_id(home: Path) -> str:
@@ -34,6 +36,10 @@ class Noted:
     descriptor: int
     count: int = 0
     keep: bool = False
+
+    def add(self, container: str) -> None:
+        """Note a container by its id, where it can bear no label."""
+        os.write(self.descriptor, f"{container}\n".encode())
 
 
 @dataclass
@@ -101,6 +107,11 @@ def runs_noted(home: Path) -> list[str]:
         return sorted(entry.name for entry in folder_of(home).iterdir())
     except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+def containers_in(note: Path) -> list[str]:
+    """The ids of containers in a note; there may be more, which bear labels."""
+    return note.read_text("ascii").split()
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from coopery.masking import keep_out, masked
 from coopery.secret import Secrets
 from coopery_docker.client import Engine, connect, said
 from coopery_docker.credentials import Login, login_of
-from coopery_docker.images import read_note
+from coopery_docker.looking import read_note
 
 _REFUSED = re.compile(
     r"unauthorized|authentication required|no basic auth|denied|forbidden", re.IGNORECASE

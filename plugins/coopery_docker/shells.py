@@ -16,7 +16,7 @@ from coopery.staging import greeting, stage
 from coopery.steps import Workspace
 from coopery.tasks import TaskWork
 from coopery_docker.client import Engine, connect
-from coopery_docker.containers import attach, create, remove, start
+from coopery_docker.containers import Job, attach, create, remove, start
 from coopery_docker.giving import give_back
 from coopery_docker.notes import noted
 from coopery_docker.streams import Channel
@@ -43,7 +43,9 @@ def run_shell(work: TaskWork, workspace: Workspace) -> int:
     sys.stderr.flush()
     run, name = workspace.run or "shell", workspace.step.name
     with noted(workspace.home, run) as note:
-        ident = create(engine, workspace.home, run, name, body, sys.stderr.buffer.write, note)
+        told = sys.stderr.buffer.write
+        job = Job(home=workspace.home, run=run, name=name, body=body, write=told)
+        ident = create(engine, job, note)
         try:
             return _see_through(engine, ident)
         finally:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from coopery.errors import MachineError, Problem, StepError, problem
-from coopery.images import WORKING_FOLDER
+from coopery.images import PROGRAMS, WORKING_FOLDER
 from coopery.quantities import show_bytes
 from coopery.staging import (
     CERTIFICATES,
@@ -27,10 +27,10 @@ from coopery.staging import (
 from coopery.steps import Made, Workspace
 from coopery.tasks import TaskWork
 from coopery_docker.client import Engine, connect
-from coopery_docker.containers import Ended, Write, run_container
+from coopery_docker.containers import Ended, Job, Write, run_container
 from coopery_docker.facets import Container
 from coopery_docker.giving import WRITABLE, give_back, own_user
-from coopery_docker.images import read_note
+from coopery_docker.looking import read_note
 from coopery_docker.notes import STEP
 
 ROOM = Path("/coopery")
@@ -54,18 +54,18 @@ def run_task(work: TaskWork, workspace: Workspace) -> Made:
     started = time.monotonic()
     with workspace.log.open("ab", buffering=0) as log:
         write = _writer(log)
+        job = Job(
+            home=workspace.home,
+            run=workspace.run,
+            name=workspace.step.name,
+            body=body,
+            write=write,
+            cancelled=workspace.cancelled,
+            killed=workspace.killed,
+            timeout=work.timeout,
+        )
         try:
-            ended = run_container(
-                engine,
-                workspace.home,
-                workspace.run,
-                workspace.step.name,
-                body,
-                write,
-                cancelled=workspace.cancelled,
-                killed=workspace.killed,
-                timeout=work.timeout,
-            )
+            ended = run_container(engine, job)
         except StepError:
             with _in_log(write):
                 give_back(engine, workspace, workspace.run, staged, body, write)
@@ -142,7 +142,7 @@ def body_of(engine: Engine, work: TaskWork, workspace: Workspace, staged: Staged
     facet = next((item for item in work.facets if isinstance(item, Container)), Container())
     command = command_of(work, staged)
     own, certificates = _certificates(staged)
-    environ = environment_of(work, staged, own)
+    environ = environment_of(work, staged, own, PROGRAMS)
     folders = [staged.folder / name for name in WRITABLE]
     if facet.user is not None:
         for folder in (*folders, *(staged.folder / "outputs").rglob("*")):

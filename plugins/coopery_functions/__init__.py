@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from coopery.errors import Problem, RecipeError
+from coopery.errors import Problem, RecipeError, problem
 from coopery.hooks import hookimpl
 from coopery.recipes import Facet
 from coopery.shapes import Callables
@@ -52,6 +52,8 @@ def check(recipe: Recipe, runtime: str) -> Iterable[Problem]:
             from coopery_functions.frozen import check_pickled
 
             yield from check_pickled(recipe, pickled, ("task", task.name, "pickled"))
+        elif function is None:
+            yield from _valueless(task)
         if function is None:
             continue
         for found in _check(recipe, task, function.target):
@@ -60,6 +62,16 @@ def check(recipe: Recipe, runtime: str) -> Iterable[Problem]:
             if not found.warning or place not in told:
                 yield found
             told.add(place)
+
+
+def _valueless(task: Task) -> Iterable[Problem]:
+    """Only functions take and return values."""
+    asked = [("inputs", n, "load") for n, channel in task.inputs.items() if channel.load]
+    asked += [("outputs", n, "returns") for n, channel in task.outputs.items() if channel.returns]
+    for table, name, key in asked:
+        message = f"{key!r} is for functions, and this task runs a command"
+        hint = "leave it out: a command gets the path, and reads or writes the file itself"
+        yield problem("value-of-command", message, key=("task", task.name, table, name), hint=hint)
 
 
 def _check(recipe: Recipe, task: Task, target: Callable[..., Any] | str) -> Iterable[Problem]:
@@ -71,6 +83,7 @@ def _check(recipe: Recipe, task: Task, target: Callable[..., Any] | str) -> Iter
     key = ("task", task.name, "function")
     problems = list(checks.check_target(target, key))
     problems += checks.check_names(task)
+    problems += checks.check_returns(task)
     if isinstance(target, str) and not problems:
         from coopery_functions.named import check_named
 
@@ -113,6 +126,7 @@ def plan_task(recipe: Recipe, instance: Instance) -> Invocation | None:
     if isinstance(target, str) or reach.provides(target):
         name = target if isinstance(target, str) else f"{target.__module__}:{target.__qualname__}"
         files.append(_call(instance, name))
+        files += [_library()] if "pickle" in _formats(instance.task) else []
     else:
         files.append(_call(instance, None))
         files += _pickled(target, reach, instance.task)
@@ -162,8 +176,21 @@ def _pickled(target: Callable[..., Any], reach: Reach, task: Task) -> list[Aux]:
         raise RecipeError(error.problem(("task", task.name, "function"))) from None
     return [
         Aux(name="payload.pkl", content=content, keyed=digest),
-        Aux(name="cloudpickle.zip", content=payload.library(), keyed=None),
+        _library(),
     ]
+
+
+def _library() -> Aux:
+    from coopery.dependencies import Aux
+    from coopery_functions import payload
+
+    return Aux(name="cloudpickle.zip", content=payload.library(), keyed=None)
+
+
+def _formats(task: Task) -> set[str | None]:
+    """How the values that a task takes and returns are kept."""
+    inputs, outputs = task.inputs.values(), task.outputs.values()
+    return {*(channel.load for channel in inputs), *(channel.returns for channel in outputs)}
 
 
 def _call(instance: Instance, target: str | None) -> Aux:
@@ -174,13 +201,19 @@ def _call(instance: Instance, target: str | None) -> Aux:
 
     task = instance.task
     channels = {name: _variable("INPUT", name) for name in task.inputs}
-    channels |= {name: _variable("OUTPUT", name) for name in task.outputs}
-    call = {
+    written = {name: output for name, output in task.outputs.items() if not output.returns}
+    channels |= {name: _variable("OUTPUT", name) for name in written}
+    call: dict[str, Any] = {
         "target": target,
         "channels": channels,
         "arguments": dict(task.params),
         "offered": dict(instance.coords),
     }
+    if loads := {name: channel.load for name, channel in task.inputs.items() if channel.load}:
+        call["load"] = loads
+    for name, output in task.outputs.items():
+        if output.returns:
+            call["returns"] = [_variable("OUTPUT", name), output.returns]
     text = json.dumps(call, sort_keys=True, ensure_ascii=True)
     return Aux(name="call.json", content=text.encode(), keyed=text)
 
@@ -202,5 +235,5 @@ def _shown_as(instance: Instance, name: str, accepted: Iterable[str]) -> str:
     task = instance.task
     values = dict(task.params)
     values |= {axis: value for axis, value in instance.coords if axis in accepted}
-    channels = [*task.inputs, *task.outputs]
+    channels = [*task.inputs, *(name for name, out in task.outputs.items() if not out.returns)]
     return f"{name}({', '.join([*channels, *(f'{k}={v!r}' for k, v in values.items())])})"

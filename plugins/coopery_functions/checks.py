@@ -55,7 +55,8 @@ def check_parameters(
     key: KeyPath = ("task", task.name)
     open_ended = any(p.kind is Parameter.VAR_KEYWORD for p in accepted.values())
     by_name = [n for n, p in accepted.items() if p.kind in _BY_NAME]
-    given = {"inputs": task.inputs, "outputs": task.outputs, "params": task.params}
+    written = [name for name, output in task.outputs.items() if not output.returns]
+    given = {"inputs": task.inputs, "outputs": written, "params": task.params}
     for table, names in given.items():
         for name in names:
             if name not in by_name and not open_ended:
@@ -85,12 +86,28 @@ def check_parameters(
             )
 
 
+def check_returns(task: Task) -> Iterator[Problem]:
+    """A function returns one value, which is one file."""
+    returned = [name for name, output in task.outputs.items() if output.returns]
+    for name in returned[1:]:
+        message = f"a function returns one value: {returned[0]!r} has it already"
+        hint = "return a dictionary, or write the others to the paths of plain outputs"
+        key: KeyPath = ("task", task.name, "outputs", name, "returns")
+        yield problem("function-returns", message, key=key, hint=hint)
+    for name in returned:
+        if (task.outputs[name].path or "").endswith("/"):
+            message = "a returned value is one file, not a folder"
+            key = ("task", task.name, "outputs", name)
+            hint = "leave out the / at its end"
+            yield problem("function-returns", message, key=key, hint=hint)
+
+
 def check_names(task: Task) -> Iterator[Problem]:
     """No argument comes from two sides."""
     seen: dict[str, str] = {}
     tables = {
         "inputs": task.inputs,
-        "outputs": task.outputs,
+        "outputs": [name for name, output in task.outputs.items() if not output.returns],
         "matrix": task.matrix,
         "params": task.params,
     }
@@ -112,7 +129,8 @@ def check_python(task: Task, image: Image | None, here: str, shown: str) -> Iter
         f"{shown} is pickled by Python {here}, but image {image.name!r} has {image.python}",
         key=("task", task.name, "function"),
         hint=f"run coopery with Python {image.python}, or give the image python = {here!r}; or put "
-        "the function into a package of the image's projects, which is imported by name",
+        'it into a project or a source of the image and name it, as in task("module:function"): '
+        "what is imported by name runs in any Python",
     )
 
 

@@ -6,7 +6,8 @@ import os
 import site
 import sys
 import sysconfig
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -26,6 +27,9 @@ class Reach:
     recipe: str
     root: str
     projects: tuple[str, ...]
+    reading: int = 0
+    """Which reading of the recipe it is for: what was found of a function in one of them does not
+    hold in the next, when a notebook has changed what the function captures."""
 
     def travels(self, module: str) -> bool:
         """Whether code of the module of this name is taken along by value."""
@@ -70,12 +74,27 @@ def reach_of(recipe: Recipe, image: Image | None) -> Reach:
     return Reach(
         recipe=_real(str(recipe.file)),
         root=_real(str(recipe.root)),
+        reading=_reading(recipe),
         projects=tuple(
             _real(str(project_root(recipe.root, project.path)))
             for facet in (image.facets if image else ())
             for project in _projects(facet)
         ),
     )
+
+
+class _Readings:
+    """Numbers the recipes that are read one after the other."""
+
+    last: Callable[[], Recipe | None] = staticmethod(lambda: None)
+    number = 0
+
+
+def _reading(recipe: Recipe) -> int:
+    if _Readings.last() is not recipe:
+        _Readings.last = weakref.ref(recipe)
+        _Readings.number += 1
+    return _Readings.number
 
 
 def _projects(facet: object) -> tuple[Project, ...]:

@@ -13,7 +13,7 @@ from coopery.contexts import Entry, entries_of, write_tar
 from coopery.dependencies import Aux, Invocation
 from coopery.errors import RecipeError, problem
 from coopery.expanding import Node
-from coopery.images import Blueprint, Instruction, wheel_labels
+from coopery.images import PROGRAMS, Blueprint, Instruction, path_from, wheel_labels
 from coopery.portable import portable
 from coopery.processes import stopped
 from coopery.steps import Delivery, Made, Need, Step, Workspace
@@ -60,6 +60,8 @@ def task_part(node: Node, invocation: Invocation, root: Path) -> TaskPart:
         name: placeholders.render(placeholders.parse(text), node.values)
         for name, text in task.env.items()
     }
+    if "PATH" in variables:
+        variables["PATH"] = path_from(PROGRAMS, variables["PATH"])
     try:
         said = [quoting.env({name: value}) for name, value in sorted(variables.items())]
         said.append(quoting.entry_point(command))

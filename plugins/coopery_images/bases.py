@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from importlib import metadata
-
-from packaging.version import InvalidVersion, Version
 
 from coopery.errors import KeyPath, Problem, RecipeError, nearest, problem
 from coopery.images import Base
@@ -118,6 +115,8 @@ def _check_family(name: str, family: Family) -> Iterator[Problem]:
         hint = "name the `package` whose installed version it is, or give a `version`"
         yield problem("bad-family", message, key=key, hint=hint)
     if family.minimum is not None:
+        from packaging.version import InvalidVersion, Version
+
         if family.package is None:
             message = "a minimum is of the installed version of a `package`, and none is named"
             yield problem("bad-family", message, key=(*key, "minimum"))
@@ -184,6 +183,10 @@ def _choose(
 
 def _installed(name: str, family: Family, key: KeyPath, warn: Callable[[str], None]) -> str:
     """The version of a family's package that is installed here, but at least the minimum."""
+    from importlib import metadata
+
+    from packaging.version import InvalidVersion, Version
+
     package = family.package or ""
     try:
         found = metadata.version(package)

@@ -8,7 +8,17 @@ from collections.abc import Mapping, Sequence
 
 from coopery.dependencies import IndexOptions, Layer, Pin
 from coopery.errors import KeyPath, RecipeError, problem
-from coopery.images import PREFIX, WORKING_FOLDER, Base, Blueprint, Copied, Instruction, Part
+from coopery.images import (
+    PREFIX,
+    PROGRAMS,
+    WORKING_FOLDER,
+    Base,
+    Blueprint,
+    Copied,
+    Instruction,
+    Part,
+    path_from,
+)
 from coopery.model import HOST_PYTHON, Image, Recipe
 from coopery.recipes import located
 from coopery.steps import Need, Step, StepSource
@@ -236,7 +246,11 @@ def _settings(image: Image, layers: Sequence[Layer], base: Base) -> list[Instruc
     for layer in layers:
         variables.update(layer.env)
     variables.update(image.env)
-    found = [quoting.path_begins(f"{ENVIRONMENT}/bin")] if base.python is not None else []
+    found = []
+    if base.python is not None and "PATH" in variables:
+        variables["PATH"] = path_from(PROGRAMS, variables["PATH"])
+    elif base.python is not None:
+        found.append(quoting.path_begins(PROGRAMS))
     for name, value in sorted(variables.items()):
         try:
             found.append(quoting.env({name: value}))

@@ -8,21 +8,20 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coopery.dependencies import Pin
 from coopery.errors import MachineError, Problem, StepError, problem
-from coopery.processes import call
+from coopery.fitting import unfit
 from coopery.steps import Made, Workspace
 from coopery_images import laying
-from coopery_images.fitting import unfit
 from coopery_images.platforms import OTHERS
 from coopery_images.work import INSTALLER, PackageTree
 
 if TYPE_CHECKING:
-    from coopery.installing import Installing
+    from coopery.installing import Installer, Installing
 
 _NO_WHEEL = re.compile(r"\b([A-Za-z0-9][\w.-]*)==(\S+?) has no (?:usable )?wheels")
 _BUILD_TOOLS = frozenset(
@@ -80,43 +79,45 @@ def _described(wheel: Path) -> dict[str, str]:
 
 
 def _install(work: PackageTree, workspace: Workspace, making: Path, wheels: Sequence[Path]) -> None:
-    from coopery.indexes import installer_environment, uv_binary
-    from coopery.installing import last_words
+    from coopery.installing import installer, last_words
 
-    settings, flags = installer_environment(work.index, root=work.root)
-    environ = {**os.environ, **settings}
     # Set for the caller's own environments; here they would change what is installed, or leave
     # links into a cache that no image has.
-    for name in ("UV_LINK_MODE", "UV_COMPILE_BYTECODE", "UV_TARGET", "UV_PREFIX"):
-        environ.pop(name, None)
+    dropped = {"UV_LINK_MODE", "UV_COMPILE_BYTECODE", "UV_TARGET", "UV_PREFIX"}
     if os.environ.get("UV_LINK_MODE") in ("copy", "clone"):
-        environ["UV_LINK_MODE"] = os.environ["UV_LINK_MODE"]
-    uv, venv = uv_binary(), making / "venv"
-    new = [uv, "venv", "--quiet", "--no-project", "--python", sys.executable, str(venv)]
-    if failed := _uv(new, environ, work, workspace):
+        dropped.discard("UV_LINK_MODE")
+    uv = installer(
+        work.index,
+        work.root,
+        log=workspace.log,
+        folder=workspace.folder,
+        cancelled=workspace.cancelled,
+        without=dropped,
+    )
+    venv = making / "venv"
+    if failed := uv.run("venv", "--quiet", "--no-project", "--python", sys.executable, str(venv)):
         if error := failed.why():
             raise error
         reason = last_words(failed.said) or "uv gave no reason"
         message = f"no environment can be made with {sys.executable}: {reason}"
         raise MachineError(Problem(slug="python-missing", message=message))
     # uv thinks in the layout of an interpreter of this machine; `laying` makes it the image's.
-    install = [uv, "pip", "install", "--quiet", "--no-deps", "--python", str(venv / "bin/python")]
+    install = ["pip", "install", "--quiet", "--no-deps", "--python", str(venv / "bin/python")]
     install += ["--prefix", str(workspace.folder / "env"), "--only-binary", ":all:"]
     install += ["--python-version", work.python or "", "--python-platform", work.platform]
     if work.pins:
         listing = making / "requirements.txt"
         listing.write_text("".join(f"{pin.line}\n" for pin in work.pins), "utf-8")
         hashed = ["--require-hashes"] if all(pin.hashes for pin in work.pins) else []
-        if failed := _uv([*install, *flags, *hashed, "-r", str(listing)], environ, work, workspace):
+        if failed := uv.run(*install, *uv.flags, *hashed, "-r", str(listing)):
             raise (
                 failed.why()
-                or _locked_for_others(work, workspace, failed, making)
+                or _locked_for_others(uv, work, workspace, failed, making)
                 or _failed(work, workspace, failed.said)
             )
     if wheels:
         _check_fit(work, wheels)
-        files = [str(wheel) for wheel in wheels]
-        if failed := _uv([*install, "--no-index", "--", *files], environ, work, workspace):
+        if failed := uv.run(*install, "--no-index", "--", *(str(wheel) for wheel in wheels)):
             raise failed.why() or _failed(work, workspace, failed.said)
 
 
@@ -139,12 +140,12 @@ def _check_fit(work: PackageTree, wheels: Sequence[Path]) -> None:
 
 
 def _locked_for_others(
-    work: PackageTree, workspace: Workspace, failed: Installing, making: Path
+    uv: Installer, work: PackageTree, workspace: Workspace, failed: Installing, making: Path
 ) -> StepError | None:
     """Whether a hash is wrong since the lock knows only files for other platforms: then these
     can be had as they were locked.
     """
-    found = _WRONG_HASH.search(re.sub(r"\s+", " ", failed.said))
+    found = _WRONG_HASH.search(failed.said)
     name = found[1].partition("==")[0] if found else ""
     pin = next((pin for pin in work.pins if pin.name == name), None)
     if pin is None:
@@ -152,12 +153,12 @@ def _locked_for_others(
     listing = making / "one.txt"
     listing.write_text(f"{pin.line}\n", "utf-8")
     others = [p for p in OTHERS if p != work.platform]
-    command = list(failed.command)
+    command = list(failed.command[1:])
     command[command.index("-r") + 1] = str(listing)
     for number, other in enumerate(others):
         command[command.index("--python-platform") + 1] = other
         command[command.index("--prefix") + 1] = str(making / f"other-{number}")
-        if _uv(command, failed.environment, work, workspace) is None:
+        if uv.run(*command) is None:
             message = (
                 f"{pin.name} {pin.version} is locked with files for other platforms ({other}), and "
                 f"with none for that of image {workspace.step.subject!r} ({work.platform})"
@@ -170,34 +171,12 @@ def _locked_for_others(
     return None
 
 
-def _uv(
-    arguments: list[str], environ: Mapping[str, str], work: PackageTree, workspace: Workspace
-) -> Installing | None:
-    """Run uv with its output in the step's log; what is known of it if it failed."""
-    from coopery.installing import Installing, size_of
-
-    start = size_of(workspace.log)
-    if call(arguments, environ, log=workspace.log, cancelled=workspace.cancelled) == 0:
-        return None
-    return Installing(
-        command=arguments,
-        environment=environ,
-        log=workspace.log,
-        folder=workspace.folder,
-        cancelled=workspace.cancelled,
-        start=start,
-        index=work.index,
-        root=work.root,
-    )
-
-
 def _failed(work: PackageTree, workspace: Workspace, story: str) -> StepError:
     """Why uv installed nothing, by what it printed."""
     from coopery.installing import last_words
 
-    said = re.sub(r"\s+", " ", story)
     image = workspace.step.subject
-    if found := _NO_WHEEL.search(said):
+    if found := _NO_WHEEL.search(story):
         name, version = found[1], found[2]
         message = (
             f"{name} {version} has no wheel for the platform of image {image!r} "
@@ -208,7 +187,7 @@ def _failed(work: PackageTree, workspace: Workspace, story: str) -> StepError:
             "a wheel of it and name that file in `wheels`"
         )
         return StepError(problem("wheel-unavailable", message, hint=hint))
-    if found := _WRONG_HASH.search(said):
+    if found := _WRONG_HASH.search(story):
         message = f"{found[1]} is not the file that was locked: its hash differs"
         hint = "if the index is to be trusted, lock it anew: coopery lock --upgrade"
         return StepError(problem("hash-mismatch", message, hint=hint))

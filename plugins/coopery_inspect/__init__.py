@@ -27,7 +27,8 @@ def add_commands() -> Sequence[Command]:
             run=_run("why"),
             configure=_why,
             json=True,
-            epilog="A target is a task, an instance (fit@fold=0), a glob, or an output's path.",
+            epilog="A target is a task, an instance (fit@fold=0), a glob, an output's path, or an "
+            "image.",
         ),
         Command(
             name="logs",

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from coopery.history import History
 from coopery.images import ImageBuild
-from coopery.keys import LISTING, Identities, parts_of
+from coopery.keys import LISTING, ORIGIN, Identities, parts_of
 from coopery.planning import Plan
 from coopery.reasons import UNRECORDED, Change, changes, places_of, words
 from coopery.steps import Identity, Part, Record, Step
+from coopery_inspect.chains import cross, crosses
 
 SHOWN = 4
 """How many steps of a long way to a cause are named."""
@@ -61,6 +63,8 @@ class Search:
         needs = tuple(need for need in step.needs if all(name in known for name in need.steps))
         unknown = {need.role for need in step.needs} - {need.role for need in needs}
         unknown |= {f"{LISTING}{role}" for role in unknown}
+        if "base" in unknown:  # whatever it was built on then
+            unknown |= {part.name for part in old.parts if part.name.startswith(ORIGIN)}
         step = replace(step, needs=needs)
         old = replace(old, parts=tuple(part for part in old.parts if part.name not in unknown))
         same = not changes(old.parts, parts_of(step, self.identities))
@@ -84,10 +88,18 @@ class Search:
             if not found_here:
                 found.append(_unexplained(current, way))
             deeper: list[tuple[Step, Record, _Way | None]] = []
+            owner: Callable[[Change], Step] = partial(_itself, current)
+            if any(crosses(current, change) for change in found_here):
+                recall = self.history.store.recall
+                crossing = cross(self.plan, current, record, self.identities, recall)
+                found_here, owner = list(crossing.changes), crossing.owner
+                if crossing.below is not None and self._differs(*crossing.below, seen):
+                    seen.add(crossing.below[0].name)
+                    deeper.append((*crossing.below, way))
             for change in found_here:
-                behind = self._behind(current, change, record)
+                behind = self._behind(owner(change), change, record)
                 if not behind:
-                    found.append(self._cause(current, change, way))
+                    found.append(self._cause(owner(change), change, way))
                 for producer, then in behind:
                     if producer.name not in seen:  # one behind two inputs is told of once
                         seen.add(producer.name)
@@ -97,6 +109,11 @@ class Search:
                         deeper.append((producer, then, further))
             pending += reversed(deeper)
         return tuple(found)
+
+    def _differs(self, step: Step, then: Record, seen: Collection[str]) -> bool:
+        """Whether a step's result is another now, and nothing was told of it yet."""
+        now = self.identities.outputs.get(step.name)
+        return step.name not in seen and now is not None and dict(now) != dict(then.outputs)
 
     def _cause(self, step: Step, change: Change, way: _Way | None) -> Cause:
         return Cause(
@@ -111,8 +128,6 @@ class Search:
         """The steps whose new results make this part differ, each with its earlier result."""
         if change.before is None or change.after is None or change.after.step is None:
             return []
-        if change.role == "base" and change.before.step != change.after.step:
-            return []  # an image's part that has another before it: the two are not alike
         found = []
         for need in step.needs:
             if need.role != change.role:
@@ -137,6 +152,10 @@ class Search:
             return recall([entry["key"]]).get(entry["key"])
         results = self.history.results(step.name)
         return next((r for r in results if _digest(r.outputs, output) == before_all), None)
+
+
+def _itself(step: Step, change: Change) -> Step:
+    return step
 
 
 def _unexplained(step: Step, way: _Way | None) -> Cause:

@@ -7,14 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from coopery import planning
 from coopery.commands import Context
-from coopery.forecasting import Forecast, forecast
+from coopery.errors import RecipeError, nearest
+from coopery.forecasting import FindGone, Forecast, forecast
 from coopery.history import History
 from coopery.keys import Vanished
-from coopery.opening import Request, open_recipe
+from coopery.opening import Opened, Request, open_recipe
 from coopery.options import LockPolicy
 from coopery.planning import Plan
 from coopery.records import timestamp
+from coopery.selecting import matching
 from coopery.session import make_plan, open_store
 from coopery.steps import Record, Store
 from coopery_inspect.causes import Cause, Search, known_identities
@@ -55,25 +58,64 @@ def run(context: Context) -> int:
         lock=LockPolicy.PREVIEW,
     )
     opened = open_recipe(request, context.plugins, context.settings)
-    plan = make_plan(opened, request, context.plugins, context.settings)
+    images = tuple(dict.fromkeys(n for n in request.targets if _is_image(n, opened)))
+    tasks = tuple(name for name in request.targets if name not in images)
+    plans = []
+    if tasks or not images:
+        plan = _plan_tasks(opened, replace(request, targets=tasks), context)
+        plans.append((plan, plan.targets))
+    if images:
+        plans.append(plan_images(opened, images, context))
     with open_store(context.plugins, context.settings) as store:
-        answers = Explainer(plan, store).answers()
+        answers = [
+            answer
+            for plan, targets in plans
+            for answer in Explainer(plan, store, context.plugins.find_gone).answers(targets)
+        ]
     document = {
-        "recipe": str(plan.recipe.file),
-        "runtime": plan.runtime,
+        "recipe": str(opened.recipe.file),
+        "runtime": opened.runtime,
         "targets": [_document(answer) for answer in answers],
     }
     context.answer(document, "\n".join(_text(answer) for answer in answers))
     return 0
 
 
+def _is_image(name: str, opened: Opened) -> bool:
+    """A task of the name of an image is what is meant by it."""
+    return name in opened.recipe.images and not matching(name, opened.nodes)
+
+
+def _plan_tasks(opened: Opened, request: Request, context: Context) -> Plan:
+    """As for a run. Raises RecipeError (`unknown-target`), which knows images too."""
+    try:
+        return make_plan(opened, request, context.plugins, context.settings)
+    except RecipeError as error:
+        known = (*opened.recipe.tasks, *opened.recipe.images)
+        hints = {f"nothing is called {name!r}": nearest(name, known) for name in request.targets}
+        problems = (replace(p, hint=hints.get(p.message, p.hint)) for p in error.problems)
+        raise RecipeError(*problems) from None
+
+
+def plan_images(
+    opened: Opened, images: Sequence[str], context: Context
+) -> tuple[Plan, tuple[str, ...]]:
+    """The plan that makes images for no task, and the steps whose results they are."""
+    recipe, runtime = opened.recipe, opened.runtime
+    policy = LockPolicy.PREVIEW
+    plugins, settings = context.plugins, context.settings
+    lock = planning.lock(recipe, images, runtime, policy, plugins, settings)
+    plan = planning.plan_images(recipe, images, lock, runtime, plugins, settings)
+    return plan, tuple(dict.fromkeys(step for name in images for step in plan.made.get(name, ())))
+
+
 class Explainer:
     """Explains the steps of one plan."""
 
-    def __init__(self, plan: Plan, store: Store) -> None:
+    def __init__(self, plan: Plan, store: Store, find_gone: FindGone | None = None) -> None:
         self.plan = plan
         self.history = History(store, plan.recipe.file)
-        forecasts = forecast(plan, store, ())
+        forecasts = forecast(plan, store, (), find_gone)
         self.forecasts: Mapping[str, Forecast] = {f.step: f for f in forecasts}
         keys = {f.step: f.key for f in forecasts if f.key}
         self.records: Mapping[str, Record] = store.recall(list(keys.values()))
@@ -81,9 +123,9 @@ class Explainer:
         self.search = Search(plan, self.identities, self.history)
         self._reasons: dict[str, tuple[Cause, ...]] = {}
 
-    def answers(self) -> list[Answer]:
-        """An answer for every target of the plan."""
-        return [self.answer(self.forecasts[name]) for name in self.plan.targets]
+    def answers(self, steps: Sequence[str]) -> list[Answer]:
+        """An answer for each of these steps."""
+        return [self.answer(self.forecasts[name]) for name in steps]
 
     def answer(self, forecast: Forecast) -> Answer:
         """What a run would do with a step, and for which reasons."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,18 +40,38 @@ def check(recipe: Recipe, runtime: str) -> Iterable[Problem]:
             yield problem("prebuilt-image", message, key=key, hint="use -r docker")
     for task in recipe.tasks.values():
         yield from _check_shm(task)
-        for name, output in task.outputs.items():
-            folder = Path(output.mount or "/").parent
-            # Not Path.exists, which raises for what is too long for a path.
-            if output.mount and os.path.lexists(folder):
-                # The folder is mounted, so that the task can make the output itself.
-                message = f"the mount {output.mount!r} would hide all else in {folder}"
-                if folder == Path("/"):
-                    message = f"the mount {output.mount!r} lies in / itself, which cannot be hidden"
-                hint = "choose a folder that this machine does not have, such as /out"
-                where = ("task", task.name, "outputs", name)
-                yield problem("bad-mount", message, key=where, hint=hint)
+        yield from _check_hidden(recipe, task)
     yield from _check_mounts(recipe)
+
+
+def _check_hidden(recipe: Recipe, task: Task) -> Iterable[Problem]:
+    """What a fixed path would hide of this machine; what it may hide nowhere is told elsewhere."""
+    mounts = [*(x.mount for x in task.inputs.values()), *(x.mount for x in task.outputs.values())]
+    if any(mounts):
+        from coopery.fixed import check_mounts
+
+        if any(True for _ in check_mounts(task)):
+            return
+    for name, output in task.outputs.items():
+        folder = Path(output.mount or "/").parent
+        # Not Path.exists, which raises for what is too long for a path.
+        if output.mount and os.path.lexists(folder):
+            # The folder is mounted, so that the task can make the output itself.
+            message = f"the mount {output.mount!r} would hide all else in {folder} of this machine"
+            key = ("task", task.name, "outputs", name)
+            yield problem("bad-mount", message, key=key, hint=_OTHER_FOLDER)
+    needed = [recipe.root.absolute(), Path(sys.prefix), Path(sys.base_prefix), Path.home()]
+    for name, given in task.inputs.items():
+        if given.mount and any(path.is_relative_to(given.mount) for path in needed):
+            message = f"the mount {given.mount!r} would hide the project, coopery or its Python"
+            key = ("task", task.name, "inputs", name)
+            yield problem("bad-mount", message, key=key, hint=_OTHER_FOLDER)
+
+
+_OTHER_FOLDER = (
+    "choose a folder that this machine does not have, such as /out; or use -r docker, whose tasks "
+    "see nothing of it"
+)
 
 
 def _check_mounts(recipe: Recipe) -> Iterable[Problem]:

@@ -42,6 +42,8 @@ class Copies:
 
     sources: dict[Path, Path] = field(default_factory=dict)
     stamps: dict[Path, Mapping[str, Stamp]] = field(default_factory=dict)
+    names: dict[Path, frozenset[str]] = field(default_factory=dict)
+    """What the folders have to hold that copies lie in."""
 
     def add(self, source: Path, target: Path) -> None:
         """Copy a file or folder, without write bits."""
@@ -49,8 +51,20 @@ class Copies:
         self.sources[target] = source
         self.stamps[target] = _stamps(target)
 
+    def frame(self, source: Path, target: Path) -> None:
+        """Take the write bits of the folders of a frame, the copies in which are made already."""
+        for folder, _, _ in os.walk(source):
+            here = target / Path(folder).relative_to(source)
+            if not any(copied == here or copied in here.parents for copied in self.sources):
+                here.mkdir(parents=True, exist_ok=True)  # of a matrix without instances
+                self.names[here] = _names(here)
+                _take_write_bits(here)
+
     def changed(self) -> Path | None:
         """The first copy that is not as it was, by name, contents or exec bit; else None."""
+        for folder, names in self.names.items():
+            if not folder.is_dir() or _names(folder) != names:
+                return folder
         for target, source in self.sources.items():
             if not os.path.lexists(target):
                 return target
@@ -163,6 +177,10 @@ def _is_equal(source: Path, target: Path) -> bool:
         return False
     names, others = ({p.name for p in x.iterdir()} - {_COMPILED} for x in (source, target))
     return names == others and all(_is_equal(source / name, target / name) for name in names)
+
+
+def _names(folder: Path) -> frozenset[str]:
+    return frozenset(path.name for path in folder.iterdir()) - {_COMPILED}
 
 
 def _mode(path: Path) -> int:

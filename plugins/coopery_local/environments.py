@@ -9,17 +9,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import Annotated, ClassVar
 
 from coopery.dependencies import ImagePlan, IndexOptions, Layer, Pin
 from coopery.errors import MachineError, Problem, StepError, problem
 from coopery.model import HOST_PYTHON, Image, Recipe
 from coopery.shapes import unkeyed
 from coopery.steps import Made, Need, Step, StepSource, Workspace
-
-if TYPE_CHECKING:
-    from coopery.installing import Installing
-
 
 _UNFIT = re.compile(r"path \((?:[^()]*/)?([^()/]+\.whl)\) dependency is incompatible")
 
@@ -90,8 +86,7 @@ def make_environment(work: Environment, workspace: Workspace) -> Made:
     Raises MachineError (`python-missing`, `home-unusable`, `disk-full`, `index-credentials`) or
     StepError (`install-failed`).
     """
-    from coopery.indexes import installer_environment, uv_binary
-    from coopery.installing import last_words
+    from coopery.installing import installer, last_words
     from coopery_local.copies import seal
     from coopery_local.processes import has_mounts
 
@@ -99,16 +94,23 @@ def make_environment(work: Environment, workspace: Workspace) -> Made:
         message = f"no environment can be in {workspace.folder}: its path has a {os.pathsep!r}"
         hint = "programs could not be found there; name another home with --home or COOPERY_HOME"
         raise MachineError(Problem(slug="home-unusable", message=message, hint=hint))
-    settings, flags = installer_environment(work.index, root=work.root)
-    environ = {**os.environ, **settings}
-    if not has_mounts():
-        environ["UV_LINK_MODE"] = "copy"  # what a task could write to is nobody else's
-    elif environ.get("UV_LINK_MODE") == "symlink":
-        del environ["UV_LINK_MODE"]  # the cache behind the links would not be protected
-    uv = uv_binary()
+    without: tuple[str, ...] = ()
+    if os.environ.get("UV_LINK_MODE") == "symlink":
+        without = ("UV_LINK_MODE",)  # the cache behind the links would not be protected
+    # Without mounts, what a task could write to must be nobody else's.
+    more = {} if has_mounts() else {"UV_LINK_MODE": "copy"}
+    uv = installer(
+        work.index,
+        work.root,
+        log=workspace.log,
+        folder=workspace.folder,
+        cancelled=workspace.cancelled,
+        without=without,
+        more=more,
+    )
     python = sys.executable if work.python == HOST_PYTHON else work.python
-    venv = [uv, "venv", "--quiet", "--no-project", "--allow-existing", "--python", python]
-    if failed := _uv([*venv, str(workspace.folder)], environ, work, workspace):
+    venv = ["venv", "--quiet", "--no-project", "--allow-existing", "--python", python]
+    if failed := uv.run(*venv, str(workspace.folder)):
         if error := failed.why():
             raise error
         tail = last_words(failed.said) or "uv gave no reason"
@@ -119,64 +121,28 @@ def make_environment(work: Environment, workspace: Workspace) -> Made:
                 hint=f"install Python {work.python}, or choose another with `python` of the image",
             )
         )
-    install = [uv, "pip", "install", "--quiet", "--no-deps", "--compile-bytecode"]
+    install = ["pip", "install", "--quiet", "--no-deps", "--compile-bytecode"]
     install += ["--python", str(workspace.folder / "bin" / "python")]
     if work.pins:
         listing = workspace.folder / "coopery-requirements.txt"
         listing.write_text("".join(f"{pin.line}\n" for pin in work.pins), "utf-8")
         hashed = ["--require-hashes"] if all(pin.hashes for pin in work.pins) else []
-        if failed := _uv([*install, *flags, *hashed, "-r", str(listing)], environ, work, workspace):
+        if failed := uv.run(*install, *uv.flags, *hashed, "-r", str(listing)):
             raise failed.why() or _install_failed(failed.said)
     wheels = [next(workspace.inputs[role].glob("*.whl")) for role in work.wheels]
-    if wheels:
-        files = [str(wheel) for wheel in wheels]
-        if failed := _uv([*install, "--no-index", "--", *files], environ, work, workspace):
-            raise failed.why() or _install_failed(failed.said)
+    files = [str(wheel) for wheel in wheels]
+    if files and (failed := uv.run(*install, "--no-index", "--", *files)):
+        raise failed.why() or _install_failed(failed.said)
     if not has_mounts():
         seal(workspace.folder)
     facts = {"python": work.python, "wheels": [wheel.name for wheel in wheels]}
     return Made(outputs={"environment": workspace.folder}, facts=facts)
 
 
-def _uv(
-    arguments: list[str], environ: dict[str, str], work: Environment, workspace: Workspace
-) -> Installing | None:
-    """Run uv with its output in the step's log; what is known of it if it failed.
-
-    Ends early when cancelled.
-    """
-    from coopery.installing import Installing, size_of
-    from coopery_local.processes import run_process
-
-    start = size_of(workspace.log)
-    ended = run_process(
-        arguments,
-        program=arguments[0],
-        environ=environ,
-        cwd=Path.cwd(),
-        log=workspace.log,
-        folder=workspace.folder,
-        cancelled=workspace.cancelled,
-        killed=workspace.killed,
-    )
-    if ended.exit_code == 0:
-        return None
-    return Installing(
-        command=arguments,
-        environment=environ,
-        log=workspace.log,
-        folder=workspace.folder,
-        cancelled=workspace.cancelled,
-        start=start,
-        index=work.index,
-        root=work.root,
-    )
-
-
 def _install_failed(said: str) -> StepError:
     from coopery.installing import last_words
 
-    if found := _UNFIT.search(re.sub(r"\s+", " ", said)):  # uv breaks its lines where it likes
+    if found := _UNFIT.search(said):
         message = f"{found[1]} does not fit this machine, whose platform local images have"
         hint = "take the wheel that fits, or run with `-r` in a runtime that has the image's base"
         return StepError(problem("wheel-tags", message, hint=hint))

@@ -169,7 +169,9 @@ def _mount_shm(size: int) -> None:
 
 
 def point(source: bytes, target: bytes) -> None:
-    """Something to mount on, of the kind of `source`."""
+    """Something to mount on, of the kind of `source`, unless there is something."""
+    if os.path.lexists(target):
+        return
     if os.path.isdir(source):
         os.makedirs(target, exist_ok=True)
     else:

@@ -86,8 +86,11 @@ def copy_inputs(layout: Layout) -> Copies:
     if (damaged := _look_at_image(layout)) is not None:
         raise _environment_modified(damaged, {})
     copies = Copies()
-    for mount in view.mounts:
-        if mount.target != layout.image:
+    # The members of a frame go before it, which then lets nothing more in.
+    for mount in sorted(view.mounts, key=lambda mount: mount.frame):
+        if mount.frame:
+            copies.frame(mount.source, mount.target)
+        elif mount.target != layout.image:
             copies.add(mount.source, mount.target)
     return copies
 
@@ -135,12 +138,11 @@ def lay_out(work: TaskWork, workspace: Workspace) -> Layout:
 def variables_of(work: TaskWork, workspace: Workspace, layout: Layout) -> dict[str, str]:
     """The variables of a task: those of every runtime, and where its programs are."""
     python = layout.image / "bin" if layout.image else Path(sys.executable).parent
-    path = [str(python), "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin"]
-    own = {"PATH": os.pathsep.join([*path, "/sbin", "/bin"])}
+    own = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
     own |= {name: os.environ[name] for name in CERTIFICATES if name in os.environ}
     if workspace.devices:
         own["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, workspace.devices))
-    return environment_of(work, layout, own)
+    return environment_of(work, layout, own, str(python))
 
 
 def _run(

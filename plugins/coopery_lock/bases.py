@@ -81,11 +81,13 @@ def find_bases(
         except MachineError as error:
             lacking += error.problems
             continue
-        found[reference] = entry = BaseEntry(base=base, images=images)
-        former = next((other for other in old if other.question == entry.question), None)
+        here = None if _is_for(base.platform) else engine_platform()
+        found[reference] = entry = BaseEntry(base=base, images=images, machine=here)
+        said = (base.reference, base.platform)
+        former = next((o for o in old if (o.base.reference, o.base.platform) == said), None)
         if former is not None and policy is not LockPolicy.UPGRADE:
-            # An engine elsewhere, of another platform than this machine's: what is pinned holds.
-            found[reference] = entry = replace(former, images=images)
+            # A base for another platform than this machine's: what is pinned holds.
+            found[reference] = entry = replace(former, images=images, machine=here)
         took = f" in {time.monotonic() - began:.1f} s"
         tell(_story(entry, former, took, _TELLING[policy][1]))
         if entry.base.digest is None:
@@ -132,6 +134,16 @@ def keep_bases(
     return tuple(together.values())
 
 
+def known_bases(
+    wanted: Mapping[str, tuple[str, ...]], old: Sequence[BaseEntry], policy: LockPolicy
+) -> dict[str, Base]:
+    """Those that the lock has, by reference: what an upgrade will find is not known yet."""
+    if policy is LockPolicy.UPGRADE:
+        return {}
+    recorded = {reference: _recorded(reference, old) for reference in wanted}
+    return {reference: entry.base for reference, entry in recorded.items() if entry}
+
+
 def outdated_bases(
     wanted: Mapping[str, tuple[str, ...]], old: Sequence[BaseEntry], recipe: Recipe
 ) -> list[Problem]:
@@ -140,7 +152,7 @@ def outdated_bases(
     for reference, images in wanted.items():
         if _recorded(reference, old):
             continue
-        others = sorted(e.base.platform for e in old if e.base.reference == reference)
+        others = sorted(e.question[1] for e in old if e.base.reference == reference)
         reason = f"it has no entry of the base image {reference}"
         if others:
             reason = f"it has the base image {reference} for {', '.join(others)} only, "
@@ -157,10 +169,13 @@ def outdated_bases(
 
 
 def _recorded(reference: str, old: Sequence[BaseEntry]) -> BaseEntry | None:
-    """What the lock says of a reference here. A platform may name a variant: `linux/arm64/v8`."""
-    here = engine_platform()
-    named = [entry for entry in old if entry.base.reference == reference]
-    return next((e for e in named if f"{e.base.platform}/".startswith(f"{here}/")), None)
+    """What the lock says of a reference here."""
+    return next((e for e in old if e.question[0] == reference and _is_for(e.question[1])), None)
+
+
+def _is_for(platform: str) -> bool:
+    """Whether it is this machine's; it may name a variant: `linux/arm64/v8`."""
+    return f"{platform}/".startswith(f"{engine_platform()}/")
 
 
 def _story(entry: BaseEntry, former: BaseEntry | None, took: str = "", done: str = "locked") -> str:
@@ -188,6 +203,7 @@ __all__ = [
     "engine_platform",
     "find_bases",
     "keep_bases",
+    "known_bases",
     "outdated_bases",
     "short",
     "wanted_bases",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from coopery.dependencies import DependencySet, Pin
@@ -43,7 +43,8 @@ class Entry:
 
     It holds for what asks for the same lines and Python X.Y on one of its platforms; and where
     `held` names local distributions (`NAME VERSION`), on whose versions other packages depend,
-    while they have these versions.
+    while they have these versions. `targets` are the bases' platforms, in uv's terms, for which all
+    packages are known to have wheels.
     """
 
     python: str
@@ -52,6 +53,7 @@ class Entry:
     asked: tuple[str, ...]
     packages: tuple[Package, ...] = ()
     held: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
 
     @property
     def pins(self) -> tuple[Pin, ...]:
@@ -73,26 +75,32 @@ class Entry:
             for p in sorted(self.packages, key=lambda p: (p.name, p.version))
         ]
         lists = [sorted(self.images), sorted(self.platforms), sorted(self.held), self.asked]
+        lists += [sorted(self.targets)] if self.targets else []
         return digest(["lock", SETS, self.python, lists, packages])
 
 
 @dataclass(frozen=True, kw_only=True)
 class BaseEntry:
-    """A base image as it was found, and the images of the recipe that begin with it."""
+    """A base image as it was found, and the images of the recipe that begin with it.
+
+    `machine` is the platform of the engine that found it, where the base is for another one.
+    """
 
     base: Base
     images: tuple[str, ...]
+    machine: str | None = None
 
     @property
     def question(self) -> tuple[str, str]:
         """What it answers: a reference may mean another image on another platform."""
-        return (self.base.reference, self.base.platform)
+        return (self.base.reference, self.machine or self.base.platform)
 
     @property
     def digest(self) -> str:
         """Stands for all that the entry says, so that an edit or a careless merge shows."""
         base = self.base
         found = [base.digest, base.id, base.python, base.executable, base.libc]
+        found += [base.platform] if self.machine else []
         return digest(["base", *self.question, sorted(self.images), found])
 
 
@@ -127,12 +135,15 @@ def asked_lines(dependencies: DependencySet, root: Path) -> tuple[str, ...]:
 
 def render(entries: Iterable[Entry], bases: Collection[BaseEntry] = ()) -> str:
     """The lock file's text, the same for the same entries in any order."""
+    if not bases:  # of which targets tell
+        entries = [replace(entry, targets=()) for entry in entries]
     parts = [_HEADER, f"version = {VERSION if bases else SETS}\n"]
     for found in sorted(bases, key=lambda found: found.question):
         parts.append("\n[[base]]\n")
         parts.append(_list("images", sorted(found.images)))
         base = found.base
-        said = {"reference": base.reference, "platform": base.platform, "manifest": base.digest}
+        said = {"reference": base.reference, "platform": base.platform, "machine": found.machine}
+        said |= {"manifest": base.digest}
         said |= {"id": base.id, "python": base.python, "executable": base.executable}
         said |= {"libc": base.libc, "digest": found.digest}
         parts += [f"{key} = {_text(value)}\n" for key, value in said.items() if value]
@@ -144,6 +155,7 @@ def render(entries: Iterable[Entry], bases: Collection[BaseEntry] = ()) -> str:
         parts.append(f"digest = {_text(entry.digest)}\n")
         parts.append(_list("asked", entry.asked))
         parts += [_list("held", sorted(entry.held))] if entry.held else []
+        parts += [_list("targets", sorted(entry.targets))] if entry.targets else []
         for package in sorted(entry.packages, key=lambda p: (p.name, p.version)):
             parts.append("\n[[set.packages]]\n")
             parts += [f"{k} = {_text(getattr(package, k))}\n" for k in ("name", "version")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,14 +13,23 @@ from coopery.dependencies import DependencySet, Lock
 from coopery.errors import MachineError, Place, Problem, RecipeError
 from coopery.model import Recipe
 from coopery.options import LockPolicy
-from coopery_lock.bases import Inspect, Tell, find_bases, keep_bases, outdated_bases, wanted_bases
+from coopery_lock.bases import (
+    Inspect,
+    Tell,
+    find_bases,
+    keep_bases,
+    known_bases,
+    outdated_bases,
+    wanted_bases,
+)
 from coopery_lock.lines import name_of
-from coopery_lock.lockfile import Entry, Package, asked_lines, write_lock
-from coopery_lock.platforms import own_platform
+from coopery_lock.lockfile import Entry, Package, write_lock
 from coopery_lock.reading import Reading, read_lock
+from coopery_lock.wanted import Wanted, counted, group
 
 if TYPE_CHECKING:
     from coopery_lock.processes import Processes
+    from coopery_lock.solver import Solution
 
 AT_A_TIME = 4
 """How many sets are resolved at a time; fewer where there are fewer cores."""
@@ -29,37 +38,6 @@ _TELLING = dict.fromkeys(LockPolicy, ("lock", "locked")) | {
     LockPolicy.PREVIEW: ("resolve", "resolved")
 }
 """What a resolution is told as: nothing is locked where nothing is written."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Wanted:
-    """A dependency set, and the images that share it."""
-
-    dependencies: DependencySet
-    images: tuple[str, ...]
-    asked: tuple[str, ...]
-
-    @property
-    def shown(self) -> str:
-        """What is resolved, for people."""
-        count = sum(not r.constraint for r in self.dependencies.requirements)
-        counts = [_count(count, "requirement")] if count else []
-        own = len(self.dependencies.locals)
-        counts += [_count(own, "local distribution")] if own else []
-        return f"{', '.join(self.images)}: {', '.join(counts)}"
-
-    def held_by(self, entry: Entry) -> bool:
-        """Whether an entry is the answer here."""
-        return own_platform() in entry.platforms and self.asks_what(entry)
-
-    def asks_what(self, entry: Entry) -> bool:
-        """Whether an entry answers this question, on whatever platform."""
-        return entry.python == self.dependencies.python and self.asks_lines(entry)
-
-    def asks_lines(self, entry: Entry) -> bool:
-        """Whether an entry answers this question, on whatever platform and Python."""
-        locals_ = {f"{local.name} {local.version}" for local in self.dependencies.locals}
-        return entry.asked == self.asked and {*entry.held} <= locals_
 
 
 def lock_sets(
@@ -76,28 +54,36 @@ def lock_sets(
     `tell` gets a line for each resolution and inspection as it begins and ends.
     """
     old = _read(recipe, policy, tell)
-    wanted = _group(sets, recipe.root)
-    known = () if policy is LockPolicy.UPGRADE else old.entries
-    current = {item: next(filter(item.held_by, known), None) for item in wanted}
-    missing = [item for item, entry in current.items() if entry is None]
     based = wanted_bases(sets)
+    wanted = group(sets, recipe.root, known_bases(based, old.bases, policy))
+    known = () if policy is LockPolicy.UPGRADE else old.entries
     if policy is LockPolicy.LOCKED:
+        missing = [item for item in wanted if not any(map(item.held_by, known))]
         problems = [_outdated(item, old.entries, recipe) for item in missing]
         problems += outdated_bases(based, old.bases, recipe)
         if problems:
             raise RecipeError(*problems)
-    fresh = _resolve(missing, old.all, policy, recipe.root, limit, tell) if missing else {}
-    found = {item: entry or fresh[item] for item, entry in current.items()}
+        found = {item: next(filter(item.held_by, known)) for item in wanted}
+    resolver = _Resolver(old=old.all, policy=policy, root=recipe.root, limit=limit, tell=tell)
+    if policy is not LockPolicy.LOCKED:
+        found = resolver.answers(wanted, known)
     # After the resolutions: a contradiction is told before anything large is fetched.
     bases, stories = find_bases(based, old.bases, policy, inspect, tell)
+    if policy is not LockPolicy.LOCKED:
+        there = {reference: entry.base for reference, entry in bases.items()}
+        if (again := group(sets, recipe.root, there)) != wanted:
+            # A base that was not known is for a platform of its own.
+            wanted, found = again, resolver.answers(again, known)
     if policy not in (LockPolicy.LOCKED, LockPolicy.PREVIEW):
         kept = _kept(old.entries, wanted, sets, recipe, policy)
-        ours = [replace(entry, images=item.images) for item, entry in found.items()]
+        ours = [(item, replace(e, images=item.images)) for item, e in found.items()]
         if policy is not LockPolicy.UPGRADE:
-            ours = [_beside(entry, kept) for entry in ours]
+            ours = [(item, _beside(item, entry, kept)) for item, entry in ours]
         together = keep_bases(old.bases, bases, sets, recipe)
-        write_lock(recipe.lock_file, _merge((*kept, *ours)), together)
+        entries = [_with_targets(entry, old.entries) for _, entry in ours]
+        write_lock(recipe.lock_file, _merge((*kept, *entries)), together)
     pins = {name: entry.pins for item, entry in found.items() for name in item.images}
+    fresh = [item for item, entry in found.items() if entry not in known]
     return Lock(
         pins={s.image: pins.get(s.image, ()) for s in sets},
         index={s.image: s.index for s in sets},
@@ -105,7 +91,7 @@ def lock_sets(
             s.image: frozenset(name_of(r.line) for r in s.requirements if r.bundled) for s in sets
         },
         bases={s.image: bases[s.base].base for s in sets if s.base is not None},
-        changed=(*(_story(item, old.all, fresh[item]) for item in missing), *stories),
+        changed=(*(_story(item, old.all, found[item]) for item in fresh), *stories),
     )
 
 
@@ -119,28 +105,53 @@ def _read(recipe: Recipe, policy: LockPolicy, tell: Tell) -> Reading:
     return found
 
 
-def _group(sets: Sequence[DependencySet], root: Path) -> tuple[_Wanted, ...]:
-    """The distinct sets, with what asks for nothing left out, in an order of their own."""
-    found: dict[tuple[object, ...], _Wanted] = {}
-    for item in sorted(sets, key=lambda s: s.image):
-        if not item.locals and not any(not r.constraint for r in item.requirements):
-            continue
-        asked = asked_lines(item, root)
-        versions = sorted((local.name, local.version) for local in item.locals)
-        key = (item.python, asked, *versions)
-        first = found.get(key) or _Wanted(dependencies=item, images=(), asked=asked)
-        found[key] = replace(first, images=(*first.images, item.image))
-    return tuple(found.values())
+@dataclass(frozen=True, kw_only=True)
+class _Resolver:
+    """Answers to what is wanted, from entries that hold or by resolving; nothing is solved twice.
+
+    `solved` has what was resolved so far, with all that was found of it.
+    """
+
+    old: Sequence[Entry]
+    policy: LockPolicy
+    root: Path
+    limit: float
+    tell: Tell
+    solved: list[tuple[Entry, Solution]] = field(default_factory=list)
+
+    def answers(self, wanted: Sequence[Wanted], known: Sequence[Entry]) -> dict[Wanted, Entry]:
+        """An entry for each; see `_resolve` for what is raised."""
+        found = {item: self._held(item, known) for item in wanted}
+        missing = [item for item, entry in found.items() if entry is None]
+        fresh: dict[Wanted, Entry] = {}
+        if missing:
+            solved = _resolve(missing, self.old, self.policy, self.root, self.limit, self.tell)
+            fresh = {item: entry for item, (entry, _) in solved.items()}
+            self.solved.extend(solved.values())
+        return {item: entry or fresh[item] for item, entry in found.items()}
+
+    def _held(self, item: Wanted, known: Sequence[Entry]) -> Entry | None:
+        for entry in known:
+            if item.held_by(entry) and item.fits(entry):
+                return entry
+        for entry, solution in reversed(self.solved):
+            python = item.dependencies.python
+            from coopery_lock.wheels import has_wheels
+
+            fit = all(has_wheels(solution, target, python) for target in item.targets)
+            if item.held_by(entry) and fit:
+                return replace(entry, targets=tuple(target.uv for target in item.targets))
+        return None
 
 
 def _resolve(
-    missing: Sequence[_Wanted],
+    missing: Sequence[Wanted],
     old: Sequence[Entry],
     policy: LockPolicy,
     root: Path,
     limit: float,
     tell: Tell,
-) -> dict[_Wanted, Entry]:
+) -> dict[Wanted, tuple[Entry, Solution]]:
     """New entries, several resolved at a time. Raises the problems of all sets together, the
     recipe's first. An interrupt leaves no process behind.
     """
@@ -150,7 +161,7 @@ def _resolve(
 
     began = time.monotonic()
     processes = Processes()
-    fresh: dict[_Wanted, Entry] = {}
+    fresh: dict[Wanted, tuple[Entry, Solution]] = {}
     wrong: dict[str, list[Problem]] = {}
     lacking: dict[str, list[Problem]] = {}
     pool = ThreadPoolExecutor(min(AT_A_TIME, len(os.sched_getaffinity(0)), len(missing)))
@@ -164,16 +175,17 @@ def _resolve(
             for future in as_completed(futures):
                 item = futures[future]
                 try:
-                    fresh[item], warnings = future.result()
+                    entry, solution = future.result()
                 except RecipeError as error:
                     wrong[item.images[0]] = [*error.problems]
                 except MachineError as error:
                     lacking[item.images[0]] = [*error.problems]
                 else:
-                    for warning in warnings:
+                    fresh[item] = (entry, solution)
+                    for warning in solution.warnings:
                         tell(f"warning: image {item.images[0]!r}: {warning}")
                     took = f" in {time.monotonic() - began:.1f} s"
-                    tell(_story(item, old, fresh[item], took, _TELLING[policy][1]))
+                    tell(_story(item, old, entry, took, _TELLING[policy][1]))
         finally:
             processes.stop()
             pool.shutdown(cancel_futures=True)
@@ -185,16 +197,19 @@ def _resolve(
 
 
 def _solve(
-    item: _Wanted,
+    item: Wanted,
     preferred: tuple[Package, ...],
     root: Path,
     limit: float,
     processes: Processes,
-) -> tuple[Entry, tuple[str, ...]]:
-    """The entry of a set, and the warnings that came with it."""
+) -> tuple[Entry, Solution]:
+    """The entry of a set, and what was found of it. Raises also `wheel-unavailable`."""
     from coopery_lock.solver import solve
+    from coopery_lock.wheels import check_wheels
 
-    solution = solve(item.dependencies, preferred, root, limit, processes)
+    target = next(iter(item.targets), None)
+    solution = solve(item.dependencies, preferred, root, limit, processes, target)
+    check_wheels(item, solution)
     entry = Entry(
         python=item.dependencies.python,
         platforms=solution.platforms,
@@ -202,27 +217,28 @@ def _solve(
         asked=item.asked,
         packages=solution.packages,
         held=solution.held,
+        targets=tuple(target.uv for target in item.targets),
     )
-    return entry, solution.warnings
+    return entry, solution
 
 
-def _preferred(item: _Wanted, old: Sequence[Entry]) -> tuple[Package, ...]:
+def _preferred(item: Wanted, old: Sequence[Entry]) -> tuple[Package, ...]:
     """The versions that these images have now, so that a changed line moves nothing else."""
     former = _former(item, old)
     return former.packages if former else ()
 
 
-def _former(item: _Wanted, old: Sequence[Entry]) -> Entry | None:
+def _former(item: Wanted, old: Sequence[Entry]) -> Entry | None:
     """The entry that these images have now: that of this Python and platform, else another's."""
     found = [entry for entry in old if {*entry.images} & {*item.images}]
-    found.sort(key=lambda entry: own_platform() not in entry.platforms)
+    found.sort(key=lambda entry: item.platform not in entry.platforms)
     found.sort(key=lambda entry: entry.python != item.dependencies.python)
     return found[0] if found else None
 
 
 def _kept(
     old: Sequence[Entry],
-    wanted: Sequence[_Wanted],
+    wanted: Sequence[Wanted],
     sets: Sequence[DependencySet],
     recipe: Recipe,
     policy: LockPolicy,
@@ -244,7 +260,7 @@ def _kept(
         if entry.python != item.dependencies.python:
             free = recipe.images[name].python is None and policy is not LockPolicy.UPGRADE
             return free and item.asks_lines(entry)
-        return own_platform() not in entry.platforms and item.asks_what(entry)
+        return item.platform not in entry.platforms and item.asks_what(entry)
 
     kept = []
     for entry in old:
@@ -254,11 +270,18 @@ def _kept(
     return tuple(kept)
 
 
-def _beside(entry: Entry, kept: Sequence[Entry]) -> Entry:
+def _beside(item: Wanted, entry: Entry, kept: Sequence[Entry]) -> Entry:
     """An entry without the platforms for which another one is kept."""
     others = {p for other in kept if other.question == entry.question for p in other.platforms}
-    ours = [p for p in entry.platforms if p == own_platform() or p not in others]
+    ours = [p for p in entry.platforms if p == item.platform or p not in others]
     return replace(entry, platforms=tuple(ours))
+
+
+def _with_targets(entry: Entry, others: Sequence[Entry]) -> Entry:
+    """An entry that knows for which targets the very same packages are known to have wheels."""
+    same = (o for o in others if o.question == entry.question and o.packages == entry.packages)
+    targets = {*entry.targets, *(target for other in same for target in other.targets)}
+    return replace(entry, targets=tuple(sorted(targets)))
 
 
 def _merge(entries: Sequence[Entry]) -> tuple[Entry, ...]:
@@ -268,7 +291,7 @@ def _merge(entries: Sequence[Entry]) -> tuple[Entry, ...]:
         for before in [*merged]:
             if before.question == entry.question and {*before.platforms} & {*entry.platforms}:
                 images = tuple(sorted({*before.images, *entry.images}))
-                entry = replace(entry, images=images)
+                entry = replace(_with_targets(entry, [before]), images=images)
                 rest = tuple(p for p in before.platforms if p not in entry.platforms)
                 merged.remove(before)
                 merged += [replace(before, platforms=rest, images=images)] if rest else []
@@ -276,7 +299,7 @@ def _merge(entries: Sequence[Entry]) -> tuple[Entry, ...]:
     return tuple(merged)
 
 
-def _outdated(item: _Wanted, old: Sequence[Entry], recipe: Recipe) -> Problem:
+def _outdated(item: Wanted, old: Sequence[Entry], recipe: Recipe) -> Problem:
     former = _former(item, old)
     hint = "run `coopery lock` and keep the file in version control"
     image = recipe.images[item.images[0]]
@@ -291,7 +314,7 @@ def _outdated(item: _Wanted, old: Sequence[Entry], recipe: Recipe) -> Problem:
     )
 
 
-def _difference(item: _Wanted, former: Entry) -> str:
+def _difference(item: Wanted, former: Entry) -> str:
     if former.python != item.dependencies.python:
         return f"it was resolved for Python {former.python}, not {item.dependencies.python}"
     if former.asked != item.asked:
@@ -299,13 +322,13 @@ def _difference(item: _Wanted, former: Entry) -> str:
         gone = [f"- {line}" for line in former.asked if line not in item.asked]
         lines = "".join(f"\n    {line}" for line in new + gone)
         return f"it was resolved for other requirements:{lines}"
-    if own_platform() not in former.platforms:
-        return f"it was resolved for {', '.join(former.platforms)}, not {own_platform()}"
+    if item.platform not in former.platforms:
+        return f"it was resolved for {', '.join(former.platforms)}, not {item.platform}"
     return f"others depend on a version that changed: it was resolved for {', '.join(former.held)}"
 
 
 def _story(
-    item: _Wanted, old: Sequence[Entry], entry: Entry, took: str = "", done: str = "locked"
+    item: Wanted, old: Sequence[Entry], entry: Entry, took: str = "", done: str = "locked"
 ) -> str:
     """What a resolution changed, in a line."""
     former = {p.name: p.version for p in _preferred(item, old)}
@@ -317,9 +340,5 @@ def _story(
         if former.get(name) != now.get(name)
     ]  # fmt: skip
     shown = ", ".join(moved[:8]) + (f" and {len(moved) - 8} more" if len(moved) > 8 else "")
-    counted = f"{done:<8} {', '.join(item.images)}: {_count(len(now), 'package')}{took}"
-    return counted + (f" ({shown})" if shown else "")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    text = f"{done:<8} {', '.join(item.images)}: {counted(len(now), 'package')}{took}"
+    return text + (f" ({shown})" if shown else "")

@@ -10,13 +10,16 @@ from coopery.dependencies import DependencySet, Requirement
 from coopery.errors import Problem, RecipeError
 from coopery_lock.lines import name_of
 from coopery_lock.lockfile import Package
-from coopery_lock.platforms import Table, file_name, files_of, own_platform, suits
+from coopery_lock.platforms import Table, file_name, files_of, suits
 
 
 def packages_of(
-    tables: Sequence[Table], versions: Mapping[str, str | None], dependencies: DependencySet
+    tables: Sequence[Table],
+    versions: Mapping[str, str | None],
+    dependencies: DependencySet,
+    platform: str,
 ) -> tuple[Package, ...]:
-    """The pins; hashes that the user gave narrow them."""
+    """The pins; hashes that the user gave narrow them, if to files for this platform."""
     urls = urls_of(dependencies)
     given: dict[str, list[Requirement]] = {}
     for item in dependencies.requirements:
@@ -40,7 +43,9 @@ def packages_of(
             url=urls.get(name) or archive.get("url") if archive else None,
         )
         if name in given:
-            package = replace(package, hashes=_narrow(files, given[name], dependencies.python))
+            package = replace(
+                package, hashes=_narrow(files, given[name], dependencies.python, platform)
+            )
             if not package.hashes:
                 message = f"no file of {name} {package.version} has a hash that is given for it"
                 place = given[name][0].place
@@ -56,6 +61,20 @@ def packages_of(
     return tuple(found)
 
 
+def files_by_name(
+    tables: Sequence[Table], packages: Sequence[Package]
+) -> dict[str, tuple[str, ...]]:
+    """The names of the files that the hashes of each package allow."""
+    allowed = {package.name: {*package.hashes} for package in packages}
+    found: dict[str, list[str]] = {name: [] for name in allowed}
+    for table in tables:
+        for file in files_of(table) if table["name"] in allowed else ():
+            hashes = {f"{kind}:{value}" for kind, value in file.get("hashes", {}).items()}
+            if hashes & allowed[table["name"]]:
+                found[table["name"]].append(file_name(file))
+    return {name: tuple(files) for name, files in found.items()}
+
+
 def urls_of(dependencies: DependencySet) -> dict[str, str]:
     """Direct references as written: with `${VARIABLE}` where uv knows the secret in its place."""
     lines = [r.line for r in dependencies.requirements]
@@ -69,7 +88,7 @@ def urls_of(dependencies: DependencySet) -> dict[str, str]:
 
 
 def _narrow(
-    files: Mapping[str, str], asking: Sequence[Requirement], python: str
+    files: Mapping[str, str], asking: Sequence[Requirement], python: str, platform: str
 ) -> tuple[str, ...]:
     """The hashes that both know, none if they are of files for other machines alone; those of
     algorithms the index does not give stay as given.
@@ -77,7 +96,7 @@ def _narrow(
     given = {value for item in asking for value in item.hashes}
     other = {value for value in given if not value.startswith("sha256:")}
     both = files.keys() & given
-    here = other or any(suits(files[value], python, own_platform()) for value in both)
+    here = other or any(suits(files[value], python, platform) for value in both)
     return tuple(sorted(other | both)) if here else ()
 
 

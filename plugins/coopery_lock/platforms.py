@@ -24,14 +24,13 @@ def own_platform() -> str:
 
 
 def platforms_of(
-    tables: Sequence[Table], chosen: Mapping[str, str | None], python: str
+    tables: Sequence[Table], chosen: Mapping[str, str | None], python: str, own: str
 ) -> tuple[str, ...]:
     """The platforms on which a universal resolution (`tables`) has exactly the `chosen` versions.
 
-    A version is None where a URL stands for it. This machine's platform is always among them,
-    since `chosen` was resolved for it.
+    A version is None where a URL stands for it. The platform `own` is always among them, since
+    `chosen` was resolved for it.
     """
-    own = own_platform()
     others = (platform for platform in COMMON if platform != own)
     same = [p for p in others if _same(tables, chosen, python, p)]
     return tuple(sorted([own, *same]))

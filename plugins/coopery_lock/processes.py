@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coopery.indexes import redact, uv_binary
+from coopery.processes import kept, lifeline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,28 +44,29 @@ class Processes:
 
         Raises TimeoutExpired and Stopped.
         """
-        with self._lock:
-            if self._stopped:
-                raise Stopped
-            # Builds that it starts belong to its session and end with it.
-            process = subprocess.Popen(
-                [self._uv, *command],
-                env=environment,
-                cwd=cwd,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
-                errors="replace",
-                start_new_session=True,
-            )
-            self._live.add(process)
-        try:
-            _, story = process.communicate(timeout=limit)
-        finally:
-            _end(process)
+        with lifeline() as line:
             with self._lock:
-                self._live.discard(process)
+                if self._stopped:
+                    raise Stopped
+                # Builds that it starts belong to its session and end with it.
+                process = subprocess.Popen(
+                    kept([self._uv, *command]),
+                    env=environment,
+                    cwd=cwd,
+                    stdin=line,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                    errors="replace",
+                    start_new_session=True,
+                )
+                self._live.add(process)
+            try:
+                _, story = process.communicate(timeout=limit)
+            finally:
+                _end(process)
+                with self._lock:
+                    self._live.discard(process)
         return Finished(code=process.returncode, story=redact(story))
 
     @contextlib.contextmanager

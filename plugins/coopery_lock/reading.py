@@ -34,6 +34,7 @@ class _Recorded:
     asked: tuple[str, ...]
     packages: tuple[Package, ...] = ()
     held: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,7 @@ class _RecordedBase:
     platform: str
     id: str
     digest: str
+    machine: str | None = None
     manifest: str | None = None
     python: str | None = None
     executable: str | None = None
@@ -62,7 +64,7 @@ class _RecordedBase:
             executable=self.executable,
             libc=self.libc,
         )
-        return BaseEntry(base=base, images=self.images)
+        return BaseEntry(base=base, images=self.images, machine=self.machine)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,6 +169,7 @@ def _read_data(file: Path, text: str, data: Mapping[str, Any]) -> Reading:
             asked=recorded.asked,
             packages=recorded.packages,
             held=recorded.held,
+            targets=recorded.targets,
         )
         reason = "; ".join(_wrong(entry, recorded.digest, entries))
         (damaged if reason else entries).append(entry)

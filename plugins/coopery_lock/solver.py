@@ -15,22 +15,25 @@ import tempfile
 import time
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from coopery.dependencies import DependencySet, LocalDistribution
-from coopery.errors import MachineError, Place, Problem, RecipeError
+from coopery.errors import CooperyError, MachineError, Place, Problem, RecipeError
 from coopery.indexes import index_of, installer_environment
 from coopery.installing import refusal_in
+from coopery.targets import Target
 from coopery_lock.explain import explain
 from coopery_lock.lines import name_of, normalise
 from coopery_lock.lockfile import Package
-from coopery_lock.pins import packages_of, urls_of
+from coopery_lock.pins import files_by_name, packages_of, urls_of
 from coopery_lock.platforms import COMMON, Table, own_platform, platforms_of
 from coopery_lock.processes import Finished, Processes
 from coopery_lock.stubs import write_stub
 
 _CHOSEN = re.compile(r"(?P<name>[\w.-]+)(?:\[.*?\])?(?:==(?P<version>[^\s;]+)|\s+@\s+\S+)")
+_NO_WHEEL = re.compile(r"\b(?P<name>[\w.-]+)==(?P<version>\S+) has no (?:usable )?wheels")
+_THERE = re.compile(r"Wheels are available for .* on the following platforms?: (.*)")
 # The user's configuration of `uv pip` may say otherwise; this is how the answers are read.
 _TEXT = (
     "--format=requirements.txt", "--annotate", "--annotation-style=line", "--no-universal",
@@ -50,11 +53,15 @@ class Solution:
     platforms: tuple[str, ...]
     held: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By package, the names of the files that it may be installed from; none where it has none."""
+    asked_by: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By package, those that ask for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Chosen:
-    """What this platform takes: versions (None for URLs), and which packages ask for each."""
+    """What the platform takes: versions (None for URLs), and which packages ask for each."""
 
     versions: Mapping[str, str | None]
     asked_by: Mapping[str, tuple[str, ...]]
@@ -72,6 +79,8 @@ class _Job:
     processes: Processes
     environment: Mapping[str, str]
     arguments: tuple[str, ...]
+    platform: str
+    target: Target | None
 
     def ask(self, *arguments: str, limit: float | None = None) -> Finished:
         """Run `uv pip compile` with these arguments. Raises MachineError, or TimeoutExpired for
@@ -103,7 +112,8 @@ class _Job:
 
         story = refusal_in(finished.story, self.environment, again) or finished.story
         index = index_of(self.environment)
-        return explain(self.plain(story), self.dependencies, self.root, index)
+        told = explain(self.plain(story), self.dependencies, self.root, index)
+        return _without_wheel(told, story, self) or told
 
     def plain(self, story: str) -> str:
         """uv's words without the names of our own files."""
@@ -122,15 +132,17 @@ def solve(
     root: Path,
     limit: float,
     processes: Processes,
+    target: Target | None = None,
 ) -> Solution:
     """The packages of a set, sorted by name; `preferred` versions stay where they still fit.
 
-    `limit` is in seconds. Raises RecipeError for what the requirements cannot have, MachineError
-    for an index that does not answer.
+    They are for `target`, or for this machine's platform. `limit` is in seconds. Raises RecipeError
+    for what the requirements cannot have, MachineError for an index that does not answer.
     """
     _check_locals(dependencies)
+    platform = target.kind if target else own_platform()
     if not dependencies.requirements and not any(x.requires for x in dependencies.locals):
-        return Solution(packages=(), platforms=tuple(sorted({*COMMON, own_platform()})))
+        return Solution(packages=(), platforms=tuple(sorted({*COMMON, platform})))
     try:
         variables, arguments = installer_environment(dependencies.index, root=root)
     except MachineError as error:
@@ -150,15 +162,20 @@ def solve(
             processes=processes,
             environment={**os.environ, **variables},
             arguments=arguments,
+            platform=platform,
+            target=target,
         )
         asked = _write_asked(job)
         chosen, warnings = _choose(job, asked, preferred)
         tables, platforms = _describe(job, asked, chosen)
+    packages = packages_of(tables, chosen.versions, dependencies, platform)
     return Solution(
-        packages=packages_of(tables, chosen.versions, dependencies),
+        packages=packages,
         platforms=platforms,
         held=_held(dependencies, chosen),
         warnings=warnings,
+        files=files_by_name(tables, packages),
+        asked_by=chosen.asked_by,
     )
 
 
@@ -210,7 +227,9 @@ def _choose(
 ) -> tuple[_Chosen, tuple[str, ...]]:
     # uv keeps the versions it finds in an existing output file.
     output = job.write("chosen.txt", [f"{p.name}=={p.version}" for p in preferred if not p.url])
-    question = (*_TEXT, "--output-file", output, *asked)
+    # Markers and the tags of wheels are the target's; nothing of it can be run here.
+    there = ("--python-platform", job.target.uv) if job.target else ()
+    question = (*_TEXT, *there, "--output-file", output, *asked)
     finished = job.ask(*question)
     if finished.code != 0:
         raise job.explain(finished, *question)
@@ -244,7 +263,8 @@ def _describe(
     if finished.code == 0:
         tables = _tables(output, job.dependencies)
         if chosen.versions.keys() <= {table["name"] for table in tables}:
-            return tables, platforms_of(tables, chosen.versions, job.dependencies.python)
+            found = platforms_of(tables, chosen.versions, job.dependencies.python, job.platform)
+            return tables, found
     # What other platforms would need contradicts itself or cannot be had: the lock is this one's.
     urls = urls_of(job.dependencies)
     exact += [f"{n} @ {urls[n]}" for n, v in chosen.versions.items() if not v]
@@ -253,7 +273,7 @@ def _describe(
     finished = job.ask(*question)
     if finished.code != 0:
         raise job.explain(finished, *question)
-    return _tables(output, job.dependencies), (own_platform(),)
+    return _tables(output, job.dependencies), (job.platform,)
 
 
 def _tables(file: str, dependencies: DependencySet) -> list[Table]:
@@ -262,6 +282,32 @@ def _tables(file: str, dependencies: DependencySet) -> list[Table]:
     found = tomllib.loads(Path(file).read_text("utf-8")).get("packages", ())
     tables = [{**table, "name": normalise(table["name"])} for table in found]
     return [table for table in tables if table["name"] not in own]
+
+
+def _without_wheel(told: CooperyError, story: str, job: _Job) -> RecipeError | None:
+    """What uv could not take since it has no wheel for the base: nothing else is wrong with it."""
+    found = _NO_WHEEL.search(story)
+    if job.target is None or found is None or told.problems[0].slug != "dependency-conflict":
+        return None
+    name, version = normalise(found["name"]), found["version"]
+    where = f"{job.target.uv}, Python {job.dependencies.python}"
+    message = (
+        f"{name} {version} has no wheel for the platform of image {job.dependencies.image!r} "
+        f"({where})"
+    )
+    if there := _THERE.search(story):
+        message += f": there are some for {there[1].strip()}"
+    hint = mend_of(name)
+    place = told.problems[0].place
+    return RecipeError(Problem(slug="wheel-unavailable", message=message, place=place, hint=hint))
+
+
+def mend_of(name: str) -> str:
+    """What to do about a package without a wheel for the base."""
+    return (
+        f"ask for a version of {name} with such a wheel, choose another `base` or `python`, or "
+        "build a wheel of it and name that file in `wheels`"
+    )
 
 
 def _late(dependencies: DependencySet, limit: float) -> MachineError:

@@ -198,7 +198,7 @@ class _Build:
 
         def push(reference: str) -> str:
             folder = self.store.find(outcome.outputs["image"])
-            if folder is None or not plugins.is_there(step, folder):
+            if folder is None or plugins.find_gone([(step, folder)]):
                 if self.run([made]):
                     message = f"the image {name!r} is gone, and could not be made again"
                     raise MachineError(Problem(slug="image-failed", message=message))

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from coopery.steps import Store
 
 _ACTIONS = {
-    "info": "what the home folder holds, and what could go",
-    "gc": "evict what was used least recently, until the home is within its budget",
+    "info": "what the home folder holds, which images an engine keeps for it, and what could go",
+    "gc": "evict what was used least recently, until home and images are within their budgets",
     "verify": "read everything and say what is damaged (exit code 3 if something stays so)",
 }
 
@@ -52,6 +52,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--budget", metavar="SIZE", help="instead of the option cache-budget: 20Gi, 0, none"
     )
+    what.add_argument("--images-budget", metavar="SIZE", help="instead of the option images-budget")
     what.add_argument(
         "--older-than", metavar="TIME", help="instead of the option cache-age: 12h, 30d, 0"
     )

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from coopery.commands import Context, table
+from coopery.elsewhere import Elsewhere
 from coopery.errors import RecipeError, problem
 from coopery.quantities import show_bytes
 from coopery_store.checking import Check, Damage
 from coopery_store.home import has_no_room, machine_errors
 from coopery_store.options import Limits, read_limits
+from coopery_store.outside import Emptied
 from coopery_store.store import HomeStore
 from coopery_store.survey import Survey
 from coopery_store.sweeping import Swept
@@ -45,6 +47,7 @@ def run(context: Context) -> int:
         budget=arguments.budget,
         age=arguments.older_than,
         keep_runs=arguments.keep_runs,
+        images_budget=arguments.images_budget,
     )
     store = HomeStore(home)
     try:
@@ -61,11 +64,11 @@ def run(context: Context) -> int:
 
 def _check_arguments(arguments: Any) -> None:
     allowed = {
-        "info": ("budget", "older_than", "keep_runs"),
-        "gc": ("budget", "older_than", "keep_runs", "dry_run"),
+        "info": ("budget", "images_budget", "older_than", "keep_runs"),
+        "gc": ("budget", "images_budget", "older_than", "keep_runs", "dry_run"),
         "verify": ("repair",),
     }[arguments.action]
-    for name in ("budget", "older_than", "keep_runs", "dry_run", "repair"):
+    for name in ("budget", "images_budget", "older_than", "keep_runs", "dry_run", "repair"):
         if getattr(arguments, name) not in (None, False) and name not in allowed:
             flag = f"--{name.replace('_', '-')}"
             message = f"cache {arguments.action} does not take {flag}"
@@ -78,7 +81,9 @@ def _check_arguments(arguments: Any) -> None:
 
 def _info(context: Context, store: HomeStore, limits: Limits) -> int:
     found = store.sweeper.look()
-    would = store.sweeper.sweep(limits, dry_run=True)
+    elsewhere = Elsewhere(context.plugins, context.settings.home)
+    would = store.sweeper.sweep(limits, elsewhere, dry_run=True)
+    used = {item.path.name: item.used for item in found.of("place")}
     oldest = {kind: min(i.used for i in found.of(kind)) for kind in _KINDS if found.of(kind)}
     newest = {kind: max(i.used for i in found.of(kind)) for kind in oldest}
     document = {
@@ -97,6 +102,14 @@ def _info(context: Context, store: HomeStore, limits: Limits) -> int:
             for kind in _KINDS
         },
         "gc_would_free": would.freed,
+        "outside": [
+            {
+                **_outside_document(one),
+                "count": len(one.holding.kept),
+                **dict(zip(("oldest_use", "newest_use"), _uses(one, used), strict=True)),
+            }
+            for one in would.outside
+        ],
     }
     rows = [
         (
@@ -109,14 +122,21 @@ def _info(context: Context, store: HomeStore, limits: Limits) -> int:
         for kind, shown in _KINDS.items()
         if _size(found, kind)
     ]
+    for one in would.outside:
+        oldest_use, newest_use = _uses(one, used)
+        count, size = str(len(one.holding.kept)), show_bytes(one.before)
+        oldest_ago, newest_ago = (_ago(t) if t else "" for t in (oldest_use, newest_use))
+        rows.append((f"{one.holding.kind} (outside)", count, size, oldest_ago, newest_ago))
     lines = [
         f"home    {context.settings.home}",
         f"size    {show_bytes(found.size)}",
         f"budget  {_show_budget(limits.budget)}",
+        *(f"{one.holding.kind:7} {_told_of(one)}" for one in would.outside),
         "",
         table(rows, ("what", "count", "size", "oldest use", "newest use")),
         "",
         _sentence("coopery cache gc would free", would),
+        *(_emptied("would free", one) for one in would.outside if one.evicted),
     ]
     context.answer(document, "\n".join(lines))
     return 0
@@ -139,6 +159,43 @@ def _ago(moment: float) -> str:
     return "just now"
 
 
+def _uses(one: Emptied, used: Mapping[str, float]) -> tuple[float | None, float | None]:
+    """When the first and the last of these were used, as far as the home tells."""
+    known = [used[kept.key] for kept in one.holding.kept if kept.key in used]
+    return min(known, default=None), max(known, default=None)
+
+
+def _told_of(one: Emptied) -> str:
+    """What is outside of the home, where, and how much of it there may be."""
+    size = f"{show_bytes(one.before)}; their budget is {_show_budget(one.budget)}"
+    if one.unseen:
+        return f"{size}; as noted, since nobody could look: {one.unseen}"
+    return f"{size}; in {one.holding.where}"
+
+
+def _outside_document(one: Emptied) -> dict[str, Any]:
+    return {
+        "kind": one.holding.kind,
+        "where": one.holding.where or None,
+        "budget": one.budget,
+        "before": one.before,
+        "after": one.after,
+        "evicted": one.evicted,
+        "freed": one.freed,
+        "in_use": one.in_use,
+        "young": one.young,
+        "over": one.over,
+        "unseen": one.unseen or None,
+    }
+
+
+def _emptied(begin: str, one: Emptied) -> str:
+    """What went of what lies outside: `images: freed 1.2 GiB, 3 of 12`."""
+    count = f"{one.evicted} of {len(one.holding.kept)}" if one.evicted else ""
+    size = show_bytes(one.freed) if one.evicted else "nothing"
+    return f"{one.holding.kind}: {begin} {size}" + (f", {count}" if count else "")
+
+
 # -- gc -------------------------------------------------------------------------------------------
 
 
@@ -147,7 +204,8 @@ def _gc(context: Context, store: HomeStore, limits: Limits) -> int:
     if not dry and not os.access(context.settings.home, os.W_OK):
         store.check_writable()  # a full disk, though, is what it is there for
     cleared = 0 if dry else _clear_away(context)
-    swept = store.sweeper.sweep(limits, dry_run=dry)
+    elsewhere = Elsewhere(context.plugins, context.settings.home)
+    swept = store.sweeper.sweep(limits, elsewhere, dry_run=dry)
     swept.cleared += cleared
     document = {
         "dry_run": dry,
@@ -161,6 +219,7 @@ def _gc(context: Context, store: HomeStore, limits: Limits) -> int:
         "cleared": swept.cleared,
         "compacted": swept.compacted,
         "over": swept.over,
+        "outside": [_outside_document(one) for one in swept.outside],
     }
     lines = [_sentence("would free" if dry else "freed", swept)]
     then = "it would take" if dry else "the home takes"
@@ -173,6 +232,8 @@ def _gc(context: Context, store: HomeStore, limits: Limits) -> int:
     if swept.over:
         stay = f"{swept.in_use} in use, {swept.young} younger than the set age"
         lines.append(f"{show_bytes(swept.over)} over the budget; what stays: {stay}")
+    for one in swept.outside:
+        lines += _outside_lines(one, dry=dry)
     context.answer(document, "\n".join(lines))
     if not dry and has_no_room(context.settings.home):
         more = "--budget 0 --older-than 0 evicts all that is not in use"
@@ -180,6 +241,20 @@ def _gc(context: Context, store: HomeStore, limits: Limits) -> int:
             more = "it is not the home that fills it"
         context.tell(f"the disk is full still: {more}")
     return 0
+
+
+def _outside_lines(one: Emptied, *, dry: bool) -> Iterator[str]:
+    if one.unseen and not one.evicted:
+        yield f"{one.holding.kind}: nobody could look at them: {one.unseen}"
+        return
+    budget = _show_budget(one.budget)
+    takes = f"{'they would take' if dry else 'they take'} {show_bytes(one.after)}"
+    yield f"{_emptied('would free' if dry else 'freed', one)}; {takes}; the budget is {budget}"
+    if one.over:
+        stay = f"{one.in_use} in use, {one.young} younger than the set age"
+        yield f"{show_bytes(one.over)} over that budget; what stays: {stay}"
+    if one.unseen:
+        yield f"{one.holding.kind}: not all could be looked at: {one.unseen}"
 
 
 def _clear_away(context: Context) -> int:

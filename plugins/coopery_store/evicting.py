@@ -7,7 +7,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from coopery.elsewhere import Kept
 from coopery_store.copying import remove
+from coopery_store.home import safe_name
 from coopery_store.leases import Leases
 from coopery_store.leaving import withdraw
 from coopery_store.locks import held, is_held
@@ -43,11 +45,45 @@ class Evictor:
                     remove(item.path)
                 return True
 
-    def _take(self, item: Item, lock: Path, age: float, *, dry_run: bool) -> bool:
+    def evict_kept(
+        self,
+        kept: Kept,
+        place: Item | None,
+        age: float,
+        let_go: Callable[[], bool],
+        *,
+        dry_run: bool = False,
+    ) -> bool:
+        """Take away what is kept outside the home, and its note in `place`; False if it is used.
+
+        Under the lock of its place, so that nobody makes it anew meanwhile.
+        """
+        name = safe_name(kept.key)
+        lock = place_lock(self._home, name)
+        if place is not None and not kept.spare:
+            return self._take(place, lock, age, let_go, dry_run=dry_run)
+        if dry_run:
+            return not self._is_leased(kept.key)
+        with held(lock):
+            made = place is None and (self._home / "places" / name).exists()
+            return not made and not self._is_leased(kept.key) and let_go()
+
+    def _is_leased(self, name: str) -> bool:
+        return self._leases.mine(name) or self._leases.elsewhere(name)
+
+    def _take(
+        self,
+        item: Item,
+        lock: Path,
+        age: float,
+        let_go: Callable[[], bool] = lambda: True,
+        *,
+        dry_run: bool,
+    ) -> bool:
         name = item.path.name
 
         def needed() -> bool:
-            return self._leases.mine(name) or self._leases.elsewhere(name)
+            return self._is_leased(name)
 
         if dry_run:
             return not needed()
@@ -55,7 +91,7 @@ class Evictor:
             # By a run that has ended since the look around.
             if time.time() - self._last(item.name) < age or _is_new(item, age):
                 return False
-            gone = withdraw(item.path, needed)
+            gone = withdraw(item.path, needed, let_go)
             if gone is None:
                 return False
             if item.kind == "place":

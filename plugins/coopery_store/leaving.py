@@ -23,10 +23,15 @@ def is_debris(name: str) -> bool:
     return name.endswith((_GOING, GONE))
 
 
-def withdraw(path: Path, needed: Callable[[], bool] = lambda: False) -> Path | None:
+def withdraw(
+    path: Path,
+    needed: Callable[[], bool] = lambda: False,
+    let_go: Callable[[], bool] = lambda: True,
+) -> Path | None:
     """Take a file or folder from its place, under its lock; what is returned is to be removed.
 
-    None if it is needed. A path to remove may not exist.
+    None if it is needed. A path to remove may not exist. `let_go` takes away what it is a note of,
+    when nobody can come for it any more; it says whether that went.
     """
     restore(path)
     if needed():
@@ -35,7 +40,12 @@ def withdraw(path: Path, needed: Callable[[], bool] = lambda: False) -> Path | N
     gone = path.with_name(f"{path.name}.{os.getpid()}-{os.urandom(4).hex()}{GONE}")
     with suppress(FileNotFoundError):
         path.rename(going)
-        if needed():  # by somebody who came just now
+        try:
+            goes = not needed() and let_go()  # needed by somebody who came just now
+        except BaseException:
+            going.rename(path)
+            raise
+        if not goes:
             going.rename(path)
             return None
         going.rename(gone)

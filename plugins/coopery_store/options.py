@@ -12,6 +12,8 @@ from coopery.options import Settings, option
 
 _GIB = 1024**3
 _DEFAULT = 50 * _GIB
+_UNSET = -1.0
+"""Bytes that nobody can mean."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,12 @@ class CacheOptions:
     cache_budget: str | None = option(
         None,
         help="how large the home folder may grow, or `none` (default: 50Gi, or half the disk)",
+        metavar="SIZE",
+    )
+    images_budget: str | None = option(
+        None,
+        help="how large the images that were built may grow in a container engine, or `none` "
+        "(default: 50Gi, or half its disk)",
         metavar="SIZE",
     )
     cache_age: str = option(
@@ -33,11 +41,21 @@ class CacheOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """`budget` in bytes (None: no limit), `age` in seconds, `keep_runs` a number of runs."""
+    """`budget` in bytes (None: no limit), `age` in seconds, `keep_runs` a number of runs.
+
+    `images_budget` is for what results keep outside the home; a negative one is the default.
+    """
 
     budget: float | None
     age: float
     keep_runs: int
+    images_budget: float | None = _UNSET
+
+    def images(self, room: int | None) -> float | None:
+        """Bytes that images may take on a disk of so many, where that is known (None: no limit)."""
+        if self.images_budget != _UNSET:
+            return self.images_budget
+        return float(_DEFAULT if room is None else min(_DEFAULT, room // 2))
 
 
 def read_limits(
@@ -47,6 +65,7 @@ def read_limits(
     budget: str | None = None,
     age: str | None = None,
     keep_runs: int | None = None,
+    images_budget: str | None = None,
 ) -> Limits:
     """The limits in force; what is given wins over the settings.
 
@@ -66,14 +85,16 @@ def read_limits(
             problems.append(problem("bad-option", f"{name} {text!r}: {error}"))
             return 0.0
 
-    size: float | None
-    shown = ("--budget", budget) if budget is not None else ("cache-budget", options.cache_budget)
-    if shown[1] is None:
+    def read_size(flag: str, given: str | None, name: str, text: str | None) -> float | None:
+        name, text = (name, text) if given is None else (flag, given)
+        if text is None:
+            return _UNSET
+        return None if text == "none" else parse(name, text, parse_quantity)
+
+    size = read_size("--budget", budget, "cache-budget", options.cache_budget)
+    if size == _UNSET:
         size = default_budget(home)
-    elif shown[1] == "none":
-        size = None
-    else:
-        size = parse(shown[0], shown[1], parse_quantity)
+    images = read_size("--images-budget", images_budget, "images-budget", options.images_budget)
     shown = ("--older-than", age) if age is not None else ("cache-age", options.cache_age)
     seconds = parse(shown[0], shown[1] or "0", parse_duration)
     number = options.keep_runs if keep_runs is None else keep_runs
@@ -81,7 +102,7 @@ def read_limits(
         problems.append(problem("bad-option", f"keep-runs: expected at least 1, found {number}"))
     if problems:
         raise RecipeError(*problems)
-    return Limits(budget=size, age=seconds, keep_runs=number)
+    return Limits(budget=size, age=seconds, keep_runs=number, images_budget=images)
 
 
 def default_budget(home: Path) -> float:

@@ -25,6 +25,8 @@ class Places:
         self._uses = uses
         self.unsettled: set[str] = set()
         """Keys of places that are complete but not known to be durable."""
+        self.made = False
+        """Whether any was completed through this store."""
 
     def _paths(self, key: str) -> tuple[Path, Path]:
         folder = self._home / "places" / safe_name(key)
@@ -55,6 +57,7 @@ class Places:
             beside.write_text(f"{files}\n", "ascii")
             beside.replace(mark)
         self.unsettled.add(key)
+        self.made = True
         self._uses.note([f"place:{key}"])
         self._uses.grew(size)
 

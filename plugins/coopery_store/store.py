@@ -28,6 +28,7 @@ from coopery_store.stats import Stats
 from coopery_store.uses import Uses
 
 if TYPE_CHECKING:
+    from coopery.elsewhere import Elsewhere
     from coopery_store.checking import Check
     from coopery_store.sweeping import Sweeper
 
@@ -243,20 +244,29 @@ class HomeStore:
         with machine_errors(self._home):
             return Checker(*parts, repair=repair, tell=tell).run()
 
-    def tidy(self) -> str:
+    def tidy(self, elsewhere: Elsewhere | None = None) -> str:
         """See `coopery.steps.Store.tidy`."""
         if self._limits is None:
             return ""
         with machine_errors(self._home):
-            if not self._uses.due(self._home, self._limits):
+            due = self._uses.due(self._home, self._limits)
+            if not due and (elsewhere is None or not self._places.made):
                 return ""
-            swept = self.sweeper.automatic(self._limits)
-        if swept is None or not swept.freed:
+            swept = self.sweeper.automatic(self._limits, elsewhere, home=due)
+        if swept is None:
             return ""
         from coopery.quantities import show_bytes
 
-        left = f", still {show_bytes(swept.over)} over it" if swept.over else ""
-        return f"evicted {show_bytes(swept.freed)} from the home folder, to its budget{left}"
+        told = []
+        if swept.freed:
+            left = f", still {show_bytes(swept.over)} over it" if swept.over else ""
+            size = show_bytes(swept.freed)
+            told.append(f"evicted {size} from the home folder, to its budget{left}")
+        for one in swept.outside:
+            if one.evicted:
+                what = f"{one.evicted} {one.holding.kind}, {show_bytes(one.freed)}"
+                told.append(f"evicted {what}, from {one.holding.where}")
+        return "; ".join(told)
 
     def close(self) -> None:
         """See `coopery.steps.Store.close`."""

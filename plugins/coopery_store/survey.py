@@ -60,7 +60,7 @@ def survey(home: Path, known: Known) -> Survey:
     """Look through the home; what was measured before is only listed, not walked."""
     found = Survey()
     found.items += _objects(home, known, found.fresh)
-    found.items += _places(home, known, found.fresh)
+    found.items += places(home, known, found.fresh)
     found.items += _runs(home)
     for name in SHELVES:
         found.items += _shelf(home / name)
@@ -104,7 +104,8 @@ def _objects(home: Path, known: Known, fresh: dict[str, int]) -> Iterator[Item]:
                 yield _item("object", entry.name, Path(entry.path), status, known, fresh)
 
 
-def _places(home: Path, known: Known, fresh: dict[str, int]) -> Iterator[Item]:
+def places(home: Path, known: Known, fresh: dict[str, int]) -> Iterator[Item]:
+    """The results in place; sizes that were not `known` are put into `fresh`."""
     entries = list(_entries(home / "places"))
     names = {entry.name for entry, _ in entries}
     for entry, status in entries:

@@ -14,14 +14,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from coopery.elsewhere import Elsewhere
 from coopery_store.evicting import Evictor
 from coopery_store.home import machine_errors
 from coopery_store.index import Index
 from coopery_store.leases import Leases
 from coopery_store.locks import held, try_lock
 from coopery_store.options import Limits
+from coopery_store.outside import Emptied, Outside
 from coopery_store.stale import compact
-from coopery_store.survey import Item, Survey, survey
+from coopery_store.survey import Item, Survey, places, survey
 from coopery_store.tidying import tidy
 from coopery_store.uses import Uses
 
@@ -50,6 +52,8 @@ class Swept:
     """Leftovers of dead processes."""
     compacted: int = 0
     """Bytes by which the journal became shorter."""
+    outside: list[Emptied] = field(default_factory=list)
+    """What went of what results keep outside the home."""
 
     @property
     def over(self) -> int:
@@ -74,30 +78,62 @@ class Sweeper:
             self._uses.sized(found.fresh)
         return found
 
-    def automatic(self, limits: Limits) -> Swept | None:
-        """Evict, unless somebody else does just now."""
+    def outside(self, elsewhere: Elsewhere, found: Survey) -> Outside:
+        """What results in place, as `found` in the home, keep outside of it."""
+        by_key = {item.path.name: item for item in found.of("place")}
+        with machine_errors(self._home):
+            return Outside(elsewhere, self._evictor, by_key)
+
+    def automatic(
+        self, limits: Limits, elsewhere: Elsewhere | None = None, *, home: bool = True
+    ) -> Swept | None:
+        """Evict, unless somebody else does just now; with not `home`, only what is elsewhere."""
         descriptor = try_lock(self._home / "locks" / "gc")
         if descriptor is None:
             return None
         try:
-            return self._sweep(limits, ease=_EASE)
+            if home:
+                return self._sweep(limits, elsewhere, ease=_EASE)
+            swept = Swept()
+            if elsewhere is not None:
+                # A look around the whole home is not for every run that made something in place.
+                found = Survey(items=list(places(self._home, self._uses.known(), {})))
+                swept.outside = self.outside(elsewhere, found).sweep(limits, ease=_EASE)
+            return swept
         finally:
             os.close(descriptor)
 
-    def sweep(self, limits: Limits, *, dry_run: bool = False) -> Swept:
+    def sweep(
+        self, limits: Limits, elsewhere: Elsewhere | None = None, *, dry_run: bool = False
+    ) -> Swept:
         """Evict down to the budget, waiting for whoever does so just now."""
         with machine_errors(self._home):
             if dry_run:
-                return self._sweep(limits, dry_run=True)
+                return self._sweep(limits, elsewhere, dry_run=True)
             with held(self._home / "locks" / "gc", keep=True):
-                return self._sweep(limits)
+                return self._sweep(limits, elsewhere)
 
-    def _sweep(self, limits: Limits, *, ease: float = 1.0, dry_run: bool = False) -> Swept:
+    def _sweep(
+        self,
+        limits: Limits,
+        elsewhere: Elsewhere | None,
+        *,
+        ease: float = 1.0,
+        dry_run: bool = False,
+    ) -> Swept:
         swept = Swept(budget=limits.budget)
         if not dry_run:
             # Scratch folders are the next run's to take: strays are found by them.
             swept.cleared = len(tidy(self._home, self._leases, None))
         found = self.look()
+        notes: frozenset[str] = frozenset()
+        if elsewhere is not None:
+            outside = self.outside(elsewhere, found)
+            # A note is small, and what it is a note of is dear: it goes with that alone.
+            notes = outside.noted
+            swept.outside = outside.sweep(limits, ease=ease, dry_run=dry_run)
+            if not dry_run and any(emptied.evicted for emptied in swept.outside):
+                found = self.look()
         swept.before = swept.after = found.size
         target = None
         if limits.budget is not None and found.size > limits.budget:
@@ -106,6 +142,8 @@ class Sweeper:
         try:
             for item, due in self._order(found, limits):
                 if not due and (target is None or swept.after <= target):
+                    continue
+                if item.kind == "place" and item.path.name in notes:
                     continue
                 if time.time() - item.used < limits.age:
                     swept.young += 1

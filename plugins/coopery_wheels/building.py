@@ -234,33 +234,26 @@ def _used(complete: Path) -> bool:
 
 
 def _install(bench: Bench, python: str, folder: Path, requires: Sequence[str]) -> None:
-    from coopery.indexes import installer_environment, redact, uv_binary
-    from coopery.installing import Installing, size_of
+    from coopery.indexes import redact
+    from coopery.installing import installer
 
-    uv = uv_binary()
-    settings, arguments = installer_environment(bench.origin.index, root=bench.origin.recipe)
-    environment = {k: v for k, v in os.environ.items() if k not in _DROPPED} | dict(settings)
-    venv = [uv, "venv", "--quiet", "--no-project", "--python", python, str(folder)]
-    install = [uv, "pip", "install", "--quiet", "--python", str(folder / "bin" / "python")]
-    start = size_of(bench.log)
-    try:
-        call(venv, environment, bench)
-        if requires:
-            call([*install, *arguments, "--", *requires], environment, bench)
-    except subprocess.CalledProcessError as error:
-        failed = Installing(
-            command=error.cmd,
-            environment=environment,
-            log=bench.log,
-            folder=folder,
-            cancelled=bench.cancelled,
-            start=start,
-            index=bench.origin.index,
-            root=bench.origin.recipe,
-        )
+    origin = bench.origin
+    uv = installer(
+        origin.index,
+        origin.recipe,
+        log=bench.log,
+        folder=folder,
+        cancelled=bench.cancelled,
+        without=_DROPPED,
+    )
+    failed = uv.run("venv", "--quiet", "--no-project", "--python", python, str(folder))
+    if failed is None and requires:
+        install = ("pip", "install", "--quiet", "--python", str(folder / "bin" / "python"))
+        failed = uv.run(*install, *uv.flags, "--", *requires)
+    if failed is not None:
         if found := failed.why():
-            raise found from None
+            raise found
         wanted = redact(", ".join(requires))
         message = f"the build requirements ({wanted}) cannot be installed\n{tail(bench.log)}"
         hint = "check `requires` of [build-system], and the indexes of pip or uv"
-        raise StepError(problem("build-requires", message, hint=hint)) from None
+        raise StepError(problem("build-requires", message, hint=hint))

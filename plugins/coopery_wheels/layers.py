@@ -8,9 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from coopery.dependencies import IndexOptions, Layer, Lock, Stage
-from coopery.errors import KeyPath
+from coopery.errors import KeyPath, RecipeError, problem
+from coopery.fitting import unfit
 from coopery.model import Image, Project, Recipe
+from coopery.recipes import located
 from coopery.steps import FileSet, FileSource, Need, Step, StepSource
+from coopery.targets import Target, target_of
 from coopery_wheels import metadata
 from coopery_wheels.nouns import Projects, Wheels
 from coopery_wheels.planning import Local, locals_of, own_python, python_of, resolved, root_of
@@ -44,6 +47,7 @@ def _step(recipe: Recipe, image: Image, lock: Lock, local: Local) -> Step:
     if local.release:
         return _release(recipe, image, lock, local)
     if local.tree is None:
+        _check_fit(recipe, image, lock, local)
         return Step(
             name=f"wheel {name}{_apart(recipe, local)}",
             subject=name,
@@ -84,16 +88,36 @@ def _step(recipe: Recipe, image: Image, lock: Lock, local: Local) -> Step:
     )
 
 
+def _check_fit(recipe: Recipe, image: Image, lock: Lock, local: Local) -> None:
+    """Raises RecipeError (`wheel-unavailable`) for a wheel file that the base cannot have."""
+    target = _target(lock, image.name)
+    reason = unfit(local.path, target.uv) if target else None
+    if reason is not None:
+        base = lock.bases[image.name]
+        shown = ", ".join(filter(None, (base.platform, base.libc)))
+        message = f"{local.shown} does not fit the base {base.reference} ({shown}): {reason}"
+        hint = "choose another `base`, or a wheel that was built in it or made portable for it"
+        found = problem("wheel-unavailable", message, key=local.key, hint=hint)
+        raise RecipeError(located(found, recipe.locate))
+
+
+def _target(lock: Lock, image: str) -> Target | None:
+    base = lock.bases.get(image)
+    return target_of(base) if base else None
+
+
 def _release(recipe: Recipe, image: Image, lock: Lock, local: Local) -> Step:
     """Fetch the wheel that the lock pins."""
     name = local.metadata.name
     pin = next(pin for pin in lock.pins[image.name] if pin.name == name)
     python = python_of(image) or own_python()
+    target = _target(lock, image.name)
     work = WheelRelease(
         package=((name, pin.version),),
         hashes=((name, tuple(sorted(pin.hashes))),),
         python=python,
-        platform=f"{sys.platform}-{os.uname().machine}",
+        platform=target.uv if target else f"{sys.platform}-{os.uname().machine}",
+        target=target.uv if target else None,
         origin=Origin(index=_index(recipe, lock, local), recipe=recipe.root),
     )
     # Images that were locked at different times may be pinned to different files.
@@ -101,6 +125,8 @@ def _release(recipe: Recipe, image: Image, lock: Lock, local: Local) -> Step:
     pins = {p for n in names for p in lock.pins.get(n, ()) if p.name == name}
     apart = f" [{image.name}]" if len(pins) > 1 else _apart(recipe, local)
     suffix = "" if python == own_python() else f", {python}"
+    if target and len({_target(lock, n) for n in names}) > 1:
+        suffix += f", {target.uv}"
     return Step(
         name=f"wheel {name}{apart} (release{suffix})",
         subject=name,

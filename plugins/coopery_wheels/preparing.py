@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -79,12 +78,12 @@ def probe(
     Nobody asks it for the metadata, so it would be found wanting only when the wheel is built:
     after the lock is written. Raises as `prepared` does.
     """
-    from coopery_wheels import building
-
     named = {name: _text(tree.root / name) for name in ("pyproject.toml", "setup.py", "setup.cfg")}
     mark = home / "metadata" / f"{digest(['probe', 1, python, named])}.probed"
     if mark.exists():
         return
+    from coopery_wheels import building  # and with it `build`, which takes long to import
+
     with _bench(tree, files, python, home, origin) as (place, bench):
         building.check_backend(place, bench)
     _write(mark, "")
@@ -152,6 +151,8 @@ def _without_frames(text: str) -> str:
 @contextlib.contextmanager
 def _scratch(home: Path) -> Iterator[Path]:
     """A folder that is locked while it is in use: what a dead process left can be told by that."""
+    import tempfile
+
     home.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="metadata-", dir=home) as name:
         descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -27,51 +25,40 @@ def fetch(work: WheelRelease, workspace: Workspace) -> Path:
     variables of the process only. Raises StepError (`release-failed`, `cancelled`)
     and MachineError (`disk-full`, `index-credentials`).
     """
-    from coopery.indexes import index_of, installer_environment, redact, uv_binary
-    from coopery.installing import Installing
+    from coopery.indexes import index_of, redact
+    from coopery.installing import installer
 
-    settings, flags = installer_environment(work.origin.index, root=work.origin.recipe)
     # A cache of its own: whoever keeps none, or wants links of another kind, shall have it so.
     dropped = {"UV_NO_CACHE", "UV_LINK_MODE", "UV_REQUIRE_HASHES", "UV_NO_BINARY"}
-    environ = {k: v for k, v in os.environ.items() if k not in dropped} | settings
+    said = workspace.folder / "uv.log"
+    uv = installer(
+        work.origin.index,
+        work.origin.recipe,
+        log=said,
+        folder=workspace.folder,
+        cancelled=workspace.cancelled,
+        without=dropped,
+    )
     listing = workspace.folder / "requirements.txt"
     hashes = " ".join(f"--hash={value}" for value in work.hashes[0][1])
     listing.write_text(f"{work.distribution}=={work.release} {hashes}\n", "utf-8")
     target = workspace.folder / "installed"
-    command = [uv_binary(), "pip", "install", "--no-deps", "--require-hashes", "--no-progress"]
+    command = ["pip", "install", "--no-deps", "--require-hashes", "--no-progress"]
     command += ["--only-binary", work.distribution, "--link-mode", "symlink"]
     command += ["--cache-dir", str(workspace.folder / "cache"), "--target", str(target)]
-    command += ["--python", sys.executable, "--python-version", work.python, *flags]
-    said = workspace.folder / "uv.log"
-    bench = building.Bench(
-        python=work.python,
-        home=workspace.home,
-        log=said,
-        scratch=workspace.folder,
-        cancelled=workspace.cancelled,
-        origin=work.origin,
-    )
+    command += ["--python", sys.executable, "--python-version", work.python, *uv.flags]
+    command += ["--python-platform", work.target] if work.target else []
     command += ["-r", str(listing)]
     try:
-        building.call(command, environ, bench)
-    except subprocess.CalledProcessError:
-        failed = Installing(
-            command=command,
-            environment=environ,
-            log=said,
-            folder=workspace.folder,
-            cancelled=workspace.cancelled,
-            index=work.origin.index,
-            root=work.origin.recipe,
-        )
-        if error := failed.why():
-            raise error from None
-        story = redact(building.tail(said))
-        message = (
-            f"the wheel of {work.distribution} {work.release} cannot be had from "
-            f"{index_of(environ)}:\n{story}"
-        )
-        raise StepError(problem("release-failed", message, hint=_HINT)) from None
+        if (failed := uv.run(*command)) is not None:
+            if error := failed.why():
+                raise error
+            story = redact(building.tail(said))
+            message = (
+                f"the wheel of {work.distribution} {work.release} cannot be had from "
+                f"{index_of(uv.environment)}:\n{story}"
+            )
+            raise StepError(problem("release-failed", message, hint=_HINT))
     finally:
         # What is kept says nothing that it should not, whatever uv says of URLs.
         with workspace.log.open("a", encoding="utf-8") as log:

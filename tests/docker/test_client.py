@@ -291,7 +291,7 @@ def test_an_engine_that_does_not_see_these_files(tmp_path: Path, engine: Any) ->
     """As one that is elsewhere: what it is to mount is not there."""
     from coopery.errors import MachineError
     from coopery_docker.client import connect
-    from coopery_docker.containers import run_container
+    from coopery_docker.containers import Job, run_container
 
     if connect().is_podman:
         pytest.skip("Podman makes the folders that it does not find")
@@ -301,20 +301,22 @@ def test_an_engine_that_does_not_see_these_files(tmp_path: Path, engine: Any) ->
         "Entrypoint": ["true"],
         "HostConfig": {"Mounts": [mount], "NetworkMode": "none"},
     }
+    job = Job(home=tmp_path, run="test", name="a", body=body, write=print)
     with pytest.raises(MachineError) as raised:
-        run_container(connect(), tmp_path, "test", "a", body, print)
+        run_container(connect(), job)
     assert raised.value.problems[0].slug == "engine-elsewhere"
 
 
 def test_many_containers_leave_no_connections(tmp_path: Path, engine: Any) -> None:
     from coopery_docker.client import connect
-    from coopery_docker.containers import run_container
+    from coopery_docker.containers import Job, run_container
 
     host = {"NetworkMode": "none", "LogConfig": {"Type": "none"}}
     body = {"Image": "python:3.11-slim", "Entrypoint": ["true"], "HostConfig": host}
+    job = Job(home=tmp_path, run="test", name="a", body=body, write=print)
     counts = []
     for _ in range(9):
-        ended = run_container(connect(), tmp_path, "test", "a", body, print)
+        ended = run_container(connect(), job)
         assert ended.exit_code == 0 and ended.peak_memory
         counts.append(len(list(Path("/proc/self/fd").iterdir())))
     assert counts[-1] - counts[0] < 25 and counts[-1] == counts[-2]

@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from typing import Any
+
+import pytest
 
 from coopery.testing import Project
 from coopery_docker.notes import HOME, home_id
@@ -35,31 +35,25 @@ outputs.o = "build/{matrix.n}"
 """
 
 
-def test_killed_at_random_and_run_again(contained: Project, engine: Any) -> None:
+@pytest.mark.parametrize("number", range(KILLS))
+def test_killed_at_random_and_run_again(contained: Project, engine: Any, number: int) -> None:
     contained.write("recipe.toml", RECIPE)
-    chance = random.Random(20261121)
+    contained.write("src/text", f"{number}\n")
+    chance = random.Random(number)
     mine = {"label": f"{HOME}={home_id(contained.home)}"}
-    for number in range(KILLS):
-        # Another image each time, so that it is built, and all is run.
-        contained.write("src/text", f"{number}\n")
-        process = subprocess.Popen(
-            [sys.executable, "-m", "coopery", "run", "-r", "docker", "-j", "2"],
-            cwd=contained.root,
-            env={**os.environ, "COOPERY_HOME": str(contained.home)},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        time.sleep(chance.uniform(0.1, 3.0))
-        if chance.random() < 0.5:
-            process.kill()
-        else:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        again = contained.coopery("run", "-r", "docker")
-        assert again.exit_code == 0, again.stderr
-        for n in (1, 2):
-            assert contained.read(f"build/{n}") == f"{number}\n{n}\n"
-        assert engine.containers(all=True, filters=mine) == []
-        assert list((contained.home / "scratch").iterdir()) == []
-        assert not list((contained.home / "docker").glob("*"))
+    # In no builder's cache, so that it is built, and all is run.
+    build = f"mkdir -p /work; chmod 777 /work; sleep 0.5; : {time.time()}"
+    process = contained.start("run", "-r", "docker", "-j", "2", env={"HANDMADE_RUN": build})
+    time.sleep(chance.uniform(0.1, 4.0))
+    if chance.random() < 0.5:
+        process.kill()
+    else:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    again = contained.coopery("run", "-r", "docker")
+    assert again.exit_code == 0, again.stderr
+    for n in (1, 2):
+        assert contained.read(f"build/{n}") == f"{number}\n{n}\n"
+    assert engine.containers(all=True, filters=mine) == []
+    assert list((contained.home / "scratch").iterdir()) == []
+    assert not list((contained.home / "docker").glob("*"))

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
 import signal
+import socket
+import tempfile
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +46,68 @@ def images(engine: Any, project: Project) -> dict[str, dict[str, Any]]:
     label = f"{HOME}={home_id(project.home)}"
     found = engine.images(filters={"label": [label]})
     return {image["Labels"][KEY]: image for image in found if image["RepoTags"]}
+
+
+@contextmanager
+def counted() -> Iterator[tuple[str, list[str]]]:
+    """Another address of the engine, and what is asked there: each request's first line."""
+    asked: list[str] = []
+
+    def pass_on(source: socket.socket, sink: socket.socket, notes: list[str]) -> None:
+        with suppress(OSError):
+            while data := source.recv(1 << 16):
+                if data.split(b" ")[0] in (b"GET", b"HEAD", b"POST", b"DELETE"):
+                    notes.append(data.partition(b"\r\n")[0].decode())
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+    def serve(server: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                here, _ = server.accept()
+                there = socket.socket(socket.AF_UNIX)
+                there.connect("/var/run/docker.sock")
+                for ends in ((here, there, asked), (there, here, [])):
+                    threading.Thread(target=pass_on, args=ends, daemon=True).start()
+
+    with tempfile.TemporaryDirectory() as name, socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"{name}/s")
+        server.listen()
+        threading.Thread(target=serve, args=(server,), daemon=True).start()
+        yield f"unix://{name}/s", asked
+        server.shutdown(socket.SHUT_RDWR)
+
+
+def test_with_nothing_to_do_the_engine_is_asked_once_or_not_at_all(
+    project: Project, sweep: Callable[[Path], None], engine: Any, tmp_path: Path
+) -> None:
+    made = project  # with a base that the lock remembers
+    sweep(made.home)
+    made.write("src/a.txt", "one\n")
+    made.write("recipe.toml", RECIPE.replace("sources", 'python = "3.11"\nsources'))
+    tag = made.run("-r", "docker")["image i"]["facts"]["image"]
+    with counted() as (address, asked):
+        env = {"DOCKER_HOST": address, "DOCKER_CONTEXT": ""}
+        assert made.coopery("run", "-r", "docker", env=env).exit_code == 0
+        assert asked == []
+        built = made.coopery("build", "-r", "docker", "--json", env=env)
+        assert built.exit_code == 0 and all(s["cached"] for s in built.json["steps"])
+        assert asked == [f"GET /images/{tag}/json HTTP/1.0"]
+        # Where a context says which engine is meant, the SDK finds it: with more questions.
+        asked.clear()
+        folder = tmp_path / "config/contexts/meta" / hashlib.sha256(b"far").hexdigest()
+        folder.mkdir(parents=True)
+        meta = {"Name": "far", "Metadata": {}, "Endpoints": {"docker": {"Host": address}}}
+        (folder / "meta.json").write_text(json.dumps(meta))
+        (tmp_path / "config/config.json").write_text('{"currentContext": "far"}')
+        env = {"DOCKER_HOST": "", "DOCKER_CONTEXT": "", "DOCKER_CONFIG": str(tmp_path / "config")}
+        built = made.coopery("build", "-r", "docker", "--json", env=env)
+        assert built.exit_code == 0 and all(s["cached"] for s in built.json["steps"])
+        assert any(f"/images/{tag}/json" in line for line in asked) and len(asked) > 1
+        # And it is never taken for there when it is gone.
+        engine.remove_image(tag, force=True)
+        again = made.coopery("build", "-r", "docker", "--json")
+        assert [s["step"] for s in again.json["steps"] if not s["cached"]] == ["image i"]
 
 
 def test_an_edited_source_builds_that_part_alone(made: Project, engine: Any) -> None:
@@ -103,21 +172,7 @@ def test_a_build_that_fails_shows_its_end(made: Project) -> None:
     assert "RUN " in log and "to the builder" in log and "7" in log
 
 
-def test_the_classic_builder_will_do(made: Project) -> None:
-    made.plugin(
-        "classic",
-        """
-        import coopery_docker.client as client
-
-        before = client.Engine.__init__
-
-        def without(self, *arguments):
-            before(self, *arguments)
-            self.has_buildkit = False
-
-        client.Engine.__init__ = without
-        """,
-    )
+def test_the_classic_builder_will_do(made: Project, classic: None) -> None:
     env = {"HANDMADE_RUN": f"mkdir -p /work; chmod 777 /work; echo {time.time()}"}
     first = made.run("-r", "docker", env=env)
     log = Path(first["image i system"]["log"]).read_text()
@@ -221,11 +276,17 @@ def test_doctor_tells_of_images_that_nobody_knows(made: Project, engine: Any) ->
     made.run("-r", "docker")
     assert len(images(engine, made)) == 3
     assert "of no use" not in made.coopery("doctor").stdout
-    # As eviction does: the notes go, the images stay.
-    made.coopery("cache", "gc", "--budget", "0", "--older-than", "0")
-    assert "of no use any more" in made.coopery("doctor").stdout
-    made.coopery("doctor", "--mend")
-    assert images(engine, made) == {}
+    shutil.rmtree(made.home / "places")
+    (made.home / "places").mkdir()
+    last = made.run("-r", "docker", "-n", "--json")["image i"]["key"]
+    engine.tag(f"coopery:{last}", "coopery-test-doctor", "mine")
+    try:
+        assert "of no use any more" in made.coopery("doctor").stdout
+        made.coopery("doctor", "--mend")
+        left = engine.images(filters={"label": [f"{HOME}={home_id(made.home)}"]})
+        assert [image["RepoTags"] for image in left] == [["coopery-test-doctor:mine"]]
+    finally:
+        engine.remove_image("coopery-test-doctor:mine")
     made.run("-r", "docker", "--force")
 
 

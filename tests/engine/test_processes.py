@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -57,3 +60,42 @@ def test_what_is_cancelled_already_is_not_started(tmp_path: Path) -> None:
     with pytest.raises(StepError):
         call(["touch", str(tmp_path / "made")], {}, log=tmp_path / "log", cancelled=cancelled)
     assert not (tmp_path / "made").exists()
+
+
+KILLED = """
+import os, threading
+from pathlib import Path
+from coopery.processes import call
+script = "trap '' TERM; setsid sh -c 'echo $$ > inner; sleep 60' & echo $$ > outer; wait; sleep 60"
+call(["sh", "-c", script], os.environ, log=Path("log"), cancelled=threading.Event())
+"""
+
+
+def test_what_was_started_ends_with_who_started_it(tmp_path: Path) -> None:
+    """Killed, without a word to anybody; also what left for a session of its own."""
+    process = subprocess.Popen([sys.executable, "-c", KILLED], cwd=tmp_path)
+    files = (tmp_path / "inner", tmp_path / "outer")
+    _until(lambda: all(file.exists() and file.read_text().strip() for file in files))
+    pids = [int(file.read_text()) for file in files]
+    assert all(Path(f"/proc/{pid}").exists() for pid in pids)
+    process.kill()
+    process.wait()
+    _until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+
+
+def test_exit_codes_and_variables_are_the_programs_own(tmp_path: Path) -> None:
+    log, nothing = tmp_path / "log", threading.Event()
+    assert call(["sh", "-c", "kill -KILL $$"], os.environ, log=log, cancelled=nothing) == 137
+    assert call(["no-such-program"], os.environ, log=log, cancelled=nothing) == 127
+    assert "no-such-program cannot be started" in log.read_text()
+    log.unlink()
+    given = {"PATH": os.environ["PATH"], "A": "b c"}
+    assert call(["env"], given, log=log, cancelled=nothing) == 0
+    assert set(log.read_text().splitlines()) == {f"PATH={given['PATH']}", "A=b c"}
+
+
+def _until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 
 from coopery import record_check, record_schema
 from coopery.errors import MachineError
-from coopery.testing import Project
+from coopery.testing import Project, make_project
 
 RECIPE = """
 [task.make]
@@ -32,13 +33,37 @@ outputs.x = "x"
 OTHERS: tuple[Any, ...] = (None, "x", 5, -1, True, [], [5], {}, {"a": 5})
 
 
-@pytest.fixture
-def record(project: Project) -> Any:
+@pytest.fixture(scope="module")
+def record(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A record with all there may be in one."""
+    project = make_project(tmp_path_factory.mktemp("record"))
     project.write("recipe.toml", RECIPE)
     answer = project.coopery("run", "--json")
     assert answer.exit_code == 1
     return answer.json
+
+
+@pytest.fixture(scope="module")
+def run_twice(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, str]:
+    """A project that ran twice, and the first run; its home as it was then is beside it."""
+    project = make_project(tmp_path_factory.mktemp("twice"))
+    project.write("recipe.toml", RECIPE)
+    project.run("good")
+    first = project.coopery("show", "--json").json["run"]
+    project.run("good")
+    for folder in (project.root, project.home):
+        shutil.copytree(folder, folder.with_suffix(".kept"), symlinks=True)
+    return project, first
+
+
+@pytest.fixture
+def twice(run_twice: tuple[Project, str]) -> tuple[Project, str]:
+    """That project as it was then."""
+    project, first = run_twice
+    for folder in (project.root, project.home):
+        shutil.rmtree(folder)
+        shutil.copytree(folder.with_suffix(".kept"), folder, symlinks=True)
+    return project, first
 
 
 def paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -118,12 +143,9 @@ def having(**values: Any) -> Callable[[dict[str, Any]], object]:
     ],
 )
 def test_one_damaged_record_keeps_no_other_away(
-    project: Project, state: str, damage: Callable[[dict[str, Any]], object]
+    twice: tuple[Project, str], state: str, damage: Callable[[dict[str, Any]], object]
 ) -> None:
-    project.write("recipe.toml", RECIPE)
-    project.run("good")
-    good = project.coopery("show", "--json").json["run"]
-    project.run("good")
+    project, good = twice
     path = max(project.home.glob("runs/*/record.json"))
     document = json.loads(path.read_text())
     if state == "killed":

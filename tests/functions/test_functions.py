@@ -20,6 +20,7 @@ from coopery.hooks import hookimpl
 from coopery.model import Instance, Project, Recipe, iterate_matrix
 from coopery.plugins import Plugins
 from coopery.recipes import Facet, read
+from coopery.testing import Project as Folder
 
 
 @dataclass(frozen=True)
@@ -220,3 +221,28 @@ def test_text_names_a_function_anywhere(tmp_path: Path) -> None:
     (invocation,) = planned(recipe, "t")
     assert invocation.shown == "os.path:join(a='x', p=('y',))"
     assert json.loads(invocation.aux[1].content)["target"] == "os.path:join"
+
+
+@pytest.mark.parametrize("runtime", ["local", "docker"])
+def test_a_function_for_another_python_is_refused_with_both_ways_out(
+    project: Folder, runtime: str
+) -> None:
+    """Before anything is asked of an engine or built; one that is named runs in any Python."""
+    text = """
+    from coopery import Image, task
+    other = Image(python="3.99", base="python:3.99-slim", sources=["lib.py"])
+
+    @task(image=other, outputs={"o": "o"})
+    def f(o):
+        o.write_text("x")
+
+    task("lib:g", name="g", image=other, outputs={"o": "p"})
+    """
+    project.write("recipe.py", text)
+    project.write("lib.py", "def g(o): o.write_text('x')\n")
+    env = {"DOCKER_HOST": "unix:///nowhere"}
+    answer = project.coopery("run", "-r", runtime, env=env)
+    assert answer.exit_code == 2 and answer.slugs == ("python-mismatch",)
+    told = answer.told("python-mismatch")
+    assert "recipe.py:4 (task.f.function): f is pickled by Python 3." in told
+    assert "give the image python = '3." in told and '"module:function"' in told

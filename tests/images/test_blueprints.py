@@ -134,3 +134,16 @@ def test_sources_may_be_the_working_folder_itself(bench: Bench) -> None:
     (bench.root / "a.txt").write_text("a")
     blueprint = bench.blueprint(bench.sources("."))
     assert blueprint.parts[-1].copies[0].path == "sources/work"
+
+
+def test_a_path_of_ones_own_comes_after_the_environments(bench: Bench) -> None:
+    def settings(**env: str) -> list[str]:
+        found = bench.blueprint(recipe=bench.recipe(env=env)).parts[-1].instructions
+        return [line for x in found if "PATH" in (line := x.line(buildkit=False))]
+
+    assert settings() == ['ENV PATH="/opt/coopery/env/bin:$PATH"']
+    (line,) = settings(PATH="/tools:$PATH:/usr/bin")
+    assert "/opt/coopery/env/bin:/tools:" in line and line.count("/opt/coopery/env/bin") == 1
+    assert "\\$PATH" in line or "'" in line
+    bench.base = replace(bench.base, python=None, executable=None)
+    assert "/opt/coopery" not in settings(PATH="/tools")[0]

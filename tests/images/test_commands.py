@@ -442,7 +442,11 @@ def test_the_classes_and_sets_of_a_packed_function_are_the_same_everywhere(
     [
         (("dockerfile", "scince"), "unknown-image", "did you mean 'science'?"),
         (("dockerfile", "greet"), "unknown-image", ""),
+        (("build", "scince"), "unknown-image", "did you mean 'science'?"),
         (("context", "gret"), "unknown-target", "did you mean 'greet'?"),
+        (("context", "scince"), "unknown-target", "did you mean 'science'?"),
+        (("pack", "scince"), "unknown-target", "did you mean 'science'?"),
+        (("why", "scince"), "unknown-target", "did you mean 'science'?"),
         (("pack", "each"), "one-task", "such as each@fold=0"),
         (("pack", "bare"), "no-image", "give it one"),
         (("pack", "science", "-r", "local"), "runtime-without-images", "leave -r away"),

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from coopery.reasons import UNRECORDED
 from coopery.testing import Project, make_project
 
 from .conftest import write_wheel
@@ -268,10 +269,62 @@ def test_what_matters_changes_the_key_and_is_named(
 ) -> None:
     change, said = MATTERS[name]
     change(bench)
-    told = bench.project.coopery("why", "-r", "paper", "t")
+    told = bench.project.coopery("why", "-r", "paper", "t", "science")
     assert told.exit_code == 0, told.stderr
     assert bench.key() != prepared[1]
-    assert said in told.stdout, told.stdout
+    task, head, image = told.stdout.partition("\nimage science: ")
+    assert head and not image.startswith("cached"), told.stdout
+    # Not only in the way to it, which an image's own name is in.
+    assert said in task.partition("\n")[2] and said in image.partition("\n")[2], told.stdout
+    assert "what it is built on" not in told.stdout and UNRECORDED not in told.stdout
+
+
+NEW = {
+    "system": ('system = ["libgomp1"]', "instruction RUN is new: apt libgomp1"),
+    "packages": ('packages = ["alpha==1.0"]', "package alpha is new"),
+    "projects": ('projects = ["mine"]', "check mine"),
+    "sources": ('sources = ["src"]', "copy sources/work/src (src) is new"),
+    "env": ('env = { MODE = "fast" }', 'instruction ENV MODE is new: MODE="fast"'),
+}
+BESIDE = {"": "", "sources": 'sources = ["run.sh"]\n', "packages": 'packages = ["beta==1.0"]\n'}
+FIRST = [
+    *(("system", ""), ("sources", ""), ("env", ""), ("packages", "sources")),
+    *(("system", "sources"), ("system", "packages"), ("projects", "packages")),
+]
+LAST = [("system", ""), ("system", "packages"), ("sources", "packages")]
+
+
+@pytest.mark.parametrize(
+    ("name", "beside", "gone"),
+    [*((*pair, False) for pair in FIRST), *((*pair, True) for pair in LAST)],
+)
+def test_the_first_of_a_kind_is_named_and_so_is_the_last(
+    prepared: tuple[Path, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    beside: str,
+    gone: bool,
+) -> None:
+    """With it comes or goes a part of the image; the others, which nobody changed, move."""
+    bench = Bench(make_project(tmp_path))
+    for folder in ("project", "site"):
+        shutil.copytree(prepared[0] / folder, tmp_path / folder, dirs_exist_ok=True)
+    monkeypatch.setenv("UV_NO_INDEX", "1")
+    monkeypatch.setenv("UV_FIND_LINKS", str(bench.project.root / "shelf"))
+    line, said = NEW[name]
+    head = '[image.science]\npython = "3.11"\nbase = "registry.example/python:3.11"\n'
+    tail = '[task.t]\nimage = "science"\ncommand = "true"\noutputs.out = {}\n'
+    recipes = [f"{head}{BESIDE[beside]}{more}{tail}" for more in ("", f"{line}\n")]
+    before, after = reversed(recipes) if gone else recipes
+    bench.project.write("recipe.toml", before)
+    bench.key()
+    bench.project.write("recipe.toml", after)
+    told = bench.project.coopery("why", "-r", "paper", "science")
+    assert told.exit_code == 0, told.stderr
+    assert (said.replace("is new", "is gone") if gone else said) in told.stdout, told.stdout
+    for noise in ("what it is built on", UNRECORDED, "instruction USER", "package is gone"):
+        assert noise not in told.stdout, told.stdout
 
 
 def _order(bench: Bench) -> None:

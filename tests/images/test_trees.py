@@ -19,13 +19,14 @@ from pathlib import Path
 
 import pytest
 
+from coopery import fitting
 from coopery.dependencies import Layer, Pin, Stage
 from coopery.digests import digest
 from coopery.errors import MachineError, Problem, RecipeError, StepError
 from coopery.images import Base, Blueprint
 from coopery.reasons import changes
 from coopery.steps import Part
-from coopery_images import fitting, laying, platforms, trees, work
+from coopery_images import laying, platforms, trees, work
 from coopery_images.rendering import pins_of
 from coopery_images.work import PackageTree
 
@@ -155,8 +156,9 @@ def failure(bench: Bench, *layers: Layer) -> str:
 
 
 def test_a_package_without_a_wheel_for_the_platform_is_named(
-    bench: Bench, wheel: Callable[..., Path]
+    bench: Bench, wheel: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "30")  # a width at which uv would break its words
     other = wheel("alpha", tag="cp311-cp311-manylinux_2_17_aarch64")
     told = failure(bench, bench.packages(other))
     assert told.startswith("wheel-unavailable: alpha 1.0 has no wheel for the platform of image")

@@ -35,7 +35,7 @@ def elsewhere(monkeypatch: Any) -> Callable[[str], None]:
     """Move to another machine."""
 
     def move(platform: str) -> None:
-        for module in ("platforms", "locking", "solver", "pins"):
+        for module in ("platforms", "wanted", "solver"):
             monkeypatch.setattr(f"coopery_lock.{module}.own_platform", lambda: platform)
 
     return move

@@ -221,7 +221,9 @@ def test_references(text: str, said: str) -> None:
     assert str(parse(text)) == said
 
 
-@pytest.mark.parametrize("text", ["", "h.example/X", "h.example/../x", "h.example/x@sha256:1", "/x"])
+@pytest.mark.parametrize(
+    "text", ["", "h.example/X", "h.example/../x", "h.example/x@sha256:1", "/x"]
+)
 def test_what_is_no_reference(text: str) -> None:
     with pytest.raises(ValueError, match="expected|small letters"):
         parse(text)

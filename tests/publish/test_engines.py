@@ -202,7 +202,10 @@ outputs.o = "out.txt"
     assert "no-such-9" not in refused.stderr
     env = {**logged_out, "HUB_PASSWORD": registry.password}
     steps = project.run(env=env)
-    assert {name: step["kind"] for name, step in steps.items()} == {"image small": "pull", "a": "task"}
+    assert {name: step["kind"] for name, step in steps.items()} == {
+        "image small": "pull",
+        "a": "task",
+    }
     assert project.read("out.txt").endswith("hello\n") and "as it is" in project.read("out.txt")
     [base] = tomllib.loads(project.read("recipe.lock"))["base"]
     assert base["reference"] == small and base["manifest"].startswith("sha256:")

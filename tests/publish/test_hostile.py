@@ -52,7 +52,7 @@ def serve(
     recipe: object = None,
     config: bytes | None = None,
     change: Callable[[Table], object] = lambda manifest: None,
-    lies: Mapping[bytes, bytes] = {},  # noqa: B006
+    lies: Mapping[bytes, bytes] = {},
 ) -> str:
     """Have the registry serve a bundle; its reference."""
     tables = {"defaults": {"runtime": "docker"}, "image": {"i": IMAGE}, "task": {"t": TASK}}

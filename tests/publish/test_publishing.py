@@ -186,7 +186,7 @@ def test_credentials_of_the_recipe(
     assert "wrong-1" not in refused.stderr
     env = {**logged_out, "HUB_PASSWORD": registry.password}
     [found] = publish(bundled, to, env)
-    config, layers = parts(registry, found["reference"])
+    config, _ = parts(registry, found["reference"])
     assert "registries" not in config["recipe"]
 
 
@@ -283,7 +283,9 @@ def test_wrong_calls(
 
 def test_what_looks_like_credentials_is_not_published(bundled: Project, logged_out: Env) -> None:
     bundled.write("data/.env", "TOKEN=x")
-    recipe = RECIPE.replace('"data/raw.txt"', '"data"').replace("cat {inputs.raw}", "ls {inputs.raw}")
+    recipe = RECIPE.replace('"data/raw.txt"', '"data"').replace(
+        "cat {inputs.raw}", "ls {inputs.raw}"
+    )
     bundled.write("recipe.toml", recipe)
     answer = bundled.coopery("publish", "--to", "localhost:1/team/x", env=logged_out)
     assert answer.exit_code == 2

@@ -231,10 +231,10 @@ def cases(seed: int) -> tuple[Graph, list[tuple[Selection, list[str], set[str]]]
 
 
 @pytest.mark.parametrize("part", range(8))
-def test_disk_use_and_reruns_are_those_of_the_model(tmp_path: Path, part: int) -> None:
+def test_disk_use_and_reruns_are_those_of_the_model(memory_path: Path, part: int) -> None:
     errors = 0
     for seed in range(part, GRAPHS, 8):
-        folder = tmp_path / str(seed)
+        folder = memory_path / str(seed)
         folder.mkdir()
         graph, runs = cases(seed)
         (folder / "recipe.toml").write_text(graph.recipe())

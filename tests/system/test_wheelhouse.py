@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import shutil
 import subprocess
 import sys
@@ -19,25 +18,20 @@ pytestmark = pytest.mark.xdist_group("wheelhouse")
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "wheelhouse"
 USER, PASSWORD = "cooper", "adze+s p@de%41"
-SPELT = (
-    PASSWORD,
-    quote(PASSWORD, safe=""),
-    base64.b64encode(PASSWORD.encode()).decode(),
-    base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode(),
-)
-"""The password as it is, in a URL, and in base64 alone and as HTTP sends it."""
+
+
+def build_hoops(folder: Path, source: Path) -> None:
+    """What the private index has, into a folder."""
+    copy = shutil.copytree(RECIPE / "hoops", source / "hoops")
+    command = [sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(copy)]
+    subprocess.run(command, check=True, capture_output=True)
 
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory: pytest.TempPathFactory, guard_index: Any) -> str:
     """The private index: it holds what `hoops/` makes, and nobody else does."""
     folder = tmp_path_factory.mktemp("packages")
-    source = shutil.copytree(RECIPE / "hoops", tmp_path_factory.mktemp("source") / "hoops")
-    subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--outdir", folder, source],
-        check=True,
-        capture_output=True,
-    )
+    build_hoops(folder, tmp_path_factory.mktemp("source"))
     host = guard_index(folder, USER, PASSWORD)
     return f"http://{USER}:{quote(PASSWORD, safe='')}@{host}/simple/"
 
@@ -59,15 +53,7 @@ def run(project: Project, *arguments: str) -> dict[str, str]:
     return {name: project.read(f"build/{name}") for name in ("measures.json", "order.txt")}
 
 
-def traces(*roots: Path) -> list[str]:
-    """The files below these folders that hold the password in any spelling."""
-    spelt = [text.encode() for text in SPELT]
-    files = [path for root in roots for path in root.rglob("*") if path.is_file()]
-    assert files
-    return [str(path) for path in files if any(text in path.read_bytes() for text in spelt)]
-
-
-def test_code_from_everywhere_under_local(wheelhouse: Project) -> None:
+def test_code_from_everywhere_under_local(wheelhouse: Project, traces: Any) -> None:
     made = run(wheelhouse)
     assert '"firkin"' in made["measures.json"] and "hogshead" in made["order.txt"]
     # 4 hoops: 2 pi (0.57 + 0.49) m and 4 overlaps of 0.04 m, and a tenth to spare
@@ -76,7 +62,7 @@ def test_code_from_everywhere_under_local(wheelhouse: Project) -> None:
     lock = wheelhouse.read("recipe.lock")
     assert "coopers-hoops" in lock and "tabulate" in lock
     assert "5 cached" in wheelhouse.coopery("run").stderr
-    assert traces(wheelhouse.root, wheelhouse.home) == []
+    assert traces(PASSWORD, wheelhouse.root, wheelhouse.home) == []
 
 
 def test_a_release_comes_from_the_index_and_not_from_the_tree_beside_it(
@@ -91,7 +77,7 @@ def test_a_release_comes_from_the_index_and_not_from_the_tree_beside_it(
 
 
 def test_the_same_under_docker_and_no_trace_of_the_password(
-    wheelhouse: Project, engine: Any, sweep: Any, tmp_path: Path
+    wheelhouse: Project, engine: Any, sweep: Any, traces: Any, tmp_path: Path
 ) -> None:
     sweep(wheelhouse.home)
     contained = run(wheelhouse, "-r", "docker")
@@ -114,5 +100,5 @@ def test_the_same_under_docker_and_no_trace_of_the_password(
     (told / "history").write_text(repr(engine.history(tag)))
     assert list(image.rglob("hoops/__init__.py")) and list(tmp_path.rglob("packed/**/hoops"))
     roots = (wheelhouse.root, wheelhouse.home, image, tmp_path / "packed", told)
-    assert traces(*roots) == []
+    assert traces(PASSWORD, *roots) == []
     assert run(wheelhouse, "--overwrite") == contained

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from pathlib import Path
 
@@ -107,6 +108,31 @@ class ChannelsSuite(RuntimeFixtures):
         self.succeed(project)
         assert project.read("all") == "0\n1\n"
 
+    def test_a_gathered_folder_is_read_only_too(self, project: Project) -> None:
+        """Not only its members: nothing is added beside them, and none is taken away."""
+        self.can("gathered")
+        self.can("read-only")
+        self.recipe(
+            project,
+            """
+            [task.fit]
+            matrix.fold = [0, 1]
+            command = "echo {matrix.fold} > {outputs.m}"
+            outputs.m = { name = "m.txt" }
+
+            [task.a]
+            command = '''
+            touch {inputs.m}/new && exit 3; mkdir {inputs.m}/fold=0/new && exit 4
+            rm -rf {inputs.m}/fold=1; touch {inputs.m}/fold=0/m.txt && exit 5
+            cd {inputs.m} && cat fold=0/m.txt fold=1/m.txt > {outputs.o}
+            '''
+            inputs.m = { from = "fit.m" }
+            outputs.o = "all"
+            """,
+        )
+        self.succeed(project)
+        assert project.read("all") == "0\n1\n"
+
     def test_fixed_paths(self, project: Project) -> None:
         self.can("mounts")
         project.write("in.txt", "x\n")
@@ -123,6 +149,97 @@ class ChannelsSuite(RuntimeFixtures):
         self.succeed(project)
         assert project.read("o.txt") == "x\n"
         assert not Path(place).exists()
+
+    def test_fixed_paths_of_a_gathered_input_and_beside_an_output(self, project: Project) -> None:
+        """Also where an input lies in the folder of an output: of it the output has nothing."""
+        self.can("mounts")
+        self.can("gathered")
+        project.write("in.txt", "x\n")
+        place = f"/{secrets.token_hex(8)}"
+        self.recipe(
+            project,
+            f"""
+            [task.fit]
+            matrix.fold = [0, 1]
+            command = "echo {{matrix.fold}} > {{outputs.m}}"
+            outputs.m = {{ name = "m.txt" }}
+
+            [task.a]
+            command = '''
+            touch {place}/all/new && exit 3
+            cat {place}/deep/in/in.txt {place}/all/fold=*/m.txt > {place}/tree/o.txt
+            '''
+            inputs.all = {{ from = "fit.m", mount = "{place}/all" }}
+            inputs.i = {{ path = "in.txt", mount = "{place}/deep/in/in.txt" }}
+            outputs.o = {{ path = "tree/", mount = "{place}/tree/" }}
+            """,
+        )
+        self.succeed(project)
+        assert project.read("tree/o.txt") == "x\n0\n1\n"
+        assert [path.name for path in (project.root / "tree").iterdir()] == ["o.txt"]
+        assert not Path(place).exists()
+
+    def test_mounts_that_would_hide_what_tasks_need_are_refused(self, project: Project) -> None:
+        """The same under each runtime, all at once, before anything runs."""
+        self.can("mounts")
+        project.write("in/x", "x\n")
+        places = (
+            *("", "data", "./data", "/data/../etc", "//data", "/data//x", "/", "/etc", "/var"),
+            *("/tmp", "/usr/bin", "/proc", "/proc/data", "/sys/x", "/dev", "/dev/shm/x", "/work"),
+            *("/work/data", "/opt/coopery", "/opt/coopery/env", "/coopery", "/coopery/inputs/i/x"),
+        )
+        tasks = (
+            f"""
+            [task.t{number}]
+            command = ["true"]
+            inputs.i = {{ path = "in", mount = "{place}" }}
+            [task.u{number}]
+            command = ["true"]
+            outputs.o = {{ path = "o{number}", mount = "{place.rstrip("/")}/o" }}
+            """
+            for number, place in enumerate(places)
+        )
+        self.recipe(project, "".join(tasks))
+        answer = self.call(project)
+        assert answer.exit_code == 2, answer.stderr
+        told = set(re.findall(r"^error: \S*recipe.toml:\d+.* \[bad-mount\]$", answer.stderr, re.M))
+        named = {name for line in told for name in re.findall(r"task\.([tu]\d+)\b", line)}
+        assert named == {f"{x}{n}" for x in "tu" for n in range(len(places))}
+
+    def test_fixed_paths_inside_each_other_are_refused(self, project: Project) -> None:
+        """All of them at once; what lies inside an input could not be made there."""
+        self.can("mounts")
+        project.write("in/x", "x\n")
+        place = f"/{secrets.token_hex(8)}"
+        self.recipe(
+            project,
+            f"""
+            [task.a]
+            command = ["true"]
+            inputs.i = {{ path = "in", mount = "{place}/in" }}
+            outputs.o = {{ path = "o", mount = "{place}/in/o" }}
+
+            [task.b]
+            command = ["true"]
+            inputs.i = {{ path = "in", mount = "{place}/in" }}
+            inputs.j = {{ path = "in", mount = "{place}/in/x/y" }}
+
+            [task.c]
+            command = ["true"]
+            inputs.i = {{ path = "in", mount = "{place}/out/in" }}
+            outputs.o = {{ path = "c/", mount = "{place}/out/" }}
+            outputs.p = {{ path = "p", mount = "{place}/out/deep/p" }}
+
+            [task.d]
+            command = ["true"]
+            inputs.i = {{ path = "in", mount = "{place}/in" }}
+            inputs.j = {{ path = "in", mount = "{place}/in/" }}
+            """,
+        )
+        answer = self.call(project)
+        assert answer.exit_code == 2, answer.stderr
+        assert answer.slugs == ("bad-mount",) * 4 + ("duplicate-name",)
+        assert len(re.findall(r"^error: \S*recipe.toml:\d+", answer.stderr, re.M)) == 5
 
     def test_sources_lie_under_the_working_folder(self, project: Project) -> None:
         self.can("sources")
@@ -144,6 +261,34 @@ class ChannelsSuite(RuntimeFixtures):
         project.write("src/a.txt", "two")
         self.succeed(project)
         assert project.read("o") == "two"
+
+    def test_programs_of_the_environment_come_before_any_path(self, project: Project) -> None:
+        """`env.PATH` replaces the rest; nothing in it is filled in."""
+        self.can("environment")
+        self.recipe(
+            project,
+            """
+            [image.with]
+            env.PATH = "/nowhere/$PATH:/usr/bin:/bin"
+
+            [task.a]
+            image = "with"
+            command = "printenv PATH > {outputs.o}"
+            outputs.o = "a"
+
+            [task.b]
+            image = "with"
+            env.PATH = "/elsewhere:/bin:/usr/bin"
+            command = "printenv PATH > {outputs.o}"
+            outputs.o = "b"
+            """,
+        )
+        self.succeed(project)
+        first, _, rest = project.read("a").strip().partition(":")
+        assert first.startswith("/") and first.endswith("/bin")
+        assert rest == "/nowhere/$PATH:/usr/bin:/bin"
+        last, _, rest = project.read("b").strip().partition(":")
+        assert (last, rest) == (first, "/elsewhere:/bin:/usr/bin")
 
     def test_nothing_of_a_task_is_left(self, project: Project, marker: str) -> None:
         """Neither of one that succeeded nor of one that failed."""

@@ -73,3 +73,20 @@ def test_wrong_logins(project: Project, entry: str, slug: str) -> None:
     answer = project.coopery("list")
     assert answer.exit_code == 2 and slug in answer.slugs, answer.stderr
     assert "clear" not in answer.stderr
+
+
+def test_logins_of_a_recipe_in_python(project: Project) -> None:
+    project.write(
+        "recipe.py",
+        """
+        from coopery import command, registries
+        registries(
+            {"host": "h.example", "username": "u", "password": {"secret": "P"}},
+            {"host": "h.example/x", "username": "u", "password": {"secret": "P"}},
+        )
+        command("a", ["true"])
+        """,
+    )
+    answer = project.coopery("list")
+    assert answer.exit_code == 2 and answer.slugs == ("wrong-value",), answer.stderr
+    assert "registries[1].host" in answer.stderr and "recipe.py:2" in answer.stderr

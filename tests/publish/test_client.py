@@ -11,6 +11,7 @@ import pytest
 
 import coopery_publish.client as client_module
 import coopery_publish.transfer as transfer
+import coopery_publish.transport as transport
 from coopery.bundles import blob_of
 from coopery.errors import MachineError
 from coopery.masking import keep_out
@@ -225,5 +226,46 @@ def test_references(text: str, said: str) -> None:
     "text", ["", "h.example/X", "h.example/../x", "h.example/x@sha256:1", "/x"]
 )
 def test_what_is_no_reference(text: str) -> None:
-    with pytest.raises(ValueError, match="expected|small letters"):
+    with pytest.raises(ValueError, match=r"expected|small letters"):
         parse(text)
+
+
+def test_tls_is_verified_by_the_ca_that_one_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ssl
+    import threading
+    from http.server import BaseHTTPRequestHandler, HTTPServer
+
+    import engines
+
+    engines.make_certificates(tmp_path / "own")
+
+    class Answering(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Answering)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "own/server.pem", tmp_path / "own/server-key.pem")
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    host = f"127.0.0.1:{server.server_address[1]}"
+    try:
+        with pytest.raises(MachineError) as error:
+            Repository(Client(host, lambda: LOGIN), "team/x").digest_of("t")
+        told = str(error.value)
+        assert "is not trusted" in told and f"/etc/docker/certs.d/{host}/ca.crt" in told
+        transport._opener.cache_clear()
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "own/ca.pem"))
+        assert Repository(Client(host, lambda: LOGIN), "team/x").digest_of("t")
+    finally:
+        transport._opener.cache_clear()
+        server.shutdown()
+        server.server_close()

@@ -37,7 +37,7 @@ def prepare(raw: Path, table: Path, seed: int = 1) -> None:
 
 command(
     "fit",
-    ["sh", "-c", "cat {inputs.table} lib/add.txt > {outputs.m}; echo {matrix.fold} $KIND >> {outputs.m}"],
+    ["sh", "-c", "(cat {inputs.table} lib/add.txt; echo {matrix.fold} $KIND) > {outputs.m}"],
     image=science,
     matrix={"fold": [0, 1]},
     inputs={"table": "out/table.txt"},

@@ -121,6 +121,19 @@ def test_published_here_and_run_elsewhere(
     places = elsewhere.home / "places"
     assert len([p for p in places.iterdir() if p.is_dir()]) == 1  # the note of what was pulled
 
+    third = elsewhere.home.with_name("third")
+    sweep(third)
+    (elsewhere.root / "deep/er").mkdir(parents=True)
+    anew = elsewhere.coopery(
+        *("run", "--json", "-f", bundle["reference"]),
+        cwd=elsewhere.root / "deep/er",
+        env={**logged_in, "COOPERY_HOME": str(third)},
+    )
+    assert anew.exit_code == 0, anew.stderr
+    keys = {name: step["key"] for name, step in steps.items()}
+    assert {step["step"]: step["key"] for step in anew.json["steps"]} == keys
+    assert outputs(elsewhere.root / "deep/er") == outputs(project.root)
+
     twice = elsewhere.run("-f", bundle["reference"], env=logged_out)
     assert performed(twice) == []
     more = elsewhere.coopery(

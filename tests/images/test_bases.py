@@ -40,7 +40,7 @@ def choose(
     told: list[str] = []
     image = recipe.images["science"]
     found = coopery_images.choose_base(recipe, image, bench.settings(*given), told.append)
-    assert found is not None
+    assert isinstance(found, str)
     return found, told
 
 

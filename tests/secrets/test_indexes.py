@@ -110,7 +110,7 @@ def test_what_is_wrong_with_an_index_is_told(project: Project, index: str, slug:
     assert slug in said.slugs and "hunter2" not in said.stderr
 
 
-def test_credentials_are_variables_and_no_part_of_an_address() -> None:
+def test_credentials_are_no_variables_and_no_arguments() -> None:
     asked: list[str] = []
 
     def provide(secret: Secret) -> str:
@@ -127,22 +127,16 @@ def test_credentials_are_variables_and_no_part_of_an_address() -> None:
         ),
     )
     environ = {"PIP_CONFIG_FILE": "/dev/null", "USER_3": "third"}
-    found, arguments = installer_environment(index, environ=environ, secrets=Secrets(provide))
-    assert found["UV_DEFAULT_INDEX"] == f"coopery-default={url}"
-    assert found["UV_INDEX"].split() == [
-        "coopery-extra-0=https://three.org/simple",
-        f"coopery-extra-1={other}",
+    found = installer_environment(index, environ=environ, secrets=Secrets(provide))
+    # For uv alone: its children inherit its variables, and anybody sees its arguments.
+    assert found.confided.splitlines() == [
+        f"--index-url https://me:one-{CANARY}@one.org/simple",
+        f"--extra-index-url https://third:word_3-{CANARY}@three.org/simple",
+        f"--extra-index-url https://__token__:two-{CANARY}@two.org/simple",
     ]
-    names = {name: value for name, value in found.items() if name.endswith(("NAME", "WORD"))}
-    assert names == {
-        "UV_INDEX_COOPERY_DEFAULT_USERNAME": "me",
-        "UV_INDEX_COOPERY_DEFAULT_PASSWORD": f"one-{CANARY}",
-        "UV_INDEX_COOPERY_EXTRA_0_USERNAME": "third",
-        "UV_INDEX_COOPERY_EXTRA_0_PASSWORD": f"word_3-{CANARY}",
-        "UV_INDEX_COOPERY_EXTRA_1_USERNAME": "__token__",
-        "UV_INDEX_COOPERY_EXTRA_1_PASSWORD": f"two-{CANARY}",
-    }
-    assert CANARY not in " ".join(arguments) and sorted(asked) == ["ONE", "TWO", "WORD_3"]
+    assert found.index == url and sorted(asked) == ["ONE", "TWO", "WORD_3"]
+    for told in (found.flags, found.variables, found.variables.values(), repr(found)):
+        assert CANARY not in str(told)
     with pytest.raises(MachineError, match="index-credentials"):
         installer_environment(index, environ=environ)
 

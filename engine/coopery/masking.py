@@ -12,7 +12,6 @@ value of several lines, such as a private key, each line is masked.
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -78,9 +77,15 @@ def _branches(forms: Sequence[bytes]) -> bytes:
         return b""
     found = []
     for members in groups.values():
-        common = os.path.commonprefix(members)  # noqa: RUF071 - of bytes, not of paths
+        common = _common(min(members), max(members))
         found.append(re.escape(common) + _branches([form[len(common) :] for form in members]))
     return b"(?:" + b"|".join(found) + (b")?" if b"" in forms else b")")
+
+
+def _common(one: bytes, other: bytes) -> bytes:
+    """What both begin with."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return one[: next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))]
 
 
 def is_needed() -> bool:

@@ -10,8 +10,8 @@ from coopery import masking
 from coopery.errors import MachineError, Problem
 from coopery.model import Secret
 
-_TOOLS = ("UV_", "PIP_", "GIT_", "SSH_", "DOCKER_")
-"""How variables begin that programs which coopery calls are configured by: they are theirs."""
+_TOOLS = ("UV_INDEX", "UV_DEFAULT_INDEX", "UV_EXTRA_INDEX_URL", "PIP_", "GIT_CONFIG_")
+"""How variables begin by which uv, pip and git are given credentials: these are theirs."""
 _withheld: set[str] = set()
 _spared: set[str] = set()
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         command,
         defaults,
         family,
+        registries,
         secret,
         task,
     )
@@ -43,6 +44,7 @@ __all__ = [
     "command",
     "defaults",
     "family",
+    "registries",
     "secret",
     "task",
 ]

@@ -128,6 +128,7 @@ class Collector:
 
     calls: list[_Named] = field(default_factory=list)
     defaults: list[tuple[Table, Place]] = field(default_factory=list)
+    registries: list[tuple[Any, Place]] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     """What was wrong with the calls themselves."""
 
@@ -162,6 +163,13 @@ class Collector:
                 continue
             places[key] = dataclasses.replace(place, key=key)
             data["defaults"] = _plain_table(table, places[key], problems)
+        if self.registries:
+            key = ("registries",)
+            places[key] = dataclasses.replace(self.registries[0][1], key=key)
+            tables = [table for table, _ in self.registries]
+            data |= _plain_table({"registries": tables}, places[key], problems)
+            for number, (_, place) in enumerate(self.registries):
+                places[(*key, number)] = dataclasses.replace(place, key=(*key, number))
         return data, places, problems
 
 
@@ -288,6 +296,14 @@ def Image(name: str | None = None, **facets: Any) -> ImageHandle:
 def family(name: str, **keys: Any) -> None:
     """A family of base images: the keys of `[family.NAME]`."""
     _collect("family", ImageHandle(name), keys)
+
+
+@_checked
+def registries(*logins: Any) -> None:
+    """Who one is at registries of images: the tables of the list `registries`."""
+    collector = _collector.get()
+    if collector is not None:
+        collector.registries += ((login, _caller()[0]) for login in logins)
 
 
 @_checked

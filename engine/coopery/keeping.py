@@ -13,10 +13,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from coopery.errors import MachineError, Problem, StepError, problem
-from coopery.secret import Secrets
-from coopery.tasks import TaskWork
+
+if TYPE_CHECKING:
+    from coopery.secret import Secrets
+    from coopery.tasks import TaskWork
 
 _IN_MEMORY = ("tmpfs", "ramfs")
 _SHM = Path("/dev/shm")

@@ -273,13 +273,16 @@ class Task(Faceted):
 
 @dataclass(frozen=True, kw_only=True)
 class Defaults:
-    """Recipe-wide defaults: each holds for every task that does not say otherwise."""
+    """Recipe-wide defaults: each holds for every task that does not say otherwise, and `indexes`
+    for every image.
+    """
 
     image: str | None = None
     runtime: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     pass_env: tuple[str, ...] = ()
     secrets: Mapping[str, TaskSecret] = field(default_factory=dict)
+    indexes: tuple[Index, ...] = ()
     resources: Resources | None = None
     retries: Retries | None = None
     priority: int | None = None
@@ -308,7 +311,10 @@ class Recipe(Faceted):
 
 
 def secrets_in(value: Any, key: KeyPath = ()) -> Iterator[tuple[KeyPath, Secret]]:
-    """Every secret that is named in a noun or its facets, with where it stands in it."""
+    """Every secret that is named in a noun or its facets, with where it stands in it.
+
+    A facet's key is taken to be its class's name, and what wraps a single value to be that value.
+    """
     match value:
         case str() | int() | float() | None:
             return
@@ -318,12 +324,17 @@ def secrets_in(value: Any, key: KeyPath = ()) -> Iterator[tuple[KeyPath, Secret]
             for name, inner in value.items():
                 yield from secrets_in(inner, (*key, str(name)))
         case list() | tuple():
-            for inner in value:
-                yield from secrets_in(inner, key)
+            for index, inner in enumerate(value):
+                yield from secrets_in(inner, (*key, index))
         case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            for item in dataclasses.fields(value):
-                deeper = (*key, item.name) if item.name != "facets" else key
-                yield from secrets_in(getattr(value, item.name), deeper)
+            fields = dataclasses.fields(value)
+            for item in fields:
+                inner = getattr(value, item.name)
+                if item.name == "facets":
+                    for facet in inner:
+                        yield from secrets_in(facet, (*key, type(facet).__name__.lower()))
+                else:
+                    yield from secrets_in(inner, key if len(fields) == 1 else (*key, item.name))
 
 
 def coordinate(value: Scalar) -> str:

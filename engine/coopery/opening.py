@@ -90,14 +90,15 @@ def open_recipe(request: Request, plugins: Plugins, settings: Settings) -> Opene
     cwd = request.cwd or Path.cwd()
     document = request.document
     if document is None:
-        named = find_recipe(cwd, request.file, plugins, settings)
+        found_file = find_recipe(cwd, request.file, plugins, settings)
     else:
-        file = recipes.settle(cwd / (request.file or "recipe.py"))
-        named = Found(file=file, shown=file.name)
-    destinations = cwd if named.fetched else None
+        settled = recipes.settle(cwd / (request.file or "recipe.py"))
+        found_file = Found(file=settled, shown=settled.name)
+    file = found_file.file
     problems: list[Problem] = []
     try:
-        recipe = recipes.read(named.file, plugins, request.sets, document, destinations)
+        destinations = cwd if found_file.fetched else None
+        recipe = recipes.read(file, plugins, request.sets, document, destinations)
     except RecipeError as error:
         partial = getattr(error, "partial", None)
         if partial is None:
@@ -126,7 +127,7 @@ def open_recipe(request: Request, plugins: Plugins, settings: Settings) -> Opene
         recipe=recipe,
         nodes=nodes,
         runtime=runtime,
-        shown=named.shown,
+        shown=found_file.shown,
         warnings=tuple(sorted(warnings, key=_position)),
     )
 

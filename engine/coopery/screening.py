@@ -7,10 +7,8 @@ nothing, and nothing is imported for it.
 
 from __future__ import annotations
 
-import atexit
 import io
 import os
-import select
 import sys
 from typing import TYPE_CHECKING, TextIO
 
@@ -29,6 +27,8 @@ class Screened(io.FileIO):
     """
 
     _mask: Mask | None = None
+    stream: TextIO | None = None
+    """The stream of text that writes to it."""
 
     def write(self, data: ReadableBuffer, /) -> int:
         """As a file's; what is told to be written is all of `data`."""
@@ -36,7 +36,10 @@ class Screened(io.FileIO):
         if masking is None or not masking.is_needed():
             return super().write(data)
         if self._mask is None:
+            import atexit
+
             self._mask = masking.Mask()
+            atexit.register(self._end_with, os.getpid())
         content = bytes(data)
         self._pass_on(self._mask.feed(content))
         return len(content)
@@ -46,11 +49,24 @@ class Screened(io.FileIO):
         if self._mask is not None and not self.closed:
             self._pass_on(self._mask.end())
 
+    def _end_with(self, process: int) -> None:
+        """Python ends, and nothing is written any more."""
+        if self.stream is None or self.stream.closed or os.getpid() != process:
+            return
+        try:
+            self.stream.flush()
+            self.end()
+        except Exception:
+            # As Python itself at its end: who reads it went away, and nobody is left to be told.
+            return
+
     def _pass_on(self, content: bytes) -> None:
         view = memoryview(content)
         while view:
             written = super().write(view)
             if written is None:  # it does not block, and has no room just now
+                import select
+
                 select.select((), (self.fileno(),), ())
                 continue
             view = view[written:]
@@ -75,17 +91,5 @@ def over(raw: Screened, before: TextIO | None, *, line_buffering: bool) -> TextI
         line_buffering=line_buffering,
         write_through=bool(getattr(before, "write_through", False)),
     )
-    own = os.getpid()
-
-    def end() -> None:
-        if stream.closed or os.getpid() != own:
-            return
-        try:
-            stream.flush()
-            raw.end()
-        except Exception:
-            # As Python itself at its end: who reads it went away, and nobody is left to be told.
-            return
-
-    atexit.register(end)
+    raw.stream = stream
     return stream

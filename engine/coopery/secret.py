@@ -13,6 +13,7 @@ from coopery.model import Secret
 _TOOLS = ("UV_", "PIP_", "GIT_", "SSH_", "DOCKER_")
 """How variables begin that programs which coopery calls are configured by: they are theirs."""
 _withheld: set[str] = set()
+_spared: set[str] = set()
 
 
 def withhold(variables: Iterable[str]) -> None:
@@ -20,9 +21,15 @@ def withhold(variables: Iterable[str]) -> None:
     _withheld.update(name for name in variables if not name.startswith(_TOOLS))
 
 
+def spare(variables: Iterable[str]) -> None:
+    """These are inherited all the same: a program that is called fills them in by itself."""
+    _spared.update(variables)
+
+
 def known_to_children(environment: Mapping[str, str]) -> dict[str, str]:
     """The variables for a process that is called: without those that hold secrets."""
-    return {name: value for name, value in environment.items() if name not in _withheld}
+    hidden = _withheld - _spared
+    return {name: value for name, value in environment.items() if name not in hidden}
 
 
 class Secrets:

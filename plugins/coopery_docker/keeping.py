@@ -59,7 +59,7 @@ def _noted(key: str, folder: Path) -> Iterator[Kept]:
     try:
         note = read_note(folder)
         if note.get("prebuilt"):
-            return  # it is not coopery's
+            return  # it is a registry's, or the user's own
         size = max(0, int(note["size"]) - int(note.get("over", 0)))
         yield Kept(key=key, name=str(note["tag"]), size=size, on=str(note.get("on", "")))
     except (OSError, ValueError, KeyError, TypeError):
@@ -72,6 +72,8 @@ def _listed(engine: Engine, home: Path) -> Iterator[Kept]:
     for image in images:
         labels: Mapping[str, Any] = image.get("Labels") or {}
         tags, own = tags_of(image), own_tag(image)
+        if not tags and any("@sha256:" in each for each in image.get("RepoDigests") or ()):
+            continue  # it was published, and pulled again by its digest
         if tags and own not in tags:
             continue  # somebody built upon one of ours, or gave it a name: it is theirs
         over = str(labels.get(OVER, "0"))

@@ -52,9 +52,9 @@ def check(recipe: Recipe, runtime: str) -> Iterable[Problem]:
             from coopery_functions.frozen import check_pickled
 
             yield from check_pickled(recipe, pickled, ("task", task.name, "pickled"))
-            continue
-        if function is None:
+        elif function is None:
             yield from _valueless(task)
+        if function is None:
             continue
         for found in _check(recipe, task, function.target):
             # What several tasks carry along is told once.

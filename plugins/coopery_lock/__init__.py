@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from coopery.recipes import Facet
 if TYPE_CHECKING:
     import argparse
 
-    from coopery.dependencies import Contribution, DependencySet, Layer, Lock
+    from coopery.dependencies import Contribution, DependencySet, Layer, Lock, Requirement
     from coopery.findings import Finding
     from coopery.images import Base
     from coopery.model import Image, Recipe
@@ -118,8 +119,9 @@ def _read(recipe: Recipe, image: Image) -> tuple[Contribution, list[Problem]]:
     from coopery.dependencies import Contribution
 
     packages, requirements = image.facet(Packages), image.facet(Requirements)
-    indexes = image.facet(Indexes)
-    if packages is None and requirements is None and indexes is None:
+    own = image.facet(Indexes)
+    indexes = own.items if own else recipe.defaults.indexes
+    if packages is None and requirements is None and not indexes:
         return Contribution(), []
     from coopery_lock.files import Reading, read_file
     from coopery_lock.lines import Refusals, read_requirement
@@ -132,15 +134,27 @@ def _read(recipe: Recipe, image: Image) -> tuple[Contribution, list[Problem]]:
     for i, file in enumerate(requirements.files if requirements else ()):
         place = recipe.locate(("image", image.name, "requirements", i))
         read_file(reading, file, recipe.root, place)
-    if indexes is not None:
+    _spare(reading.requirements)
+    if indexes:
         from coopery_lock.naming import name_indexes
 
-        name_indexes(reading, indexes.items, lambda i: recipe.locate(_key(image, i)))
+        top = ("image", image.name) if own else ("defaults",)
+        name_indexes(reading, indexes, lambda i: recipe.locate((*top, "indexes", i)))
     return reading.contribution, reading.problems
 
 
-def _key(image: Image, index: int) -> tuple[str | int, ...]:
-    return ("image", image.name, "indexes", index)
+def _spare(requirements: Sequence[Requirement]) -> None:
+    """What uv fills in by itself, in the URL of a package, it must find in its environment."""
+    names = {
+        name
+        for found in requirements
+        if "${" in found.line
+        for name in re.findall(r"\$\{([A-Z0-9_]+)\}", found.line)
+    }
+    if names:
+        from coopery.secret import spare
+
+        spare(names)
 
 
 @hookimpl(trylast=True)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from coopery.confiding import confided
 from coopery.indexes import redact, uv_binary
 from coopery.masking import masked
 from coopery.processes import kept, lifeline
@@ -49,18 +50,20 @@ class Processes:
         cwd: Path,
         limit: float,
         program: str | None = None,
+        told: str = "",
     ) -> Finished:
-        """Run `uv`, or a `program`, with a command to its end, `limit` seconds at most.
+        """Run `uv`, or a `program`, with a command to its end, `limit` seconds at most; it alone is
+        `told` what is confided to it (see `coopery.confiding`).
 
         Raises TimeoutExpired and Stopped, and FileNotFoundError for a program that is not there.
         """
-        with lifeline() as line:
+        with lifeline() as line, confided(command, told) as (words, handed):
             with self._lock:
                 if self._stopped:
                     raise Stopped
                 # Builds that it starts belong to its session and end with it.
                 process = subprocess.Popen(
-                    kept([program or self._uv, *command]),
+                    kept([program or self._uv, *words]),
                     env=known_to_children(environment),
                     cwd=cwd,
                     stdin=line,
@@ -69,6 +72,7 @@ class Processes:
                     text=True,
                     errors="replace",
                     start_new_session=True,
+                    pass_fds=handed,
                 )
                 self._live.add(process)
             try:

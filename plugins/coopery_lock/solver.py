@@ -21,7 +21,7 @@ from pathlib import Path
 
 from coopery.dependencies import DependencySet, LocalDistribution, Requirement
 from coopery.errors import CooperyError, MachineError, Place, Problem, RecipeError
-from coopery.indexes import index_of, installer_environment
+from coopery.indexes import InstallerSettings, installer_environment
 from coopery.installing import refusal_in
 from coopery.remotes import Said, keychain
 from coopery.repositories import Repository, line_for
@@ -86,6 +86,7 @@ class _Job:
     processes: Processes
     environment: Mapping[str, str]
     arguments: tuple[str, ...]
+    settings: InstallerSettings
     platform: str
     target: Target | None
     gits: Sequence[tuple[Requirement, Repository]] = ()
@@ -105,7 +106,11 @@ class _Job:
         left = max(0.01, self.ends - time.monotonic())
         try:
             return self.processes.run(
-                [*command, *arguments], self.environment, self.root, min(left, limit or left)
+                [*command, *arguments],
+                self.environment,
+                self.root,
+                min(left, limit or left),
+                told=self.settings.confided,
             )
         except subprocess.TimeoutExpired:
             if limit and limit < left:
@@ -122,16 +127,15 @@ class _Job:
                 return ""  # no time is left, and the first answer is one
 
         story = refusal_in(finished.story, self.environment, again) or finished.story
-        index = index_of(self.environment)
         told = self.plain(story)
         return (
             explain_git(told, self.gits)
             or explain_urls(told, self.dependencies, self.brought_by)
-            or self._explain_rest(told, story, index)
+            or self._explain_rest(told, story)
         )
 
-    def _explain_rest(self, told: str, story: str, index: str) -> Exception:
-        error = explain(told, self.dependencies, self.root, index)
+    def _explain_rest(self, told: str, story: str) -> Exception:
+        error = explain(told, self.dependencies, self.root, self.settings.index)
         return _without_wheel(error, story, self) or error
 
     def brought_by(self, line: str) -> str:
@@ -197,11 +201,12 @@ def solve(
     if not dependencies.requirements and not any(x.requires for x in dependencies.locals):
         return Solution(packages=(), platforms=tuple(sorted({*COMMON, platform})))
     try:
-        variables, arguments = installer_environment(dependencies.index, root=root, secrets=secrets)
+        settings = installer_environment(dependencies.index, root=root, secrets=secrets)
     except MachineError as error:
         # It is a variable in the URL of an index that is not set, or a secret of one.
         places = (place for url, place in dependencies.index.places if "${" in url)
         raise error.located(next(places, Place())) from None
+    arguments = settings.flags
     for item in dependencies.requirements:
         if item.bundled and " @ " not in item.line:
             arguments += ("--only-binary", name_of(item.line))  # its wheel is what is wanted
@@ -219,8 +224,9 @@ def solve(
             limit=limit,
             ends=time.monotonic() + limit,
             processes=processes,
-            environment={**environ, **variables},
+            environment={**environ, **settings.variables},
             arguments=arguments,
+            settings=settings,
             platform=platform,
             target=target,
             gits=gits,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,10 +17,13 @@ from coopery.options import CoreOptions, LockPolicy, Settings, Sourced
 from coopery.session import open_store, policy_of, run_plan
 from coopery.steps import Event
 from coopery_publish.bundling import make_bundle
+from coopery_publish.fetching import scratch
 from coopery_publish.freezing import FrozenTasks, freeze, image_table
 from coopery_publish.references import is_tag
 
 if TYPE_CHECKING:
+    from coopery.dependencies import Lock
+    from coopery.model import Recipe
     from coopery.planning import Plan
     from coopery.plugins import Plugins
     from coopery.steps import Store
@@ -36,6 +38,8 @@ class Subject:
 
     images: tuple[str, ...]
     tasks: frozenset[str] | None
+    named: frozenset[str] = frozenset()
+    """The images that are meant themselves, and not only because tasks run in them."""
 
 
 def run(context: Context) -> int:
@@ -62,22 +66,24 @@ def run(context: Context) -> int:
     if subject.tasks is not None:
         frozen = freeze(recipe, opened.nodes, subject.tasks, plugins)
     lock = planning.lock(recipe, subject.images, runtime, policy, plugins, settings)
-    plan = planning.plan_images(recipe, subject.images, lock, runtime, plugins, settings)
+    sent = tuple(n for n in subject.images if n in subject.named or not _as_it_is(recipe, lock, n))
+    plan = planning.plan_images(recipe, sent, lock, runtime, plugins, settings)
     secrets = plugins.secrets(settings)
     with open_store(plugins, settings) as store:
         build = _Build(context, opened, request, settings, plan, store, observe)
         if plan.steps and (code := build.run()):
             return code
-        images = tuple(build.image(name, tell) for name in subject.images)
-        scratch = settings.home / "bundles"
-        scratch.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".made-", dir=scratch) as made:
+        images = tuple(
+            build.image(name, tell) if name in sent else _at_hand(name, lock)
+            for name in subject.images
+        )
+        with scratch(settings.home) as made:
             parcel = Parcel(
                 target=arguments.to,
                 tags=tags,
                 recipe=recipe,
                 images=images,
-                bundle=_bundler(frozen, opened, images, plan, Path(made)),
+                bundle=_bundler(frozen, opened, images, made),
             )
             done = plugins.publish(parcel, settings, tell, secrets)
     context.answer(_document(done), _text(done))
@@ -122,12 +128,29 @@ def subject_of(opened: Opened, given: Sequence[str]) -> Subject:
         message = "the recipe has no task that could be published"
         raise RecipeError(Problem(slug="nothing-to-publish", message=message, hint="name an image"))
     if not instances:
-        return Subject(images=tuple(images), tasks=None)
+        return Subject(images=tuple(images), tasks=None, named=frozenset(images))
+    named = frozenset(images)
     tasks = _whole(opened, instances)
     for task in recipe.tasks.values():
         if task.name in tasks and task.image is not None:
             images[task.image] = None
-    return Subject(images=tuple(images), tasks=tasks)
+    return Subject(images=tuple(images), tasks=tasks, named=named)
+
+
+def _as_it_is(recipe: Recipe, lock: Lock, name: str) -> bool:
+    """Whether an image is one of a registry, by its digest: nobody needs to send it."""
+    facets = recipe.images[name].facets
+    prebuilt = any(getattr(facet, "is_prebuilt", False) for facet in facets)
+    return prebuilt and lock.bases[name].digest is not None
+
+
+def _at_hand(name: str, lock: Lock) -> BuiltImage:
+    base = lock.bases[name]
+
+    def push(reference: str) -> str:
+        raise AssertionError(f"{name} is not to be sent to {reference}")
+
+    return BuiltImage(name=name, key=base.identity, base=base, push=push, pinned=base.pinned)
 
 
 def _whole(opened: Opened, instances: Sequence[str]) -> frozenset[str]:
@@ -184,21 +207,13 @@ class _Build:
             secrets = plugins.secrets(self.settings)
             return plugins.push_image(self.opened.recipe, step, folder, reference, tell, secrets)
 
-        as_it_is = step.work.kind == "pull" and base.digest is not None
-        return BuiltImage(
-            name=name,
-            key=outcome.key,
-            base=base,
-            push=push,
-            pinned=base.pinned if as_it_is else None,
-        )
+        return BuiltImage(name=name, key=outcome.key, base=base, push=push)
 
 
 def _bundler(
     frozen: FrozenTasks | None,
     opened: Opened,
     images: Sequence[BuiltImage],
-    plan: Plan,
     scratch: Path,
 ) -> Callable[[Mapping[str, str]], Bundle] | None:
     if frozen is None:
@@ -210,9 +225,10 @@ def _bundler(
         for image in images:
             if image.name not in wanted:
                 continue
-            as_it_is = plan.steps[plan.made[image.name][-1]].work.kind == "pull"
-            executable = image.base.executable if as_it_is else None
             noun = opened.recipe.images[image.name]
+            # What coopery builds has its own in the PATH.
+            prebuilt = any(getattr(facet, "is_prebuilt", False) for facet in noun.facets)
+            executable = image.base.executable if prebuilt else None
             tables[image.name] = image_table(noun, references[image.name], image.base, executable)
         return make_bundle(frozen, tables, opened.runtime, scratch)
 

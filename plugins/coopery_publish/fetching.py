@@ -6,8 +6,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +71,8 @@ def fetch(reference: Reference, home: Path, limit: int, tell: Tell, secrets: Sec
     contents = read_manifest(raw, shown, limit)
     tell(f"fetch    {reference.at(digest)}")
     folder = _folder(home, digest)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    _clear(folder.parent)
-    with tempfile.TemporaryDirectory(prefix=f".new-{os.getpid()}-", dir=folder.parent) as made:
-        new = Path(made, "bundle")
+    with scratch(home) as made:
+        new = made / "bundle"
         new.mkdir()
         (new / _MANIFEST).write_bytes(raw)
         _fill(new, contents, repository, shown, limit)
@@ -137,8 +135,17 @@ def _kept(home: Path, digest: str, shown: str) -> Path | None:
         return None
 
 
+@contextmanager
+def scratch(home: Path) -> Iterator[Path]:
+    """A folder for this process beside the bundles; what those left that were killed goes."""
+    folder = home / "bundles"
+    folder.mkdir(parents=True, exist_ok=True)
+    _clear(folder)
+    with tempfile.TemporaryDirectory(prefix=f".new-{os.getpid()}-", dir=folder) as made:
+        yield Path(made)
+
+
 def _clear(folder: Path) -> None:
-    """What processes that were killed left half fetched."""
     for path in folder.glob(".new-*"):
         number = path.name.split("-")[1]
         try:

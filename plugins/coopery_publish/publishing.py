@@ -48,7 +48,7 @@ def publish(parcel: Parcel, tell: Tell, secrets: Secrets) -> tuple[Published, ..
     bundled = parcel.bundle is not None
     done = []
     for image in parcel.images:
-        if image.pinned and bundled:
+        if image.pinned:
             continue  # it can be had where it is
         tags = () if bundled else tuple(_image_tag(parcel, image, tag) for tag in parcel.tags)
         done.append(_send_image(image, target, repository, tags, tell))

@@ -68,7 +68,7 @@ def is_tag(text: str) -> bool:
 
 def is_loopback(host: str) -> bool:
     """Whether a host, with or without a port, is this machine by its very name."""
-    name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
+    name = (host.rpartition(":")[0] if re.search(r":\d+$", host) else host).strip("[]")
     if name == "localhost" or name.endswith(".localhost"):
         return True
     try:

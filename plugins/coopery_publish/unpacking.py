@@ -72,9 +72,10 @@ def read_manifest(raw: bytes, shown: str, limit: int) -> Contents:
     except ValueError:
         raise refused(shown, "its manifest is no JSON") from None
     config = found.get("config") if isinstance(found, dict) else None
-    kind = config.get("mediaType") if isinstance(config, dict) else None
-    if kind != ARTIFACT or found.get("artifactType") not in (ARTIFACT, None):
-        kind = str(found.get("artifactType") or kind)[:80] if isinstance(found, dict) else "nothing"
+    kinds = {config.get("mediaType")} if isinstance(config, dict) else {"a thing without a recipe"}
+    kinds |= {found.get("artifactType") or ARTIFACT} if isinstance(found, dict) else set()
+    if kinds != {ARTIFACT}:
+        kind = max(str(kind) for kind in kinds if kind != ARTIFACT)[:80]
         message = f"{shown} is no bundle of tasks, but {kind}"
         hint = "an image is named by `prebuilt` or `base` in a recipe; -f names bundles"
         if "coopery.bundle" in kind:
@@ -96,7 +97,7 @@ def read_manifest(raw: bytes, shown: str, limit: int) -> Contents:
     total = sum(layer.size for layer in contents.layers) + contents.config.size
     if total > limit or contents.config.size > LARGEST_CONFIG:
         message = f"the bundle {shown} has {total:,} bytes; it may have {limit:,}"
-        hint = "where that is meant, allow it: --bundle-limit MB"
+        hint = "where that is meant, allow it: COOPERY_BUNDLE_LIMIT=MB"
         raise MachineError(Problem(slug="bundle-too-large", message=message, hint=hint))
     return contents
 
@@ -196,10 +197,13 @@ class Unpacker:
                 raise self._refused(f"it holds {name!r} twice")
             place.symlink_to(target)
         try:
-            scan(self._folder)
+            for part in (PROJECT, PAYLOAD):
+                scan(self._folder / part)
             for name in self._links:
                 beneath(self._folder, name)
-        except (StepError, ValueError) as error:
+        except StepError as error:
+            raise self._refused(error.problems[0].message) from None
+        except (ValueError, OSError) as error:
             raise self._refused(f"a link in it leads outside: {error}") from None
 
     def _put(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:

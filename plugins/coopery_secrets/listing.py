@@ -8,7 +8,7 @@ from typing import Any
 
 from coopery.commands import Context, table
 from coopery.errors import KeyPath, MachineError, show_key
-from coopery.model import Recipe, Secret, secrets_in
+from coopery.model import Faceted, Recipe, Secret, secrets_in
 from coopery.opening import Request, open_recipe
 from coopery_secrets import SecretOptions, sources
 
@@ -77,5 +77,5 @@ def named(recipe: Recipe) -> Iterator[tuple[KeyPath, Secret]]:
         key: KeyPath = ("task", task.name)
         own = {n: s for n, s in task.secrets.items() if usual.get(n) is not s}
         yield from secrets_in(own, (*key, "secrets"))
-        yield from secrets_in(task.facets, key)
-    yield from secrets_in(recipe.facets)
+        yield from secrets_in(Faceted(facets=task.facets), key)
+    yield from secrets_in(Faceted(facets=recipe.facets))

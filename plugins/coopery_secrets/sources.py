@@ -135,16 +135,18 @@ def _file(name: str, path: Path, *, stated: bool = False) -> tuple[Found | None,
         return None, where
     except OSError as error:
         raise _bad(name, where, f"cannot be read: {error.strerror}") from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         state = os.fstat(descriptor)
         if not (stat.S_ISREG(state.st_mode) or (stated and stat.S_ISFIFO(state.st_mode))):
             raise _bad(name, where, "is no file")
         if state.st_mode & 0o077:
             raise _exposed(name, path, state.st_mode)
-        try:
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
             content = file.read(MOST + 1)
-        except OSError as error:
-            raise _bad(name, where, f"cannot be read: {error.strerror}") from None
+    except OSError as error:
+        raise _bad(name, where, f"cannot be read: {error.strerror}") from None
+    finally:
+        os.close(descriptor)
     if len(content) > MOST:
         raise _bad(name, where, f"has more than {MOST >> 20} MiB")
     try:

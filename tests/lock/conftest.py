@@ -24,9 +24,9 @@ from coopery.dependencies import (
     LocalDistribution,
     Lock,
 )
-from coopery.errors import CooperyError, KeyPath, Place
+from coopery.errors import CooperyError, KeyPath, MachineError, Place, Problem
 from coopery.images import Base
-from coopery.model import Image, Recipe
+from coopery.model import Image, Recipe, Secret
 from coopery.options import LockPolicy, Settings
 from coopery.secret import Secrets
 
@@ -158,10 +158,15 @@ class Bench:
         self.inspected.clear()
         settings = Settings(values)
         tell = self.told.append
-        secrets = Secrets(lambda secret: self.secrets[secret.name])
+        secrets = Secrets(self.provide)
         return coopery_lock.resolve(
             self.recipe, sets, policy, settings, tell, self.inspect, secrets
         )
+
+    def provide(self, secret: Secret) -> str:
+        if secret.name in self.secrets:
+            return self.secrets[secret.name]
+        raise MachineError(Problem(slug="secret-missing", message=f"no secret {secret.name}"))
 
     def inspect(self, reference: str) -> Base:
         self.inspected.append(reference)

@@ -171,7 +171,7 @@ def watched() -> Iterator[list[str]]:
                     except OSError:
                         continue
                     found = [word for word in content.split(b"\0") if _in(word, forms)]
-                    if found and not (name == "environ" and _asks_index(entry, found)):
+                    if found:
                         seen.append(f"{entry.name} {name}: {found} {_program(entry)}")
 
     thread = threading.Thread(target=look)
@@ -181,12 +181,6 @@ def watched() -> Iterator[list[str]]:
     finally:
         over.set()
         thread.join()
-
-
-def _asks_index(process: Path, found: list[bytes]) -> bool:
-    """Whether it is uv, or what starts uv and ends it, which the index wants to know this of."""
-    own = all(word.startswith(b"UV_INDEX_") for word in found)
-    return own and any(word.endswith(b"/uv") for word in _program(process))
 
 
 def _program(process: Path) -> list[bytes]:

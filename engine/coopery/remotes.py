@@ -11,6 +11,7 @@ import contextlib
 import os
 import re
 import shlex
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
@@ -179,10 +180,9 @@ def find_commit(
     """
     if repository.commit:
         return repository.commit
-    try:
-        said = run(["git", "ls-remote", "--", repository.url], environment)
-    except FileNotFoundError:
-        raise missing() from None
+    if shutil.which("git", path=environment.get("PATH")) is None:
+        raise missing()
+    said = run(["git", "ls-remote", "--", repository.url], environment)
     if said.code != 0:
         raise failure(said.stderr, repository.url, place) or unknown(
             said.stderr, repository.url, place

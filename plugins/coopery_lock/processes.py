@@ -55,7 +55,7 @@ class Processes:
         """Run `uv`, or a `program`, with a command to its end, `limit` seconds at most; it alone is
         `told` what is confided to it (see `coopery.confiding`).
 
-        Raises TimeoutExpired and Stopped, and FileNotFoundError for a program that is not there.
+        Raises TimeoutExpired and Stopped. The code is 127 for a program that is not there.
         """
         with lifeline() as line, confided(command, told) as (words, handed):
             with self._lock:

@@ -153,7 +153,7 @@ class _Job:
         return output.read_text("utf-8") if finished.code == 0 else ""
 
     def run_git(self, command: Sequence[str], environment: Mapping[str, str]) -> Said:
-        """Run git; see `coopery.remotes`. Raises MachineError and FileNotFoundError."""
+        """Run git; see `coopery.remotes`. Raises MachineError."""
         left = max(0.01, self.ends - time.monotonic())
         program, *arguments = command
         try:

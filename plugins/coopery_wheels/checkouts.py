@@ -61,8 +61,6 @@ class _Git:
                 cancelled=self.workspace.cancelled,
                 cwd=cwd,
             )
-        except FileNotFoundError:
-            raise missing() from None
         finally:
             content = said.read_bytes() if said.exists() else b""
             mask = Mask()
@@ -91,6 +89,8 @@ def checked_out(work: WheelGit, workspace: Workspace) -> Iterator[Path]:
     `git-submodule`, `git-subdirectory`, `git-lfs`, `not-a-project`, `git-failed`, `cancelled`)
     and MachineError (`git-missing`, `git-unreachable`, `git-credentials`, `git-host-key`).
     """
+    if shutil.which("git") is None:
+        raise missing()
     base = workspace.folder / "tree"
     shelf = workspace.home / "git"
     with contextlib.ExitStack() as stack:

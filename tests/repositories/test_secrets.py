@@ -23,6 +23,9 @@ from .conftest import Shop
 
 TOKEN = "canary-7hV3xQ9t-LmZ2p8Rw"
 OTHER = "canary-Kd81ssPq-4nVb0yTe"
+# Of tests that put them into variables, which others that run meanwhile must not find.
+INHERITED = "canary-Zu3nW6cJ-Hy1Fa7Xo"
+WRITTEN = "canary-Qe5tB8mD-Rk2Gs9Lv"
 
 
 def forms(value: str) -> list[bytes]:
@@ -126,13 +129,13 @@ def test_a_token_in_a_variable_is_handed_to_nobody(
     shop: Shop, http: HttpServer, monkeypatch: Any
 ) -> None:
     """Neither uv nor git nor a package's build inherit it."""
-    http.logins["pack"] = ("", TOKEN)
+    http.logins["pack"] = ("", INHERITED)
     files = package_files("pack")
     slow = files["own_backend.py"].replace("    stem, meta = _all()\n", _SLOW)
     make_repository(shop.folder, "pack").commit({**files, "own_backend.py": slow})
-    monkeypatch.setenv("PACK_TOKEN", TOKEN)
+    monkeypatch.setenv("PACK_TOKEN", INHERITED)
     shop.recipe(f'{{ url = "{http.url("pack")}", token = {{ secret = "PACK_TOKEN" }} }}')
-    with watched(TOKEN) as seen:
+    with watched(INHERITED) as seen:
         answer = shop.project.coopery("lock")
     assert answer.exit_code == 0, answer.stderr
     assert [line for line in seen if " -m coopery lock" not in line] == []
@@ -194,7 +197,7 @@ def test_a_fetch_with_a_token_when_all_is_locked(shop: Shop, http: HttpServer) -
 
 
 def test_variables_of_a_requirements_file(shop: Shop, http: HttpServer, monkeypatch: Any) -> None:
-    http.logins["pack"] = ("cooper", TOKEN)
+    http.logins["pack"] = ("cooper", WRITTEN)
     shop.repository("pack")
     line = f"pack @ git+http://${{PACK_USER}}:${{PACK_TOKEN}}@{http.host}/pack.git@main\n"
     shop.project.write("requirements.txt", line)
@@ -202,14 +205,14 @@ def test_variables_of_a_requirements_file(shop: Shop, http: HttpServer, monkeypa
     answer = shop.project.coopery("lock")
     assert "PACK_USER" in answer.told("index-credentials")
     monkeypatch.setenv("PACK_USER", "cooper")
-    monkeypatch.setenv("PACK_TOKEN", TOKEN)
+    monkeypatch.setenv("PACK_TOKEN", WRITTEN)
     answer = shop.project.coopery("lock")
     assert answer.exit_code == 0, answer.stderr
-    assert TOKEN not in shop.lock
+    assert WRITTEN not in shop.lock
     assert f"git+http://{http.host}/pack.git@" in shop.lock
     answer = shop.project.coopery("build", "science")
     assert answer.exit_code in (0, 2), answer.stderr
-    assert holding(shop.project.home, TOKEN) + holding(shop.uv_cache, TOKEN) == []
+    assert holding(shop.project.home, WRITTEN) + holding(shop.uv_cache, WRITTEN) == []
 
 
 @pytest.mark.parametrize(

@@ -307,4 +307,4 @@ def test_killed_anywhere_it_runs_again(
         process.communicate()
     [found] = publish(bundled, to, logged_in, "--tag", "t")
     assert len(parts(registry, found["reference"])[1]) == 2
-    assert not list((bundled.home / "bundles").iterdir())
+    assert not list((bundled.home / "bundles").glob(".new-*"))

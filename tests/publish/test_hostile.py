@@ -126,6 +126,8 @@ def test_a_good_one_is_taken(project: Project, speaker: Speaker) -> None:
         tar(member("project/d", type=tarfile.BLKTYPE)),
         tar(member("project/f", type=tarfile.FIFOTYPE)),
         tar(member("project/" + "n" * 300, b"x")),
+        tar(member("project/" + "n/" * 2500 + "x", b"x")),
+        tar(member("project/" + "n/" * 20_000 + "x", b"x")),
         b"no tar at all, but long enough to be read as one" * 20,
         tar(member("project/a", b"x" * 2000))[:1500],
         tar(member("project/x", b"x", pax_headers={"comment": "c" * 100_000})),

@@ -19,10 +19,10 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 import engines
 import pytest
 import registries
+import searching
 
 from coopery.testing import Project, make_project
 
-from . import searching
 from .own_engine import NoOwnEngine, OwnEngine, running
 
 # The tests start thousands of processes. Where Python is told to keep no bytecode, as container

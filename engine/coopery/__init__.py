@@ -1,8 +1,8 @@
 """Coopery: Make for container tasks.
 
-A recipe in Python imports what it says from here: `Image`, `Project`, `Resources`,
-`Retries`, `Input`, `Output`, `task`, `command`, `defaults`, `secret`. A script or a notebook
-declares and runs them with a `Recipe`.
+A recipe in Python imports what it says from here: `Image`, `Project`, `Git`,
+`Resources`, `Retries`, `Input`, `Output`, `task`, `command`, `defaults`, `secret`. A script or a
+notebook declares and runs them with a `Recipe`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from coopery.authoring import (
+        Git,
         Image,
         Input,
         Output,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Git",
     "Image",
     "Input",
     "Output",

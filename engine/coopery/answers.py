@@ -127,6 +127,8 @@ def misfit(hook: str, answer: object) -> str | None:
             return None if good else _expected("a list, each a Published", answer)
         case "wants_bases" | "let_go":
             return None if isinstance(answer, bool) else _expected("True or False", answer)
+        case "provide_secret":  # what is no text may hold it, and is not shown
+            return None if isinstance(answer, str) else f"expected text, got {_kind(answer)}"
         case "declare_options":
             return _option_misfit(answer)
         case "open_store":
@@ -183,8 +185,12 @@ def came(value: object) -> str:
         text = repr(value)
     except Exception:
         text = "…"
-    kind = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+    kind = _kind(value)
     return f"{kind}: {text[:57]}…" if len(text) > 60 else f"{kind}: {text}"
+
+
+def _kind(value: object) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
 
 
 def _expected(what: str, answer: object) -> str:

@@ -408,6 +408,27 @@ def Project(
 
 
 @_checked
+def Git(
+    url: str | PurePath | None = None,
+    *,
+    ref: str | None = None,
+    package: str | None = None,
+    extras: Iterable[str] = (),
+    subdirectory: str | PurePath | None = None,
+    username: str | Mapping[str, Any] | None = None,
+    token: Mapping[str, Any] | None = None,
+    **unknown: Any,
+) -> Table:
+    """A package in a git repository, built into a wheel; see `git` of `[image.NAME]`."""
+    names = _given(url=url, ref=ref, package=package, extras=_listed(extras) or None)
+    return {
+        **names,
+        **_given(subdirectory=subdirectory, username=username, token=token),
+        **unknown,
+    }
+
+
+@_checked
 def secret(
     name: str, *, variable: bool = False, rotation: str | int | None = None, **unknown: Any
 ) -> Table:

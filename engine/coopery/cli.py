@@ -26,9 +26,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print(f"coopery {__version__}")
         return 0
-    from coopery import stdout
+    from coopery import screening, stdout
     from coopery.errors import CooperyError
 
+    screening.guard_stderr()
     debug = "--debug" in arguments
     answers = stdout.guard()
     try:

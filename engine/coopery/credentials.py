@@ -101,8 +101,8 @@ _OUTSIDE = ("$", "%(", "%s", "/", "./", "../", "~", "@", "*", "<", "[", "(", "{"
 """How a value begins that is filled in elsewhere, a path, or a mark such as `<pad>`."""
 
 HINT = (
-    "literals end up in keys, records and process lists: name the variable in `pass_env`, "
-    "and read it from the environment when the task runs"
+    "literals end up in keys, records and process lists: name it as a secret instead, "
+    'secrets.TOKEN = { secret = "NAME" } of the task (docs/how-to/keep-secrets.md)'
 )
 
 

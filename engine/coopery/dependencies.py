@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 from coopery.errors import Place
 from coopery.images import Base
+from coopery.model import Index
+from coopery.repositories import Access
 from coopery.shapes import unkeyed
 from coopery.steps import Need, Step
 
@@ -30,6 +32,7 @@ class Requirement:
     hashes: tuple[str, ...] = ()
     origin: str | None = None
     bundled: bool = False
+    access: Annotated[Access | None, unkeyed] = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +52,9 @@ class LocalDistribution:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IndexOptions:
-    """Index options written in requirements files, in pip's terms (`--index-url`, …)."""
+    """Index options written in requirements files, in pip's terms (`--index-url`, …), and the
+    indexes that the recipe names.
+    """
 
     index_url: str | None = None
     extra_index_urls: tuple[str, ...] = ()
@@ -58,6 +63,7 @@ class IndexOptions:
     pre: bool = False
     no_binary: tuple[str, ...] = ()
     only_binary: tuple[str, ...] = ()
+    named: tuple[Index, ...] = ()
     places: Annotated[tuple[tuple[str, Place], ...], unkeyed] = field(
         default=(), compare=False, repr=False
     )
@@ -98,7 +104,8 @@ class DependencySet:
 class Pin:
     """A package at one version. `hashes` are `sha256:…`; `url` for direct references.
 
-    `requirement` is the line an installer takes (`numpy==2.1.0`, `pkg @ https://…`).
+    `requirement` is the line an installer takes (`numpy==2.1.0`, `pkg @ https://…`). One of a git
+    repository has the URL `git+URL@COMMIT` and no hashes: the commit stands for all that is there.
     """
 
     name: str
@@ -125,7 +132,10 @@ class Lock:
     index: Mapping[str, IndexOptions] = field(default_factory=dict)
     bases: Mapping[str, Base] = field(default_factory=dict)
     bundled: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    """By image, the names of pins that are brought as wheels; see `Requirement`."""
+    """By image, the names of pins that are brought as wheels; see `Requirement`. All that are
+    pinned to a commit of a git repository are."""
+    access: Mapping[str, tuple[Access, ...]] = field(default_factory=dict)
+    """By image, how to log in to the repositories that its requirements name."""
     changed: tuple[str, ...] = ()
     """What was resolved anew, in words: for the story on stderr."""
 

@@ -16,7 +16,7 @@ from typing import Any
 from coopery import lengths, placeholders
 from coopery.cycles import cycles
 from coopery.errors import KeyPath, Problem, nearest, problem
-from coopery.model import Input, Instance, Recipe, Task, coordinate, iterate_matrix
+from coopery.model import Input, Instance, Recipe, Task, TaskSecret, coordinate, iterate_matrix
 from coopery.steps import FileSource, Gathered, Source, StepSource
 
 
@@ -114,6 +114,8 @@ def check_text(
             continue
         else:
             hint = nearest(part.name, known) or f"this task has no {part.group}"
+            if part.group == "secrets" and not known:
+                hint = "this task has no secrets that are files; variables have no path"
         problems.append(
             problem("unknown-placeholder", f"unknown placeholder {part}", key=key, hint=hint)
         )
@@ -128,6 +130,7 @@ def placeholder_groups(task: Task) -> Mapping[str, Iterable[str]]:
         "outputs": task.outputs,
         "matrix": task.matrix,
         "params": task.params,
+        "secrets": [name for name, given in task.secrets.items() if given.how == "file"],
     }
 
 
@@ -261,6 +264,33 @@ class _Expander:
         for variable in task.pass_env:
             if variable not in self.recipe.defaults.pass_env:
                 self._check_passed(variable, (*key, "pass_env"))
+        self._check_secrets(task)
+
+    def _check_secrets(self, task: Task) -> None:
+        """What a task is given confidentially has a name of its own; defaults are told once."""
+        given, usual = task.secrets, self.recipe.defaults.secrets
+        others = {**dict.fromkeys(task.env, "env"), **dict.fromkeys(task.pass_env, "pass_env")}
+        upper: dict[str, str] = {}
+        for name, secret in given.items():
+            key: KeyPath = ("task", task.name, "secrets", name)
+            if usual.get(name) is not secret:
+                self._check_secret_name(name, secret, key)
+            if secret.how == "variable" and name in others:
+                message = f"the variable {name} comes from `secrets` and from `{others[name]}`"
+                hint = "keep one of them, or give the secret another name"
+                self.problems.append(problem("duplicate-name", message, key=key, hint=hint))
+            other = upper.setdefault(name.upper(), name) if secret.how == "file" else name
+            if other != name:
+                message = f"{name!r} and {other!r} collide"
+                hint = "files of secrets differ by more than case"
+                self.problems.append(problem("duplicate-name", message, key=key, hint=hint))
+
+    def _check_secret_name(self, name: str, secret: TaskSecret, key: KeyPath) -> None:
+        if not (name.isascii() and name.isidentifier() and len(name) <= 100):
+            message = "the name that a task knows a secret by is an identifier; this is not"
+            self.problems.append(problem("wrong-value", message, key=key, hint=_IDENTIFIER))
+        elif secret.how == "variable":
+            self._check_variable(name, key)
 
     def _check_defaults(self) -> None:
         """What the defaults name is told once, where it stands, and not for each task."""
@@ -274,6 +304,8 @@ class _Expander:
             self._check_variable(variable, ("defaults", "env", variable))
         for variable in defaults.pass_env:
             self._check_passed(variable, ("defaults", "pass_env"))
+        for name, secret in defaults.secrets.items():
+            self._check_secret_name(name, secret, ("defaults", "secrets", name))
 
     def _check_variable(self, name: str, key: KeyPath) -> None:
         if not name.isidentifier() or name.startswith("COOPERY_"):

@@ -134,7 +134,10 @@ def run_git(root: Path, *arguments: str) -> bytes | None:
     """
     import subprocess
 
-    environment = {k: v for k, v in os.environ.items() if k not in _GIT_LOCAL}
+    from coopery.secret import known_to_children
+
+    inherited = known_to_children(os.environ)
+    environment = {k: v for k, v in inherited.items() if k not in _GIT_LOCAL}
     command = ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", *arguments]
     try:
         done = subprocess.run(

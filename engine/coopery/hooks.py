@@ -130,7 +130,7 @@ def provide_secret(secret: Secret, settings: Settings) -> str | None:
 
 
 @hookspec
-def check(recipe: Recipe, runtime: str) -> Iterable[Problem]:  # type: ignore[empty-body]
+def check(recipe: Recipe, runtime: str, settings: Settings) -> Iterable[Problem]:  # type: ignore[empty-body]
     """All: what is wrong with a recipe under a runtime, found before anything runs.
 
     @hookimpl

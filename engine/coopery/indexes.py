@@ -1,7 +1,9 @@
 """The user's index configuration, handed to uv: pip's files and variables, requirements files.
 
-uv reads its own configuration and netrc by itself; what it does not read is pip's. Credentials go
-into variables of the process only: never into its arguments, never into anything written.
+uv reads its own configuration and netrc by itself; what it does not read is pip's. Indexes that
+have credentials are told to uv alone, in lines of requirements that it reads from a pipe (see
+`coopery.confiding`): neither its arguments, nor its variables, which build backends and whatever
+else it starts inherit, nor anything written has them.
 """
 
 from __future__ import annotations
@@ -12,14 +14,20 @@ import re
 import sys
 import threading
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
+from coopery.confiding import CONFIDED
 from coopery.dependencies import IndexOptions
 from coopery.errors import MachineError, Place, Problem
+from coopery.masking import keep_out
+from coopery.model import Index, Secret
+
+if TYPE_CHECKING:
+    from coopery.secret import Secrets
 
 _USERINFO = re.compile(r"(?<=://)[^/\s@'\"<>]*(?:@[^/\s@'\"<>]*)*@")
 _VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")
@@ -58,15 +66,19 @@ def redact(text: str) -> str:
     return _USERINFO.sub("****@", text)
 
 
-def index_of(variables: Mapping[str, str]) -> str:
-    """The index that uv asks first, by its address and without credentials; `variables` are those
-    of its process.
+@dataclass(frozen=True, kw_only=True)
+class InstallerSettings:
+    """What uv is told of indexes.
+
+    `variables` are added to its environment; `flags` are arguments for `uv pip …`, without
+    secrets; `confided` is for it alone, wherever the flags hold `CONFIDED`. `index` is the one that
+    it asks first, without credentials, for messages.
     """
-    named = variables.get("UV_DEFAULT_INDEX") or variables.get("UV_INDEX_URL")
-    if not named:
-        return "the package index"
-    name, equals, url = named.partition("=")
-    return redact(url if equals and "://" not in name else named)
+
+    variables: Mapping[str, str]
+    flags: tuple[str, ...]
+    confided: str = field(repr=False)
+    index: str
 
 
 def installer_environment(
@@ -74,13 +86,16 @@ def installer_environment(
     *,
     root: Path | None = None,
     environ: Mapping[str, str] | None = None,
-) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Variables to add to uv's environment, and arguments (without secrets) for `uv pip …`.
+    secrets: Secrets | None = None,
+) -> InstallerSettings:
+    """What uv shall be told.
 
-    What a requirements file says (`index`) wins over uv's own configuration, and that over
-    pip's: where uv is told of any index, pip's indexes are left alone. `root` is the folder that
-    uv's project configuration is looked for from. Raises MachineError: `pip-config` for a
-    configuration that cannot be read, `index-credentials` for a `${VARIABLE}` that is not set.
+    What a recipe or a requirements file says (`index`) wins over uv's own configuration, and that
+    over pip's: where uv is told of any index, pip's indexes are left alone. `root` is the folder
+    that uv's project configuration is looked for from. `secrets` reads credentials that are named,
+    and fills in a `${NAME}` that is no variable. Raises what that raises, and MachineError:
+    `pip-config` for a configuration that cannot be read, `index-credentials` for a `${VARIABLE}`
+    that is not set.
     """
     environ = os.environ if environ is None else environ
     pip = read_pip_configuration(environ)
@@ -91,7 +106,8 @@ def installer_environment(
         uv.get(key) for key in _UV_INDEX_KEYS
     )
     found = PipConfiguration() if own_indexes else pip
-    _indexes(added, index, found, environ)
+    told = _Indexes(added, _Fill(environ, secrets), bool({"index", "index-url"} & uv.keys()))
+    told.tell(index, found)
     _connection(added, pip, uv, environ)
     if (index.pre or pip.pre) and not environ.get("UV_PRERELEASE") and "prerelease" not in uv:
         added["UV_PRERELEASE"] = "allow"
@@ -100,46 +116,138 @@ def installer_environment(
         arguments += ["--no-binary", name]
     for name in index.only_binary:
         arguments += ["--only-binary", name]
-    return added, tuple(arguments)
+    if told.lines:
+        arguments += ["--constraints", CONFIDED]
+    return InstallerSettings(
+        variables=added,
+        flags=tuple(arguments),
+        confided="".join(f"{line}\n" for line in told.lines),
+        index=told.first or _first(environ),
+    )
 
 
-def _indexes(
-    added: dict[str, str], index: IndexOptions, pip: PipConfiguration, environ: Mapping[str, str]
-) -> None:
-    """The indexes and folders of files, as named indexes with credentials in variables."""
-    default = index.index_url or pip.index_url
-    extra = tuple(dict.fromkeys((*pip.extra_index_urls, *index.extra_index_urls)))
-    if default and not index.no_index:
-        added["UV_DEFAULT_INDEX"] = _named(added, "coopery-default", default, environ)
-    if extra and not index.no_index:
-        named = [_named(added, f"coopery-extra-{i}", url, environ) for i, url in enumerate(extra)]
-        before = [environ["UV_INDEX"]] if environ.get("UV_INDEX") else []
-        added["UV_INDEX"] = " ".join(before + named)
+def _first(environ: Mapping[str, str]) -> str:
+    """The index that uv asks first where it is told by variables."""
+    named = environ.get("UV_DEFAULT_INDEX") or environ.get("UV_INDEX_URL")
+    if not named:
+        return "the package index"
+    name, equals, url = named.partition("=")
+    return redact(url if equals and "://" not in name else named)
+
+
+@dataclass(frozen=True)
+class _Fill:
+    """What fills in names: variables, and secrets where they can be read."""
+
+    environ: Mapping[str, str] = field(repr=False)
+    secrets: Secrets | None
+
+
+@dataclass
+class _Indexes:
+    """The indexes and folders of files: in variables, and with credentials in lines to confide."""
+
+    added: dict[str, str]
+    fill: _Fill
+    in_files: bool
+    """Whether uv's own files name indexes, a default one perhaps."""
+    lines: list[str] = field(default_factory=list, repr=False)
+    first: str = ""
+
+    def tell(self, index: IndexOptions, pip: PipConfiguration) -> None:
+        """Take the indexes of a recipe or requirements file, and pip's beside them."""
+        by_url = {item.url.rstrip("/"): item for item in index.named}
+        own = next((item.url for item in index.named if not item.extra), None)
+        default = own or index.index_url or pip.index_url
+        beside = [item.url for item in index.named if item.extra]
+        extra = dict.fromkeys((*pip.extra_index_urls, *index.extra_index_urls, *beside))
+
+        def address(url: str) -> tuple[str, str]:
+            bare = redact(url).replace("****@", "").rstrip("/")
+            return _address(url, self.fill, by_url.get(bare))
+
+        if default and not index.no_index:
+            self._default(*address(default))
+        if extra and not index.no_index:
+            self._extra([address(url) for url in extra])
+        # pip warns of a folder that is not there, where uv gives up.
+        links = [link for link in pip.find_links if not _absent(link)]
+        self._links([*links, *index.find_links])
+
+    def _default(self, bare: str, full: str) -> None:
+        self.first = bare
+        variables = self.fill.environ
+        if bare == full or self.in_files:
+            self.added["UV_DEFAULT_INDEX"] = f"coopery-default={bare}"
+        if bare == full:
+            return
+        if self.in_files:
+            # A default in a file would outdo a line; so a variable says which it is, and the line,
+            # which names it once more, what opens it.
+            self.lines.append(f"--extra-index-url {full}")
+            return
+        self.lines.append(f"--index-url {full}")
+        # uv takes no notice of empty ones; others would outdo the line.
+        outdone = ("UV_DEFAULT_INDEX", "UV_INDEX_URL")
+        self.added.update((name, "") for name in outdone if variables.get(name))
+
+    def _extra(self, found: Sequence[tuple[str, str]]) -> None:
+        environ = self.fill.environ
+        if any(bare != full for bare, full in found):
+            self.lines += [f"--extra-index-url {full}" for _, full in found]  # in their order
+        else:
+            named = [f"coopery-extra-{number}={bare}" for number, (bare, _) in enumerate(found)]
+            before = [environ["UV_INDEX"]] if environ.get("UV_INDEX") else []
+            self.added["UV_INDEX"] = " ".join(before + named)
         if not environ.get("UV_INDEX_STRATEGY"):
             # pip takes the best version over all indexes; uv by default the first index's.
-            added["UV_INDEX_STRATEGY"] = "unsafe-best-match"
-    # pip warns of a folder that is not there, where uv gives up.
-    folders = [link for link in pip.find_links if not _absent(link)]
-    links = [_link(expand(link, environ)) for link in (*folders, *index.find_links)]
-    if links:
-        before = [environ["UV_FIND_LINKS"]] if environ.get("UV_FIND_LINKS") else []
-        added["UV_FIND_LINKS"] = ",".join(before + list(dict.fromkeys(links)))
+            self.added["UV_INDEX_STRATEGY"] = "unsafe-best-match"
+
+    def _links(self, found: Iterable[str]) -> None:
+        environ = self.fill.environ
+        links = []
+        for link in dict.fromkeys(found):
+            bare, full = _address(link, self.fill) if "://" in link else (link, link)
+            if bare == full:
+                links.append(_link(expand(link, environ, self.fill.secrets)))
+            else:
+                self.lines.append(f"--find-links {full}")
+        if links:
+            before = [environ["UV_FIND_LINKS"]] if environ.get("UV_FIND_LINKS") else []
+            self.added["UV_FIND_LINKS"] = ",".join(before + list(dict.fromkeys(links)))
 
 
-def _named(added: dict[str, str], name: str, url: str, environ: Mapping[str, str]) -> str:
-    """`name=url` without credentials, which go into variables of their own."""
-    parts = urlsplit(expand(url, environ))
-    userinfo, at, host = parts.netloc.rpartition("@")
-    if at:
-        user, colon, password = userinfo.partition(":")
-        variable = f"UV_INDEX_{name.upper().replace('-', '_')}"
-        added[f"{variable}_USERNAME"] = unquote(user)
-        if colon:
-            added[f"{variable}_PASSWORD"] = unquote(password)
+def _address(url: str, fill: _Fill, credentials: Index | None = None) -> tuple[str, str]:
+    """A URL without credentials, and with them; the same where it has none."""
+    parts = urlsplit(expand(url, fill.environ, fill.secrets))
     if not parts.scheme:
-        return f"{name}={Path(parts.path).expanduser().absolute().as_uri()}"
-    # uv cuts the variable at white space.
-    return f"{name}={urlunsplit(parts._replace(netloc=host))}".replace(" ", "%20")
+        here = Path(parts.path).expanduser().absolute().as_uri()
+        return here, here
+    userinfo, _, host = parts.netloc.rpartition("@")
+    user, _, password = (unquote(part) for part in userinfo.partition(":"))
+    if credentials is not None and (credentials.username or credentials.password):
+        if fill.secrets is None:
+            raise _needs_secrets(credentials.url)
+        user = fill.secrets.text(credentials.username) or user or "__token__"
+        password = fill.secrets.text(credentials.password) or password
+    if len(password) >= _TELLING:
+        keep_out(password)
+    # uv cuts variables at white space, and fills in variables in lines.
+    bare = urlunsplit(parts._replace(netloc=host)).replace(" ", "%20")
+    if not (user or password):
+        return bare, bare
+    login = quote(user, safe="") + (f":{quote(password, safe='')}" if password else "")
+    line = urlunsplit(parts._replace(netloc=f"{login}@{host}", fragment=""))
+    return bare, line.replace(" ", "%20").replace("$", "%24")
+
+
+_TELLING = 4
+"""Passwords of an index's URL with fewer characters are not masked: they stand in any text."""
+
+
+def _needs_secrets(url: str) -> MachineError:
+    message = f"the index {url} needs secrets, which cannot be read here"
+    return MachineError(Problem(slug="index-credentials", message=message))
 
 
 def _absent(link: str) -> bool:
@@ -183,23 +291,36 @@ def configured_at(
     return None
 
 
-def expand(text: str, environ: Mapping[str, str]) -> str:
-    """`text` with `${VARIABLE}` filled in, percent-encoded where it is a URL's user or password.
+def expand(text: str, environ: Mapping[str, str], secrets: Secrets | None = None) -> str:
+    """`text` with `${NAME}` filled in, percent-encoded where it is a URL's user or password.
 
-    Raises MachineError (`index-credentials`) for one that is not set.
+    What is no variable is a secret. Raises MachineError (`index-credentials`) for what is neither.
     """
 
     def value(match: re.Match[str]) -> str:
-        found = environ.get(match.group(1))
+        name = match.group(1)
+        found = environ.get(name)
         if found is None:
-            message = f"{redact(text)} needs the variable {match.group(1)}, which is not set"
-            hint = f"export {match.group(1)}=… before coopery runs"
+            found = _secret(name, secrets)
+        if found is None:
+            message = f"{redact(text)} needs the variable {name}, which is not set"
+            message += f"; and there is no secret {name}" if secrets else ""
+            hint = f"export {name}=… before coopery runs, or keep it as a secret"
             raise MachineError(Problem(slug="index-credentials", message=message, hint=hint))
         before, after = text[: match.start()], text[match.end() :]
         secret = "://" in before and "/" not in before.split("://", 1)[1]
         return quote(found, safe="%") if secret and "@" in after.split("/", 1)[0] else found
 
     return _VARIABLE.sub(value, text)
+
+
+def _secret(name: str, secrets: Secrets | None) -> str | None:
+    try:
+        return secrets.read(Secret(name=name)) if secrets else None
+    except MachineError as error:
+        if any(found.slug == "secret-missing" for found in error.problems):
+            return None
+        raise
 
 
 def _connection(

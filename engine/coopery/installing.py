@@ -19,6 +19,7 @@ from coopery.dependencies import IndexOptions
 from coopery.errors import MachineError, Place, Problem
 from coopery.indexes import configured_at, installer_environment, redact, uv_binary
 from coopery.processes import call
+from coopery.secret import Secrets
 
 DENIED = re.compile(
     r"\((?:401|403|407) [A-Z]\w*|lack of valid authentication"
@@ -41,11 +42,14 @@ class Installer:
     """uv with the user's own configuration of indexes, and what is asked of it for one step.
 
     It appends to `log`, ends early when `cancelled`, and ends with coopery, however that dies.
-    `folder` is where it is to install; `flags` are what its commands that ask an index are told.
+    `folder` is where it is to install; `flags` are what its commands that ask an index are told,
+    `confided` what these tell to it alone; it `asks` that index first.
     """
 
     environment: Mapping[str, str]
     flags: tuple[str, ...]
+    confided: str = field(repr=False)
+    asks: str
     log: Path
     folder: Path
     cancelled: threading.Event
@@ -59,11 +63,19 @@ class Installer:
         """
         start = size_of(self.log)
         command = (uv_binary(), *arguments)
-        if call(command, self.environment, log=self.log, cancelled=self.cancelled) == 0:
+        code = call(
+            command,
+            self.environment,
+            log=self.log,
+            cancelled=self.cancelled,
+            told=self.confided,
+        )
+        if code == 0:
             return None
         return Installing(
             command=command,
             environment=self.environment,
+            confided=self.confided,
             log=self.log,
             folder=self.folder,
             cancelled=self.cancelled,
@@ -80,6 +92,7 @@ def installer(
     log: Path,
     folder: Path,
     cancelled: threading.Event,
+    secrets: Secrets | None = None,
     without: Collection[str] = (),
     more: Mapping[str, str] = MappingProxyType({}),
 ) -> Installer:
@@ -88,11 +101,13 @@ def installer(
     `root` is the folder that a project's own configuration of uv is looked for from. Raises
     MachineError (`pip-config`, `index-credentials`).
     """
-    settings, flags = installer_environment(index, root=root)
+    settings = installer_environment(index, root=root, secrets=secrets)
     given = {name: value for name, value in os.environ.items() if name not in without}
     return Installer(
-        environment={**given, **settings, **more},
-        flags=flags,
+        environment={**given, **settings.variables, **more},
+        flags=settings.flags,
+        confided=settings.confided,
+        asks=settings.index,
         log=log,
         folder=folder,
         cancelled=cancelled,
@@ -105,7 +120,8 @@ def installer(
 class Installing:
     """A call of uv that failed: where it wrote, and how it may be asked once more.
 
-    `command` is the program with its arguments, `environment` all its variables. `log` is what it
+    `command` is the program with its arguments, `environment` all its variables, `confided` what it
+    alone is told. `log` is what it
     said since `start` (in bytes), with whatever went before; `folder` is where it was to install.
     """
 
@@ -114,6 +130,7 @@ class Installing:
     log: Path
     folder: Path
     cancelled: threading.Event
+    confided: str = field(default="", repr=False)
     start: int = 0
     index: IndexOptions = field(default_factory=IndexOptions)
     root: Path | None = None
@@ -137,7 +154,13 @@ class Installing:
 
     def _again(self, environment: Mapping[str, str]) -> str:
         start = size_of(self.log)
-        call(self.command, environment, log=self.log, cancelled=self.cancelled)
+        call(
+            self.command,
+            environment,
+            log=self.log,
+            cancelled=self.cancelled,
+            told=self.confided,
+        )
         return said_in(self.log, start)
 
 

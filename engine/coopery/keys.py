@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from coopery.digests import digest, plain
 from coopery.errors import CooperyError
 from coopery.images import ImageBuild, Instruction
+from coopery.model import TaskSecret
 from coopery.shapes import fields_of, unkeyed
 from coopery.steps import (
     FileSet,
@@ -114,11 +115,9 @@ def parts_of(step: Step, identities: Identities) -> tuple[Part, ...]:
             continue
         value = getattr(step.work, item.attribute)
         if isinstance(value, Mapping):
-            label = {"params": "parameter", "env": "variable", "pass_env": "variable"}.get(
-                item.attribute, item.attribute
-            )
+            label = _LABELS.get(item.attribute, item.attribute)
             secret = item.attribute == "pass_env"
-            show = _told_apart if item.attribute == "params" else _shown
+            show: Callable[[Any], str] = _SHOWN.get(item.attribute, _shown)
             found += [
                 Part(name=f"{label} {name}", value=digest(v) if secret else show(v))
                 for name, v in value.items()
@@ -133,6 +132,21 @@ def parts_of(step: Step, identities: Identities) -> tuple[Part, ...]:
         found += _parts_of_need(need, identities)
     found.append(Part(name="outputs", value=_shown(list(step.outputs))))
     return tuple(found)
+
+
+_LABELS = {
+    "params": "parameter",
+    "env": "variable",
+    "pass_env": "variable",
+    "secrets": "secret",
+}
+"""What one of a mapping's items is called."""
+
+
+def _named(given: TaskSecret) -> str:
+    """A task's secret, as a person would say it: `API_TOKEN, rotation 2, as a variable`."""
+    rotation = "" if given.rotation is None else f", rotation {json.dumps(given.rotation)}"
+    return f"{given.name}{rotation}{', as a variable' if given.how == 'variable' else ''}"
 
 
 def _parts_of_instructions(instructions: Sequence[Instruction]) -> Iterator[Part]:
@@ -173,6 +187,10 @@ def _told_apart(value: Any) -> str:
             return value
         return json.dumps(value)
     return _shown(value)
+
+
+_SHOWN: Mapping[str, Callable[[Any], str]] = {"params": _told_apart, "secrets": _named}
+"""How one of a mapping's items is shown."""
 
 
 def _parts_of_need(need: Need, identities: Identities) -> Iterator[Part]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
 import sys
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from coopery.errors import KeyPath, Place
 from coopery.quantities import Duration, Quantity
@@ -181,9 +182,48 @@ class Secret:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskSecret(Secret):
-    """A secret that a task is given: as a `file`, whose path it finds, or as a `variable`."""
+    """A secret that a task is given: as a `file`, whose path it finds, or as a `variable`.
+
+    The file's path is `{secrets.TOKEN}` in the command and in the variable COOPERY_SECRET_TOKEN;
+    the variable is TOKEN itself, where TOKEN is the name that the task knows it by.
+    """
 
     how: Annotated[Literal["file", "variable"], named("as")] = "file"
+
+
+def check_index(url: str) -> str:
+    """The URL of an index. Raises ValueError, also for one with a password, and never says it."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or set(url) & set(" \t\n"):
+        raise ValueError("expected https://HOST/simple")
+    if "@" in parts.netloc or parts.query:
+        raise ValueError("it holds credentials; write them as `username` and `password` beside it")
+    return url
+
+
+IndexUrl = Annotated[
+    str,
+    Text(
+        check_index,
+        pattern=r"^https?://[^/@\s?]+(/[^@\s?]*)?$",
+        what="the URL of an index",
+        mend='{ url = "https://HOST/simple", username = "me", password = { secret = "NAME" } }',
+        quiet=True,
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Index:
+    """A package index, and by which names its credentials are known; text is short for `url`.
+
+    It takes the place of the machine's own, or with `extra` is asked besides.
+    """
+
+    url: Annotated[IndexUrl, shorthand]
+    username: str | Secret | None = None
+    password: Secret | None = None
+    extra: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,12 +273,16 @@ class Task(Faceted):
 
 @dataclass(frozen=True, kw_only=True)
 class Defaults:
-    """Recipe-wide defaults: each holds for every task that does not say otherwise."""
+    """Recipe-wide defaults: each holds for every task that does not say otherwise, and `indexes`
+    for every image.
+    """
 
     image: str | None = None
     runtime: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     pass_env: tuple[str, ...] = ()
+    secrets: Mapping[str, TaskSecret] = field(default_factory=dict)
+    indexes: tuple[Index, ...] = ()
     resources: Resources | None = None
     retries: Retries | None = None
     priority: int | None = None
@@ -264,6 +308,33 @@ class Recipe(Faceted):
     def lock_file(self) -> Path:
         """`recipe.lock` beside `recipe.toml`: the recipe's stem with `.lock`."""
         return self.file.with_suffix(".lock")
+
+
+def secrets_in(value: Any, key: KeyPath = ()) -> Iterator[tuple[KeyPath, Secret]]:
+    """Every secret that is named in a noun or its facets, with where it stands in it.
+
+    A facet's key is taken to be its class's name, and what wraps a single value to be that value.
+    """
+    match value:
+        case str() | int() | float() | None:
+            return
+        case Secret():
+            yield key, value
+        case Mapping():
+            for name, inner in value.items():
+                yield from secrets_in(inner, (*key, str(name)))
+        case list() | tuple():
+            for index, inner in enumerate(value):
+                yield from secrets_in(inner, (*key, index))
+        case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            fields = dataclasses.fields(value)
+            for item in fields:
+                inner = getattr(value, item.name)
+                if item.name == "facets":
+                    for facet in inner:
+                        yield from secrets_in(facet, (*key, type(facet).__name__.lower()))
+                else:
+                    yield from secrets_in(inner, key if len(fields) == 1 else (*key, item.name))
 
 
 def coordinate(value: Scalar) -> str:
@@ -320,3 +391,23 @@ class Project:
         # Recipes in Python hand over paths and lists as they come.
         object.__setattr__(self, "path", str(self.path))
         object.__setattr__(self, "extras", tuple(self.extras))
+
+
+@dataclass(frozen=True)
+class Git:
+    """A Python package in a git repository, which goes into an image as a wheel.
+
+    A plain string is short for `url`: of https, http, ssh or file, `git@HOST:PATH`, a path relative
+    to the recipe, or `github:OWNER/NAME`. `ref` is a branch, a tag or a commit; by default the
+    remote's HEAD, on GitHub `main`. `package` is the distribution's name where it is not called
+    as the repository; `subdirectory` is where it stands there. `token`, and a `username` if the
+    server wants a certain one, let in over http and https.
+    """
+
+    url: Annotated[str, shorthand]
+    ref: str | None = field(default=None, kw_only=True)
+    package: str | None = field(default=None, kw_only=True)
+    extras: tuple[str, ...] = field(default=(), kw_only=True)
+    subdirectory: str | None = field(default=None, kw_only=True)
+    username: str | Secret | None = field(default=None, kw_only=True)
+    token: Secret | None = field(default=None, kw_only=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coopery import recipes
+from coopery import masking, recipes
 from coopery.errors import CooperyError, RecipeError, problem
 from coopery.plugins import Plugins
 
@@ -62,7 +62,7 @@ def sessions(
             raise RecipeError(problem("duplicate-name", message, hint=hint, file=str(found)))
     except CooperyError as error:
         for each in error.problems:
-            print(f"error: {each}", file=sys.stderr)
+            print(f"error: {masking.masked(str(each))}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
     for name, task in zip(names, tasks, strict=True):
         session = nox.session(python=False, name=name, default=default, tags=list(tags))

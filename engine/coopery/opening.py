@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from coopery import credentials, expanding, recipes
 from coopery.errors import Problem, RecipeError, nearest
+from coopery.model import secrets_in
 from coopery.options import CoreOptions, LockPolicy, Selection, Settings
 
 if TYPE_CHECKING:
@@ -115,7 +116,8 @@ def open_recipe(request: Request, plugins: Plugins, settings: Settings) -> Opene
         )
         found.append(unknown)
     else:
-        found += plugins.check(recipe, runtime)
+        found += plugins.check(recipe, runtime, settings)
+    _withhold(recipe)
     found = [recipes.located(p, recipe.locate) for p in found]
     warnings = dict.fromkeys(p for p in found if p.warning)
     problems += [p for p in found if not p.warning and not _follows(p, problems)]
@@ -130,6 +132,18 @@ def open_recipe(request: Request, plugins: Plugins, settings: Settings) -> Opene
     )
 
 
+def _withhold(recipe: Recipe) -> None:
+    """What is named as a secret, and may be a variable, is inherited by no process."""
+    names = {given.name for task in recipe.tasks.values() for given in task.secrets.values()}
+    named = (recipe.defaults, *recipe.images.values(), recipe.facets)
+    names |= {secret.name for _, secret in secrets_in(named)}
+    names -= {variable for task in recipe.tasks.values() for variable in task.pass_env}
+    if names:
+        from coopery.secret import withhold
+
+        withhold(names)
+
+
 def _follows(found: Problem, earlier: Sequence[Problem]) -> bool:
     """Whether a problem is only there because a wrong value was left out.
 
@@ -139,7 +153,7 @@ def _follows(found: Problem, earlier: Sequence[Problem]) -> bool:
     keys = [p.place.key for p in earlier if len(p.place.key) > 2 or p.slug == "wrong-type"]
     if any(key and found.place.key[: len(key)] == key for key in keys):
         return True
-    named = {"inputs", "outputs", "matrix", "params"}
+    named = {"inputs", "outputs", "matrix", "params", "secrets"}
     match found.slug:
         case "unknown-placeholder" | "function-signature":
             return any(key[:2] == found.place.key[:2] and named & {*key[2:3]} for key in keys)

@@ -106,6 +106,11 @@ class Settings:
         named = (table[name] for table in self.values.values() if name in table)
         return next((found.value for found in named if found.source == "environment"), None)
 
+    def from_flags(self, name: str) -> tuple[str, ...]:
+        """The values of an option that flags give, whatever plugin declares it."""
+        named = (table[name] for table in self.values.values() if name in table)
+        return next((tuple(found.value) for found in named if found.source == "flag"), ())
+
     def source(self, kind: type, name: str) -> str:
         """Where an option's value came from."""
         return self.values[kind][name].source if kind in self.values else "default"
@@ -174,7 +179,7 @@ def read_settings(
     values: dict[type, dict[str, Sourced]] = {}
     known: set[str] = set()
     for kind in kinds:
-        hints = typing.get_type_hints(kind)
+        hints = typing.get_type_hints(kind, include_extras=True)
         values[kind] = {}
         for item in dataclasses.fields(kind):
             name = item.name.replace("_", "-")
@@ -184,9 +189,11 @@ def read_settings(
             sourced = Sourced(item.default, "default")
             if flag is not None:
                 sourced = Sourced(tuple(flag) if isinstance(flag, list) else flag, "flag")
+                problems += _misfits(sourced.value, hints[item.name], f"--{name}")
             elif variable in environ and environ[variable] != "":
                 parsed = _from_text(environ[variable], _bare(hints[item.name]), variable, problems)
                 sourced = Sourced(parsed, "environment")
+                problems += _misfits(parsed, hints[item.name], f"the variable {variable}")
             elif item.name in table or name in table:
                 raw = table.get(name, table.get(item.name))
                 found: list[Problem] = []
@@ -216,6 +223,16 @@ def read_settings(
     if problems:
         raise RecipeError(*problems)
     return Settings(cast("Mapping[type, Mapping[str, Sourced]]", values))
+
+
+def _misfits(value: Any, hint: Any, where: str) -> list[Problem]:
+    """What is wrong with the items of an option that may be given several times."""
+    bare = _bare(hint)
+    if typing.get_origin(bare) is not tuple or not value:
+        return []
+    found: list[Problem] = []
+    shapes.convert(list(value), bare, (), found)
+    return [dataclasses.replace(p, place=Place(file=where)) for p in found]
 
 
 def _check_jobs(sourced: Sourced) -> list[Problem]:

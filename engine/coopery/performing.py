@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from coopery import masking, telling
 from coopery.errors import CooperyError, Problem, StepError, problem
 from coopery.keys import Identities
-from coopery.secret import Secrets
 from coopery.steps import (
     FileSet,
     FileSource,
@@ -24,6 +24,7 @@ from coopery.stopping import Stop
 
 if TYPE_CHECKING:
     from coopery.plugins import Plugins
+    from coopery.secret import Secrets
     from coopery.transients import Dropper
 
 
@@ -63,7 +64,7 @@ class Performer:
             folder = folder if step.work.in_place else folder / "work"
             log = self._store.log_path(self._run, step.name)
             workspace = self._workspace(step, key, scratch, folder, log, devices)
-            made = self._plugins.perform(step, workspace)
+            made = telling.made(self._plugins.perform(step, workspace))
             self._check_inputs(step)
             if step.work.in_place:
                 self._store.complete(key)
@@ -207,8 +208,8 @@ def trace(log: Path) -> None:
     import traceback
 
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a", encoding="utf-8") as file:
-        traceback.print_exc(file=file)
+    with log.open("a", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(masking.masked(traceback.format_exc()))
 
 
 def os_error(error: OSError) -> CooperyError:

@@ -135,8 +135,22 @@ class Plugins(Registry):
         return document
 
     def provide_secret(self, secret: Secret, settings: Settings) -> str:
-        """A secret's value. Raises MachineError (`secret-missing`)."""
-        value: str | None = self._first("provide_secret", secret=secret, settings=settings)[1]
+        """A secret's value. Raises MachineError (`secret-missing`, `bad-secret`)."""
+        return self._provided(secret, settings)[1]
+
+    def source_of_secret(self, secret: Secret, settings: Settings) -> str:
+        """The name of the plugin that has a secret. Raises as `provide_secret`."""
+        return self._provided(secret, settings)[0]
+
+    def _provided(self, secret: Secret, settings: Settings) -> tuple[str, str]:
+        from coopery import masking
+
+        found = self._first("provide_secret", secret=secret, settings=settings)
+        name: str = found[0]
+        value: str | None = found[1]
+        if value == "":
+            message = f"the secret {secret.name} is empty, as the plugin {name!r} has it"
+            raise MachineError(Problem(slug="bad-secret", message=message))
         if value is None:
             message = f"there is no secret {secret.name}"
             hint = (
@@ -144,7 +158,8 @@ class Plugins(Registry):
                 "docs/how-to/keep-secrets.md"
             )
             raise MachineError(Problem(slug="secret-missing", message=message, hint=hint))
-        return value
+        masking.keep_out(value)
+        return name, value
 
     def secrets(self, settings: Settings) -> Secrets:
         """A reader of secrets, for one import or one run."""
@@ -152,9 +167,12 @@ class Plugins(Registry):
 
         return Secrets(lambda secret: self.provide_secret(secret, settings))
 
-    def check(self, recipe: Recipe, runtime: str) -> list[Problem]:
+    def check(
+        self, recipe: Recipe, runtime: str, settings: Settings | None = None
+    ) -> list[Problem]:
         """Every plugin's problems with a recipe under a runtime."""
-        return self._flat("check", recipe=recipe, runtime=runtime)
+        settings = settings or Settings({})
+        return self._flat("check", recipe=recipe, runtime=runtime, settings=settings)
 
     def collect_requirements(
         self,
@@ -444,7 +462,9 @@ class Plugins(Registry):
         One that fails must not break what it observes: it hears no more, and the error is told
         when the command has ended (its `exit_code` then is the error's, unless it is worse).
         """
-        arguments = {"events": events, "settings": settings}
+        from coopery.telling import told
+
+        arguments = {"events": told(events), "settings": settings}
         for implementation in self._implementations("observe"):
             if implementation.plugin_name in self._deaf:
                 continue

@@ -15,7 +15,10 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from coopery.confiding import confided
 from coopery.errors import Problem, StepError
+from coopery.piping import masked_end
+from coopery.secret import known_to_children
 
 _GRACE = 2.0
 """Seconds between asking a process to stop and killing it."""
@@ -29,25 +32,35 @@ def call(
     log: Path,
     cancelled: threading.Event,
     cwd: str | Path | None = None,
+    told: str = "",
 ) -> int:
     """Run a process group to its end, appending what it prints to `log`; its exit code.
+
+    It alone is `told` what is confided to it (see `coopery.confiding`).
+
+    What is known to be confidential is masked there, and variables that hold secrets are handed
+    over only where `environment` has them under another name.
 
     Nothing of it lives when this returns or raises, nor once coopery was killed. A signal is 128
     and its number, and 127 what cannot be started. Raises StepError (`cancelled`).
     """
     if cancelled.is_set():
         raise stopped()
-    with lifeline() as line:
-        with log.open("ab") as output:
-            process = subprocess.Popen(
-                kept(command),
-                cwd=cwd,
-                env=dict(environment),
-                stdin=line,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+    with (
+        masked_end(log) as output,  # until it has ended: what it says is read meanwhile
+        lifeline() as line,
+        confided(command, told) as (words, handed),
+    ):
+        process = subprocess.Popen(
+            kept(words),
+            cwd=cwd,
+            env=known_to_children(environment),
+            stdin=line,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=handed,
+        )
         ended = os.pidfd_open(process.pid)
         poller = select.poll()
         poller.register(ended, select.POLLIN)

@@ -333,7 +333,9 @@ def _unique_ids(tables: Mapping[str, Any]) -> list[Problem]:
 
 
 def _defaulted(task: model.Task, raw: Mapping[str, Any], defaults: model.Defaults) -> model.Task:
-    """The task with the recipe's defaults where it is silent; `env` and `pass_env` add up."""
+    """The task with the recipe's defaults where it is silent; `env`, `pass_env` and `secrets` add
+    up.
+    """
     changes: dict[str, Any] = {
         name: getattr(defaults, name)
         for name in ("image", "resources", "retries", "timeout", "priority")
@@ -341,6 +343,8 @@ def _defaulted(task: model.Task, raw: Mapping[str, Any], defaults: model.Default
     }
     if defaults.env:
         changes["env"] = {**defaults.env, **task.env}
+    if defaults.secrets:
+        changes["secrets"] = {**defaults.secrets, **task.secrets}
     if defaults.pass_env:
         changes["pass_env"] = tuple(dict.fromkeys((*defaults.pass_env, *task.pass_env)))
     return replace(task, **changes) if changes else task

@@ -16,6 +16,7 @@ _TEXT: Schema = {"type": "string"}
 _TEXTS: Schema = {"type": "array", "items": _TEXT}
 _TIME: Schema = {"type": "string", "format": "date-time"}
 _MAYBE_TEXT: Schema = {"type": ["string", "null"]}
+_ROTATION: Schema = {"type": ["string", "integer", "null"]}
 _ENDED = ("ended", "interrupted")
 
 
@@ -113,6 +114,13 @@ def _step() -> Schema:
     for_now = {
         "waiting": _said("what it waits for just now: resources, or another run's result", _TEXT),
     }
+    given = _object(
+        {
+            "secret": _said("the secret's name", _TEXT),
+            "as": {"enum": ["file", "variable"]},
+            "rotation": _said("which one of its values, as the recipe counts", _ROTATION),
+        }
+    )
     of_a_task = {
         "command": _said("of a task, with placeholders for its channels", _TEXT),
         "params": _said("of a task", _mapping()),
@@ -120,6 +128,10 @@ def _step() -> Schema:
         "resources": _said(
             "what a task asks for, by name: cpu in cores, memory and shm in bytes",
             _mapping({"type": "number"}),
+        ),
+        "secrets": _said(
+            "of a task that is given any, by the name it knows them by: names, never values",
+            _mapping(given),
         ),
     }
     return _object({**always, **for_now, **of_a_task}, optional=(*for_now, *of_a_task))

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from coopery import record_check
+from coopery import record_check, telling
 from coopery.errors import CooperyError
 from coopery.files import run_git
 from coopery.planning import Plan
@@ -112,7 +112,7 @@ class Recorder:
     def _entry(self, event: Event) -> Mapping[str, Any]:
         match event.kind:
             case "waiting":
-                return {"step": event.step, "waiting": event.message}
+                return telling.entry({"step": event.step, "waiting": event.message})
             case "started":
                 began = timestamp(event.time)
                 return {"step": event.step, "state": "running", "started": began}
@@ -249,4 +249,9 @@ def step_record(step: Step, outcome: Outcome) -> dict[str, Any]:
         found["params"] = dict(step.work.params)
         found["coords"] = dict(step.work.coords)
         found["resources"] = step.work.resources.amounts
-    return found
+        if step.work.secrets:
+            found["secrets"] = {
+                name: {"secret": given.name, "as": given.how, "rotation": given.rotation}
+                for name, given in step.work.secrets.items()
+            }
+    return telling.entry(found)

@@ -47,10 +47,14 @@ class Again:
         for name, value in (("home", core.home), ("runtime", core.runtime)):
             if self.settings.source(CoreOptions, name) == "flag":
                 yield from (f"--{name}", str(value))
+        behind = [nodes[name].instance.task for name in selecting.ancestors(nodes, tasks)]
+        given = {secret.name for task in behind for secret in task.secrets.values()}
+        for text in self.settings.from_flags("secret"):
+            if text.partition("=")[0] in given:
+                yield from ("--secret", text)
         if any(not self.selected.issuperset(nodes[t].parents) for t in self.selected & {*tasks}):
             yield "--only"  # else it would make what was not wanted before
         if request.sets or request.capacity:
-            behind = [nodes[name].instance.task for name in selecting.ancestors(nodes, tasks)]
             named = {task.name for task in behind}
             for text in request.sets:
                 if text.partition("=")[0].partition(".")[0] in named:

@@ -32,7 +32,6 @@ from coopery.planning import Plan
 from coopery.quantities import show_seconds
 from coopery.reasons import explain, lost
 from coopery.recipes import located
-from coopery.secret import Secrets
 from coopery.steps import (
     Claim,
     Event,
@@ -52,6 +51,7 @@ from coopery.transients import Dropper, Transients
 
 if TYPE_CHECKING:
     from coopery.plugins import Plugins
+    from coopery.secret import Secrets
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+import resource
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
 from coopery import masking
 from coopery.errors import MachineError, Problem
 from coopery.model import Secret
+
+_TOOLS = ("UV_", "PIP_", "GIT_", "SSH_", "DOCKER_")
+"""How variables begin that programs which coopery calls are configured by: they are theirs."""
+_withheld: set[str] = set()
+_spared: set[str] = set()
+
+
+def withhold(variables: Iterable[str]) -> None:
+    """From now on, no process that coopery calls inherits these variables, which hold secrets."""
+    _withheld.update(name for name in variables if not name.startswith(_TOOLS))
+
+
+def spare(variables: Iterable[str]) -> None:
+    """These are inherited all the same: a program that is called fills them in by itself."""
+    _spared.update(variables)
+
+
+def known_to_children(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables for a process that is called: without those that hold secrets."""
+    hidden = _withheld - _spared
+    return {name: value for name, value in environment.items() if name not in hidden}
 
 
 class Secrets:
@@ -29,14 +51,21 @@ class Secrets:
         """The value. Raises MachineError (`secret-missing`, and what a provider raises)."""
         with self._lock:
             if secret.name not in self._known:
+                _leave_no_dump()
                 value = self._provide(secret)
-                masking.keep_out(value)
+                masking.keep_out(value)  # whoever provides it, plugin or not
                 self._known[secret.name] = value
             return self._known[secret.name]
 
     def text(self, given: str | Secret | None) -> str | None:
         """What may be written in a recipe (a user's name) or named as a secret, as it is."""
         return self.read(given) if isinstance(given, Secret) else given
+
+
+def _leave_no_dump() -> None:
+    """What crashes from now on, here or in a process that is called, leaves no memory on a disk."""
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, most))
 
 
 def no_secrets() -> Secrets:

@@ -11,15 +11,18 @@ import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from coopery import placeholders
-from coopery.errors import StepError, problem
+from coopery.errors import MachineError, StepError, problem
 from coopery.files import beneath
 from coopery.images import path_from
 from coopery.quantities import show_seconds
 from coopery.steps import Workspace
 from coopery.tasks import Channel, TaskWork
+
+if TYPE_CHECKING:
+    from coopery.keeping import Handed
 
 GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL for a task that must stop."""
@@ -41,7 +44,8 @@ _FRAMES = "frames"
 class Mount:
     """`source` seen at `target`; a `fixed` target lies outside the task's own folders.
 
-    A `frame` holds nothing but empty places, at which other mounts come.
+    A `frame` holds nothing but empty places, at which other mounts come. A `secret` one must never
+    be copied.
     """
 
     source: Path
@@ -49,6 +53,7 @@ class Mount:
     fixed: bool = False
     read_only: bool = True
     frame: bool = False
+    secret: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,16 +65,23 @@ class Staged:
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
     aux: Mapping[str, str]
+    secrets: Mapping[str, str]
+    """The files of the task's secrets, as it sees them."""
     results: Mapping[str, Path]
     """By output, where it is in truth once the task has written it."""
     mounts: tuple[Mount, ...]
 
 
-def stage(work: TaskWork, workspace: Workspace, seen: Path) -> Staged:
+def stage(work: TaskWork, workspace: Workspace, seen: Path, handed: Handed | None = None) -> Staged:
     """Make the scratch folders, put sources and small files there, and list the mounts.
 
-    `seen` is where the task will see the scratch folder.
+    `seen` is where the task will see the scratch folder; `handed` are its secrets, within
+    `coopery.keeping.handed`. Raises MachineError (`no-secrets`) for a task that has some, and a
+    runtime that hands none over.
     """
+    if work.secrets and handed is None:
+        message = f"the runtime {work.runtime!r} hands no secrets to tasks"
+        raise MachineError(problem("no-secrets", message, hint="use another, such as -r local"))
     folder = workspace.folder
     for name in ("cwd", *FOLDERS):
         (folder / name).mkdir()
@@ -86,12 +98,19 @@ def stage(work: TaskWork, workspace: Workspace, seen: Path) -> Staged:
     for channel in work.outputs:
         outputs[channel.name], results[channel.name] = _output(channel, folder, seen, mounts)
     _make_places(mounts)
+    secrets = {}
+    if handed and handed.files:
+        (folder / "secrets").mkdir()
+    for name, path in handed.files.items() if handed else ():
+        mounts.append(Mount(source=path, target=seen / "secrets" / name, secret=True))
+        secrets[name] = str(seen / "secrets" / name)
     return Staged(
         folder=folder,
         seen=seen,
         inputs=inputs,
         outputs=outputs,
         aux=aux,
+        secrets=secrets,
         results=results,
         mounts=tuple(mounts),
     )
@@ -170,6 +189,7 @@ def _output(channel: Channel, folder: Path, seen: Path, mounts: list[Mount]) -> 
 def command_of(work: TaskWork, staged: Staged) -> list[str]:
     """The command, with the paths of channels and small files filled in."""
     values = {"inputs": staged.inputs, "outputs": staged.outputs, "aux": staged.aux}
+    values["secrets"] = staged.secrets
     return [placeholders.render(placeholders.parse(item), values) for item in work.command]
 
 
@@ -192,6 +212,7 @@ def environment_of(
     environ |= own
     environ |= {f"COOPERY_INPUT_{name.upper()}": path for name, path in staged.inputs.items()}
     environ |= {f"COOPERY_OUTPUT_{name.upper()}": path for name, path in staged.outputs.items()}
+    environ |= {f"COOPERY_SECRET_{name.upper()}": path for name, path in staged.secrets.items()}
     environ |= work.env
     environ |= {name: value for name, value in work.pass_env.items() if value is not None}
     if "PATH" in environ:
@@ -206,6 +227,12 @@ def greeting(work: TaskWork, workspace: Workspace, staged: Staged) -> str:
     lines = [f"a shell in the place of {workspace.step.name}; nothing of it is kept"]
     lines += [f"  input {name}: {path}" for name, path in sorted(staged.inputs.items())]
     lines += [f"  output {name}: {path}" for name, path in sorted(staged.outputs.items())]
+    lines += [f"  secret {name}: {path}" for name, path in sorted(staged.secrets.items())]
+    lines += [
+        f"  secret {name}: the variable of that name"
+        for name, given in sorted(work.secrets.items())
+        if given.how == "variable"
+    ]
     lines += [f"  command: {shlex.join(command_of(work, staged))}"]
     return "".join(f"{line}\n" for line in lines)
 

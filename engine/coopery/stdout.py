@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from typing import TYPE_CHECKING, TextIO
 
+from coopery import screening
 from coopery.errors import MachineError, Problem
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _FILENO = 1
 
 
-class _File(io.FileIO):
+class _File(screening.Screened):
     """Raises MachineError (`no-stdout`) for what cannot be written; BrokenPipeError passes."""
 
     def write(self, data: ReadableBuffer, /) -> int:
@@ -47,13 +47,8 @@ def guard() -> bool:
             os.close(nowhere)
     elif before is not ours or before.fileno() != _FILENO:
         return True  # whoever calls this program as a function has put something else there
-    sys.stdout = io.TextIOWrapper(
-        io.BufferedWriter(_File(_FILENO, "w", closefd=False)),
-        encoding=before.encoding if before else "utf-8",
-        errors=before.errors if before else "backslashreplace",
-        line_buffering=bool(before and before.line_buffering),
-        write_through=bool(getattr(before, "write_through", False)),
-    )
+    raw = _File(_FILENO, "w", closefd=False)
+    sys.stdout = screening.over(raw, before, line_buffering=bool(before and before.line_buffering))
     return before is not None
 
 

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_chec
 
 from coopery.errors import KeyPath, Problem
 from coopery.model import Retries
-from coopery.secret import Secrets, no_secrets
+
+if TYPE_CHECKING:
+    from coopery.secret import Secrets
 
 if TYPE_CHECKING:
     from coopery.elsewhere import Elsewhere
@@ -255,6 +257,12 @@ class Event:
     """For a task that failed: the command line that runs just it again."""
 
 
+def _no_secrets() -> Secrets:
+    from coopery.secret import no_secrets
+
+    return no_secrets()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Workspace:
     """All that performing a step gets: made for it alone.
@@ -279,7 +287,7 @@ class Workspace:
     run: str = ""
     devices: tuple[int, ...] = ()
     """The numbers of the GPUs that were reserved for it."""
-    secrets: Secrets = field(default_factory=no_secrets)
+    secrets: Secrets = field(default_factory=_no_secrets)
     """What reads secrets, when the work needs them and no earlier."""
 
 

@@ -105,7 +105,7 @@ def _undeclared(
     image = recipe.images.get(task.image or "")
     for facet in image.facets if image else ():
         for source in getattr(facet, "sources", ()):
-            if _holds(str(getattr(source, "path", source)), path):
+            if _holds(str(getattr(source, "place", source)), path):
                 return
     name = _channel(path)
     yield problem(

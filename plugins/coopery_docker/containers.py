@@ -14,6 +14,7 @@ from socket import gethostname
 from typing import TYPE_CHECKING, Any
 
 from coopery.errors import MachineError, Problem, StepError, problem
+from coopery.masking import Mask
 from coopery.staging import GRACE, timed_out, was_cancelled
 from coopery_docker.client import Engine, refused, said
 from coopery_docker.memory import Peak
@@ -254,9 +255,13 @@ def _follow(
     try:
         start(engine, ident)
         following.started = time.monotonic()
+        masks = {1: Mask(), 2: Mask()}
         for stream, part in frames(channel):
-            lines.take(stream, part)
-            following.tail = (following.tail + part)[-4096:]
+            shown = masks[stream].feed(part)
+            lines.take(stream, shown)
+            following.tail = (following.tail + shown)[-4096:]
+        for stream, mask in masks.items():
+            lines.take(stream, mask.end())
         lines.look(end=True)
         following.exit_code = int(engine.api.wait(ident, timeout=None)["StatusCode"])
     except Exception as error:

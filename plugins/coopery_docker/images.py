@@ -96,8 +96,8 @@ def _before(
     if "base" in workspace.inputs:
         note = read_note(workspace.inputs["base"])
         return str(note["tag"]), str(note["tag"]).removeprefix(f"{REPOSITORY}:"), int(note["size"])
-    reference, base = _locked(engine, work, workspace, write)
-    return reference, "", int(base.get("Size") or 0)
+    reference, image = _locked(engine, work, workspace, write)
+    return reference, "", int(image.get("Size") or 0)
 
 
 def have_image(work: ImagePull, workspace: Workspace) -> Made:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from coopery_docker.notes import KEY
 
@@ -51,20 +52,22 @@ def find_gone(folders: Mapping[str, Path]) -> list[str]:
     Raises MachineError when the engine does not answer.
     """
     notes = {name: read_note(folder) for name, folder in folders.items()}
-    # What is used as it is has no label of ours: it is the image of that name that it was.
-    others = {name: note for name, note in notes.items() if note.get("prebuilt")}
-    gone = [
-        n for n, note in others.items() if (_inspect(note["tag"]) or {}).get("Id") != note["id"]
-    ]
-    tags = {name: str(note["tag"]) for name, note in notes.items() if name not in others}
+    tags = {name: str(note["tag"]) for name, note in notes.items() if not note.get("prebuilt")}
+    others = [name for name, note in notes.items() if note.get("prebuilt") and not _has(note)]
     if not tags:
-        return gone
+        return others
     if len(tags) == 1:
         found = _inspect(*tags.values())
         there = {own_tag((found or {}).get("Config") or {})}
     else:
         there = {own_tag(image) for image in _listed() if own_tag(image) in tags_of(image)}
-    return gone + [name for name, tag in tags.items() if tag not in there]
+    return [*others, *(name for name, tag in tags.items() if tag not in there)]
+
+
+def _has(note: Mapping[str, Any]) -> bool:
+    """Whether the engine still has an image that is used as it is."""
+    found = _inspect(quote(str(note["tag"]), safe="/:@"))
+    return found is not None and found["Id"] == note["id"]
 
 
 def _inspect(tag: str) -> dict[str, Any] | None:
@@ -85,8 +88,6 @@ def _inspect(tag: str) -> dict[str, Any] | None:
 
 def _listed() -> list[dict[str, Any]]:
     """All images that coopery has made."""
-    from urllib.parse import quote
-
     try:
         status, found = _ask(f"/images/json?filters={quote(json.dumps({'label': [KEY]}))}")
         if status == 200:

@@ -12,15 +12,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from coopery.keeping import Handed
 from coopery.staging import greeting, stage
 from coopery.steps import Workspace
 from coopery.tasks import TaskWork
+from coopery_docker import variables
 from coopery_docker.client import Engine, connect
 from coopery_docker.containers import Job, attach, create, remove, start
 from coopery_docker.giving import give_back
 from coopery_docker.notes import noted
 from coopery_docker.streams import Channel
-from coopery_docker.tasks import ROOM, body_of
+from coopery_docker.tasks import ROOM, body_of, handed_to
 
 _SHELL = "command -v bash > /dev/null && exec bash --noprofile --norc -i; exec sh -i"
 _TERMINAL = ("TERM", "COLORTERM")
@@ -30,12 +32,17 @@ _TERMINAL = ("TERM", "COLORTERM")
 def run_shell(work: TaskWork, workspace: Workspace) -> int:
     """Open a shell as the task would run, and see it through; its exit code."""
     engine = connect()
-    staged = stage(work, workspace, ROOM)
-    body = body_of(engine, work, workspace, staged)
+    with handed_to(work, workspace) as given:
+        return _run_shell(engine, work, workspace, given)
+
+
+def _run_shell(engine: Engine, work: TaskWork, workspace: Workspace, given: Handed) -> int:
+    staged = stage(work, workspace, ROOM, given)
+    body = body_of(engine, work, workspace, staged, given)
     own = [f"{name}={os.environ[name]}" for name in _TERMINAL if name in os.environ]
     body |= {
         "Entrypoint": ["/bin/sh"],
-        "Cmd": ["-c", _SHELL],
+        "Cmd": ["-c", f"{variables.READ if given.variables else ''}{{ {_SHELL}; }}"],
         "Env": [*body["Env"], *own, f"PS1=({workspace.step.name}) $ "],
         **dict.fromkeys(("Tty", "OpenStdin", "StdinOnce", "AttachStdin"), True),
     }

@@ -6,12 +6,13 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from coopery.errors import MachineError, Problem, StepError, problem
 from coopery.images import PROGRAMS, WORKING_FOLDER
+from coopery.keeping import Handed, handed
 from coopery.quantities import show_bytes
 from coopery.staging import (
     CERTIFICATES,
@@ -26,6 +27,7 @@ from coopery.staging import (
 )
 from coopery.steps import Made, Workspace
 from coopery.tasks import TaskWork
+from coopery_docker import variables
 from coopery_docker.client import Engine, connect
 from coopery_docker.containers import Ended, Job, Write, run_container
 from coopery_docker.facets import Container
@@ -49,8 +51,13 @@ _KILLED = 137
 def run_task(work: TaskWork, workspace: Workspace) -> Made:
     """Run a task to its end and collect its outputs. Raises StepError when it fails."""
     engine = connect()
-    staged = stage(work, workspace, ROOM)
-    body = body_of(engine, work, workspace, staged)
+    with handed_to(work, workspace) as given:
+        return _run_task(engine, work, workspace, given)
+
+
+def _run_task(engine: Engine, work: TaskWork, workspace: Workspace, given: Handed) -> Made:
+    staged = stage(work, workspace, ROOM, given)
+    body = body_of(engine, work, workspace, staged, given)
     started = time.monotonic()
     with workspace.log.open("ab", buffering=0) as log:
         write = _writer(log)
@@ -137,9 +144,21 @@ def _out_of_memory(
     return StepError(problem("out-of-memory", message, hint=hint), facts=facts)
 
 
-def body_of(engine: Engine, work: TaskWork, workspace: Workspace, staged: Staged) -> dict[str, Any]:
+def handed_to(work: TaskWork, workspace: Workspace) -> AbstractContextManager[Handed]:
+    """What a task is given confidentially, readable for the user it runs as."""
+    return handed(work, workspace.secrets, others=container_of(work).user is not None)
+
+
+def container_of(work: TaskWork) -> Container:
+    """What the recipe says of a task's container."""
+    return next((item for item in work.facets if isinstance(item, Container)), Container())
+
+
+def body_of(
+    engine: Engine, work: TaskWork, workspace: Workspace, staged: Staged, given: Handed
+) -> dict[str, Any]:
     """What the API's `create` takes: the safe defaults, then what the recipe asks for."""
-    facet = next((item for item in work.facets if isinstance(item, Container)), Container())
+    facet = container_of(work)
     command = command_of(work, staged)
     own, certificates = _certificates(staged)
     environ = environment_of(work, staged, own, PROGRAMS)
@@ -150,9 +169,16 @@ def body_of(engine: Engine, work: TaskWork, workspace: Workspace, staged: Staged
     mounts = [Mount(source=f, target=ROOM / f.name, read_only=False) for f in folders]
     mounts += [Mount(source=staged.folder / "aux", target=ROOM / "aux")] if work.aux else []
     mounts += [*staged.mounts, *certificates]
+    image = read_note(workspace.inputs["image"])["tag"]
+    first = command[:1]
+    if given.variables:
+        others = facet.user is not None
+        mounts.append(variables.mount(given, others=others))
+        start = variables.starter(engine, workspace, image)
+        first, command = [*start], ["", *command]
     return {
-        "Image": read_note(workspace.inputs["image"])["tag"],
-        "Entrypoint": command[:1],
+        "Image": image,
+        "Entrypoint": first,
         "Cmd": command[1:],
         "Env": [f"{name}={value}" for name, value in environ.items()],
         "User": facet.user or own_user(engine),
@@ -170,9 +196,14 @@ def body_of(engine: Engine, work: TaskWork, workspace: Workspace, staged: Staged
             "CapAdd": list(facet.capabilities),
             "LogConfig": {"Type": "none"},  # the log is followed as it comes
             "Mounts": [_mount(mount) for mount in mounts],
+            **({"Ulimits": [_NO_DUMP]} if work.secrets else {}),
             **_limits(engine, work, workspace),
         },
     }
+
+
+_NO_DUMP = {"Name": "core", "Soft": 0, "Hard": 0}
+"""What crashes and holds secrets leaves no memory on a disk."""
 
 
 def _mount(mount: Mount) -> dict[str, Any]:

@@ -214,6 +214,9 @@ def _call(instance: Instance, target: str | None) -> Aux:
     for name, output in task.outputs.items():
         if output.returns:
             call["returns"] = [_variable("OUTPUT", name), output.returns]
+    files = {n: _variable("SECRET", n) for n, given in task.secrets.items() if given.how == "file"}
+    if files:
+        call["secrets"] = files
     text = json.dumps(call, sort_keys=True, ensure_ascii=True)
     return Aux(name="call.json", content=text.encode(), keyed=text)
 

@@ -67,7 +67,8 @@ def check_parameters(
                     key=(*key, table, name),
                     hint=nearest(name, by_name) or f"{shown} takes no arguments",
                 )
-    known = [name for names in (*given.values(), task.matrix) for name in names]
+    files = [name for name, secret in task.secrets.items() if secret.how == "file"]
+    known = [name for names in (*given.values(), task.matrix, files) for name in names]
     for name, parameter in accepted.items():
         if parameter.kind is Parameter.POSITIONAL_ONLY:
             message = f"the argument {name!r} of {shown} is positional-only"
@@ -110,6 +111,7 @@ def check_names(task: Task) -> Iterator[Problem]:
         "outputs": [name for name, output in task.outputs.items() if not output.returns],
         "matrix": task.matrix,
         "params": task.params,
+        "secrets": task.secrets,
     }
     for table, names in tables.items():
         for name in names:

@@ -2,11 +2,12 @@
 
 This file is sent into tasks as it is: the standard library only, Python 3.8 or later. `call.json`
 holds `target` (`module:qualname`, or null for a pickled function), `channels` (argument ->
-environment variable with its path), `arguments` (argument -> plain value) and `offered` (matrix
-values, for functions that ask for them). Where values travel, it holds `load` (argument -> `json`
-or `pickle`: what the file says is the argument) and `returns` (the variable with the path that the
-function's result is written to, and how). Ends with 1 when the function raises or a value cannot be
-read or written, with 0 when it returns.
+environment variable with its path), `arguments` (argument -> plain value), `offered` (matrix
+values) and `secrets` (as channels, of files of secrets), both for functions that ask for them.
+Where values travel, it holds `load` (argument -> `json` or `pickle`: what the file says is the
+argument) and `returns` (the variable with the path that the function's result is written to, and
+how). Ends with 1 when the function raises or a value cannot be read or written, with 0 when it
+returns.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ def arguments_of(function: Any, call: dict[str, Any], library: str) -> dict[str,
         found[name] = value_in(path, name, formats[name], library) if name in formats else path
     accepted = inspect.signature(function).parameters
     axes = {axis: value for axis, value in call["offered"].items() if axis in accepted}
-    return {**axes, **call["arguments"], **found}
+    files = {n: Path(os.environ[v]) for n, v in call.get("secrets", {}).items() if n in accepted}
+    return {**axes, **files, **call["arguments"], **found}
 
 
 def value_in(path: Path, name: str, form: str, library: str) -> Any:

@@ -18,7 +18,7 @@ from coopery.portable import portable
 from coopery.processes import stopped
 from coopery.steps import Delivery, Made, Need, Step, Workspace
 from coopery_images import quoting
-from coopery_images.describing import INPUTS, OUTPUTS, describe_image, describe_task
+from coopery_images.describing import INPUTS, OUTPUTS, SECRETS, describe_image, describe_task
 from coopery_images.dockerfile import dockerfile_of
 from coopery_images.work import Archive
 
@@ -45,7 +45,8 @@ def task_part(node: Node, invocation: Invocation, root: Path) -> TaskPart:
     inputs = {n: b.mount or f"{INPUTS}/{n}/{b.base}" for n, b in node.inputs.items()}
     outputs = {n: b.mount or f"{OUTPUTS}/{n}/{b.base}" for n, b in node.outputs.items()}
     aux = {item.name: f"{_AUX}/{item.name}" for item in invocation.aux}
-    values = {"inputs": inputs, "outputs": outputs, "aux": aux}
+    files = {n: f"{SECRETS}/{n}" for n, given in task.secrets.items() if given.how == "file"}
+    values = {"inputs": inputs, "outputs": outputs, "aux": aux, "secrets": files}
     command = [placeholders.render(placeholders.parse(i), values) for i in invocation.command]
     variables = {
         "HOME": _HOME,
@@ -56,6 +57,7 @@ def task_part(node: Node, invocation: Invocation, root: Path) -> TaskPart:
     }
     variables |= {f"COOPERY_INPUT_{name.upper()}": path for name, path in inputs.items()}
     variables |= {f"COOPERY_OUTPUT_{name.upper()}": path for name, path in outputs.items()}
+    variables |= {f"COOPERY_SECRET_{name.upper()}": path for name, path in files.items()}
     variables |= {
         name: placeholders.render(placeholders.parse(text), node.values)
         for name, text in task.env.items()

@@ -11,6 +11,7 @@ from coopery.model import Task
 
 INPUTS = "/coopery/inputs"
 OUTPUTS = "/coopery/outputs"
+SECRETS = "/coopery/secrets"
 
 
 def describe_image(blueprint: Blueprint) -> str:
@@ -32,10 +33,14 @@ def describe_task(node: Node, blueprint: Blueprint) -> str:
     run += [f"-v /path/of/{name}:{path}:ro" for name, path in inputs]
     run += [f"-v /folder/for/{name}:{_folder(path)}" for name, path in outputs]
     run += [f"-e {name}" for name in task.pass_env]
+    files = [(n, f"{SECRETS}/{n}") for n, given in task.secrets.items() if given.how == "file"]
+    run += [f"-v /path/of/{name}:{path}:ro" for name, path in files]
+    run += [f"-e {name}" for name, given in task.secrets.items() if given.how == "variable"]
     return (
         f"# {node.name}\n\n{text_of(task, blueprint)}\n\n"
         + _listed("Inputs", inputs)
         + _listed("Outputs", outputs)
+        + _listed("Secrets", files)
         + f"## Build and run\n\n    docker build -t {tag} .\n    {' '.join([*run, tag])}\n"
     )
 

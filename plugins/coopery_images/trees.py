@@ -92,6 +92,7 @@ def _install(work: PackageTree, workspace: Workspace, making: Path, wheels: Sequ
         log=workspace.log,
         folder=workspace.folder,
         cancelled=workspace.cancelled,
+        secrets=workspace.secrets,
         without=dropped,
     )
     venv = making / "venv"

@@ -60,6 +60,12 @@ def _row(step: Mapping[str, Any], *, lives: bool) -> tuple[str, ...]:
     )
 
 
+def _given(name: str, secret: Mapping[str, Any]) -> str:
+    """A secret of a task by its names: `TOKEN (API_TOKEN, as a variable)`."""
+    rotation = "" if secret["rotation"] is None else f", rotation {secret['rotation']}"
+    return f"{name} ({secret['secret']}, as a {secret['as']}{rotation})"
+
+
 def _details(step: Mapping[str, Any]) -> list[str]:
     """What a step's row does not say: why it ran, its notes, what went wrong, its log."""
     lines = []
@@ -68,6 +74,8 @@ def _details(step: Mapping[str, Any]) -> list[str]:
     reason = step["reason"]
     if reason and not step["cached"]:
         lines.append(f"  because: {reason['text']}")
+    if step.get("secrets"):
+        lines.append(f"  secrets: {', '.join(_given(*item) for item in step['secrets'].items())}")
     if step["notes"]:
         lines.append(f"  notes: {', '.join(step['notes'])}")
     for problem in step["problems"]:

@@ -105,6 +105,7 @@ def make_environment(work: Environment, workspace: Workspace) -> Made:
         log=workspace.log,
         folder=workspace.folder,
         cancelled=workspace.cancelled,
+        secrets=workspace.secrets,
         without=without,
         more=more,
     )

@@ -99,9 +99,6 @@ def set_up(plan: Plan) -> list[bytes]:
     """Make the mounts of a plan; returns what `take_down` wants. Raises OSError, all undone."""
     done: list[bytes] = []
     try:
-        if plan["shm"] is not None:
-            _mount_shm(plan["shm"])
-            done.append(SHM)
         root = plan["root"]
         if root is not None:
             os.mkdir(root)
@@ -114,6 +111,10 @@ def set_up(plan: Plan) -> list[bytes]:
                 point(source, target)
                 bind(source, target, read_only)
                 done.append(target)
+        if plan["shm"] is not None:
+            # After those whose sources lie in the machine's own, as secrets do.
+            _mount_shm(plan["shm"])
+            done.append(SHM)
         if root is not None:
             _build_root(root, [mount for mount in plan["mounts"] if mount[2]])
     except BaseException:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coopery.errors import MachineError, Problem, StepError, problem
+from coopery.piping import masked_log
 from coopery.staging import GRACE, timed_out, was_cancelled
 from coopery_local.namespaces import View, light_program, not_seen
 from coopery_local.strays import end_marked
@@ -58,6 +59,7 @@ def run_process(
     view: View | None = None,
     timeout: float | None = None,
     memory: int | None = None,
+    secrets: Path | None = None,
 ) -> Ended:
     """Run a process to its end; when this returns or raises, nothing that it started lives.
 
@@ -65,7 +67,9 @@ def run_process(
     the scratch folder that its HOME or TMPDIR is in, by which it is found should the supervisor be
     killed. Once `cancelled` is set it must stop and has `GRACE` for it; with `killed` it loses what
     is left. All that it started may hold `memory` bytes together, and is killed when it is seen to
-    hold more.
+    hold more. What it prints is masked where anything confidential is known. With `secrets`, the
+    folder of its files, it leaves no memory behind when it crashes, and the folder goes also when
+    coopery is killed.
 
     Raises OSError when it cannot be started, and StepError when it did not end by itself
     (`cancelled`, `task-timeout`), leaves behind what cannot be killed (`not-ended`), or lost its
@@ -79,15 +83,16 @@ def run_process(
         "environ": {os.fsencode(name): os.fsencode(value) for name, value in environ.items()},
         "cwd": os.fsencode(cwd),
         "view": None if view is None else view.plan(),
-        "log": os.fsencode(log),
         "memory": memory,
+        "secrets": None if secrets is None else os.fsencode(secrets),
     }
     try:
-        supervisor.tell(request)
-        answer, reason = supervisor.wait(cancelled, killed, timeout)
-        if answer is None:
-            end_marked(folder)
-            raise _lost()
+        with masked_log(log, folder) as opened:
+            supervisor.tell({**request, "log": os.fsencode(opened)})
+            answer, reason = supervisor.wait(cancelled, killed, timeout)
+            if answer is None:
+                end_marked(folder)
+                raise _lost()
     except BaseException:
         _dismiss(supervisor)
         raise

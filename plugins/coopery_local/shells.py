@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from coopery.keeping import handed
 from coopery.staging import greeting
 from coopery.steps import Workspace
 from coopery.tasks import TaskWork
@@ -39,9 +40,9 @@ class _Shell:
 
 def run_shell(work: TaskWork, workspace: Workspace) -> int:
     """Open a shell as the task would run, and see it through; its exit code."""
-    layout = lay_out(work, workspace)
     shell = _Shell()
-    with _signals(shell):
+    with handed(work, workspace.secrets) as given, _signals(shell):
+        layout = lay_out(work, workspace, given)
         return _see_through(work, workspace, layout, shell)
 
 

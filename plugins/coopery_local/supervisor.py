@@ -23,7 +23,7 @@ from coopery_local.proc import Watch, children_of, descendants, oom_kills
 LINGER = 5.0
 """Seconds that killed processes have for disappearing; longer takes only what nobody can kill."""
 
-_PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_CHILD_SUBREAPER, _PR_SET_DUMPABLE = 36, 4
 _DEFAULT = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals that Python or the supervisor ignores, and the processes it starts shall not."""
 _KILLED = (signal.SIGKILL, (128 + signal.SIGKILL) << 8)
@@ -31,6 +31,7 @@ _KILLED = (signal.SIGKILL, (128 + signal.SIGKILL) << 8)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # importing typing would take as long as all the rest
+    from collections.abc import Callable
     from typing import Any
 
     Message = dict[str, Any]
@@ -75,6 +76,7 @@ class Supervisor:
         self._channel = channel
         self._main = 0
         self._ended: tuple[int, int] | None = None
+        self._secrets: bytes | None = None
         # The deaths of children wake the poll; a handler must be there for the kernel to tell.
         self._wakened, wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
@@ -95,9 +97,20 @@ class Supervisor:
             pass  # nobody is there to be told
         finally:
             self._end_children()
+            if self._secrets is not None:
+                clear(self._secrets)  # whoever would have done it has died
 
     def _perform(self, message: Message) -> Message:
         """Do what is asked for, within its mounts."""
+        self._secrets = message["secrets"]
+        if self._secrets is not None:
+            # From now on this process leaves no memory behind either; what it starts, as it may.
+            ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+        answer = self._see_to(message)
+        self._secrets = None
+        return answer
+
+    def _see_to(self, message: Message) -> Message:
         if message["view"] is None:
             return self._start_and_see(message)
         try:
@@ -203,6 +216,7 @@ def start(message: Message) -> int:
     log = os.open(message["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
     outside = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     root = message["view"] and message["view"]["root"]
+    limits = no_dump() if message["secrets"] is not None else None
     try:
         if root is not None:
             os.chroot(root)
@@ -221,11 +235,32 @@ def start(message: Message) -> int:
             setsigdef=_DEFAULT,
         )
     finally:
+        if limits is not None:
+            limits()
         os.fchdir(outside)
         if root is not None:
             os.chroot(".")
         os.close(outside)
         os.close(log)
+
+
+def no_dump() -> Callable[[], None]:
+    """What is started now leaves no memory on a disk when it crashes; returns what undoes that."""
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, before[1]))
+    return lambda: resource.setrlimit(resource.RLIMIT_CORE, before)
+
+
+def clear(folder: bytes) -> None:
+    """Remove a folder of files; one that is gone, or going, is well."""
+    try:
+        for name in os.listdir(folder):  # noqa: PTH208 - without pathlib, as all here
+            os.unlink(folder + b"/" + name)  # noqa: PTH108
+        os.rmdir(folder)  # noqa: PTH106
+    except OSError:
+        return  # the next run looks again
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

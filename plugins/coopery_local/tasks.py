@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from coopery.errors import MachineError, Problem, StepError, problem
+from coopery.keeping import Handed, handed
 from coopery.quantities import show_bytes
 from coopery.staging import (
     CERTIFICATES,
@@ -38,11 +39,17 @@ class Layout(Staged):
 
     view: View
     image: Path | None
+    given: Handed
 
 
 def run_task(work: TaskWork, workspace: Workspace) -> Made:
     """Run a task to its end and collect its outputs. Raises StepError when it fails."""
-    layout = lay_out(work, workspace)
+    with handed(work, workspace.secrets) as given:
+        return _run_task(work, workspace, given)
+
+
+def _run_task(work: TaskWork, workspace: Workspace, given: Handed) -> Made:
+    layout = lay_out(work, workspace, given)
     command = command_of(work, layout)
     environ = variables_of(work, workspace, layout)
     view, copies = (layout.view, None) if has_mounts() else (None, copy_inputs(layout))
@@ -88,7 +95,9 @@ def copy_inputs(layout: Layout) -> Copies:
     copies = Copies()
     # The members of a frame go before it, which then lets nothing more in.
     for mount in sorted(view.mounts, key=lambda mount: mount.frame):
-        if mount.frame:
+        if mount.secret:
+            mount.target.symlink_to(mount.source)  # a copy would be on a disk
+        elif mount.frame:
             copies.frame(mount.source, mount.target)
         elif mount.target != layout.image:
             copies.add(mount.source, mount.target)
@@ -125,14 +134,14 @@ def _out_of_memory(ended: Ended, work: TaskWork, facts: dict[str, Any]) -> StepE
     return StepError(problem("out-of-memory", message, hint=hint), facts=facts)
 
 
-def lay_out(work: TaskWork, workspace: Workspace) -> Layout:
+def lay_out(work: TaskWork, workspace: Workspace, given: Handed) -> Layout:
     """Make the scratch folders, put sources and small files there, and list the mounts."""
-    staged = stage(work, workspace, workspace.folder)
+    staged = stage(work, workspace, workspace.folder, given)
     image = workspace.inputs.get("image")
     own = () if image is None else (Mount(source=image, target=image),)
     root = staged.folder / "root"
     view = View(mounts=(*staged.mounts, *own), folder=root, shm=work.resources.shm)
-    return Layout(**vars(staged), view=view, image=image)
+    return Layout(**vars(staged), view=view, image=image, given=given)
 
 
 def variables_of(work: TaskWork, workspace: Workspace, layout: Layout) -> dict[str, str]:
@@ -142,7 +151,7 @@ def variables_of(work: TaskWork, workspace: Workspace, layout: Layout) -> dict[s
     own |= {name: os.environ[name] for name in CERTIFICATES if name in os.environ}
     if workspace.devices:
         own["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, workspace.devices))
-    return environment_of(work, layout, own, str(python))
+    return environment_of(work, layout, own, str(python)) | dict(layout.given.variables)
 
 
 def _run(
@@ -173,6 +182,7 @@ def _run(
             killed=workspace.killed,
             timeout=work.timeout,
             memory=None if limit is None else int(limit),
+            secrets=layout.given.folder,
         )
     except OSError as error:
         message = f"{shlex.join(command[:1])} could not be started: {error.strerror}"

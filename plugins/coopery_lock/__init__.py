@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
@@ -9,17 +10,19 @@ from typing import TYPE_CHECKING
 from coopery.commands import Command, Context, table
 from coopery.errors import Problem, RecipeError
 from coopery.hooks import hookimpl
+from coopery.model import Index
 from coopery.options import option
 from coopery.recipes import Facet
 
 if TYPE_CHECKING:
     import argparse
 
-    from coopery.dependencies import Contribution, DependencySet, Layer, Lock
+    from coopery.dependencies import Contribution, DependencySet, Layer, Lock, Requirement
     from coopery.findings import Finding
     from coopery.images import Base
     from coopery.model import Image, Recipe
     from coopery.options import LockPolicy, Settings
+    from coopery.secret import Secrets
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,13 @@ class Requirements:
     """An image's requirements files: paths relative to the recipe."""
 
     files: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Indexes:
+    """An image's package indexes, with the names of their credentials."""
+
+    items: tuple[Index, ...]
 
 
 @hookimpl
@@ -69,6 +79,14 @@ def declare_facets() -> Sequence[Facet]:
             wrap=lambda files: Requirements(files=(files,) if isinstance(files, str) else files),
             keyed=False,
             doc="Requirements files in pip's format, relative to the recipe.",
+        ),
+        Facet(
+            noun="image",
+            key="indexes",
+            type=tuple[Index, ...],
+            wrap=lambda items: Indexes(items=items),
+            keyed=False,
+            doc="Package indexes; credentials are named, never written here.",
         ),
     ]
 
@@ -101,7 +119,9 @@ def _read(recipe: Recipe, image: Image) -> tuple[Contribution, list[Problem]]:
     from coopery.dependencies import Contribution
 
     packages, requirements = image.facet(Packages), image.facet(Requirements)
-    if packages is None and requirements is None:
+    own = image.facet(Indexes)
+    indexes = own.items if own else recipe.defaults.indexes
+    if packages is None and requirements is None and not indexes:
         return Contribution(), []
     from coopery_lock.files import Reading, read_file
     from coopery_lock.lines import Refusals, read_requirement
@@ -114,7 +134,27 @@ def _read(recipe: Recipe, image: Image) -> tuple[Contribution, list[Problem]]:
     for i, file in enumerate(requirements.files if requirements else ()):
         place = recipe.locate(("image", image.name, "requirements", i))
         read_file(reading, file, recipe.root, place)
+    _spare(reading.requirements)
+    if indexes:
+        from coopery_lock.naming import name_indexes
+
+        top = ("image", image.name) if own else ("defaults",)
+        name_indexes(reading, indexes, lambda i: recipe.locate((*top, "indexes", i)))
     return reading.contribution, reading.problems
+
+
+def _spare(requirements: Sequence[Requirement]) -> None:
+    """What uv fills in by itself, in the URL of a package, it must find in its environment."""
+    names = {
+        name
+        for found in requirements
+        if "${" in found.line
+        for name in re.findall(r"\$\{([A-Z0-9_]+)\}", found.line)
+    }
+    if names:
+        from coopery.secret import spare
+
+        spare(names)
 
 
 @hookimpl(trylast=True)
@@ -125,11 +165,12 @@ def resolve(
     settings: Settings,
     tell: Callable[[str], None],
     inspect: Callable[[str], Base],
+    secrets: Secrets,
 ) -> Lock:
     from coopery_lock.locking import lock_sets
 
     limit = settings.get(LockOptions).resolve_timeout
-    return lock_sets(recipe, sets, policy, limit, tell, inspect)
+    return lock_sets(recipe, sets, policy, limit, tell, inspect, secrets)
 
 
 @hookimpl

@@ -7,13 +7,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 from coopery.dependencies import DependencySet, IndexOptions
 from coopery.errors import MachineError
 from coopery.findings import Finding
-from coopery.indexes import index_of, installer_environment
+from coopery.indexes import InstallerSettings, installer_environment
 from coopery_lock.explain import explain
 from coopery_lock.processes import Processes
 
@@ -27,18 +26,17 @@ _HINT = "check the network and the index configuration (pip's, or uv's)"
 def look() -> Finding:
     """Ask uv for one small package, past its cache, with the configuration that `lock` takes."""
     try:
-        variables, arguments = installer_environment(IndexOptions())
+        settings = installer_environment(IndexOptions())
     except MachineError as error:
         told = error.problems[0]
         text = f"{told.place}: {told.message}" if str(told.place) else told.message
         return Finding(subject="index", state="error", text=text, hint=told.hint)
-    if "--no-index" in arguments:
+    if "--no-index" in settings.flags:
         return Finding(subject="index", state="ok", text="none: --no-index is configured")
     began = time.monotonic()
-    story = _ask(variables, arguments)
-    shown = index_of({**os.environ, **variables})
+    story = _ask(settings)
     if story is None:
-        text = f"{shown} does not answer within {_PATIENCE:g} s"
+        text = f"{settings.index} does not answer within {_PATIENCE:g} s"
         return Finding(subject="index", state="error", text=text, hint=_HINT)
     if story:
         python = ".".join(map(str, sys.version_info[:2]))
@@ -50,11 +48,11 @@ def look() -> Finding:
         if isinstance(reason, MachineError):
             said = reason.problems[0]
             return Finding(subject="index", state="error", text=said.message, hint=said.hint)
-    text = f"{shown} answers ({time.monotonic() - began:.1f} s)"
+    text = f"{settings.index} answers ({time.monotonic() - began:.1f} s)"
     return Finding(subject="index", state="ok", text=text)
 
 
-def _ask(variables: Mapping[str, str], arguments: tuple[str, ...]) -> str | None:
+def _ask(settings: InstallerSettings) -> str | None:
     """What uv said when it failed; nothing if it did not; None if it took too long."""
     # The user's own settings win; without them, it should fail soon.
     quickly = {"UV_HTTP_TIMEOUT": "5", "UV_HTTP_RETRIES": "0"}
@@ -62,11 +60,13 @@ def _ask(variables: Mapping[str, str], arguments: tuple[str, ...]) -> str | None
         wanted = Path(name) / "requirements.in"
         wanted.write_text(f"{_ASKED}\n", "utf-8")
         command = ["pip", "compile", "--no-header", "--no-progress", "--color", "never"]
-        command += ["--no-cache", "--no-deps", "--python", sys.executable, *arguments]
+        command += ["--no-cache", "--no-deps", "--python", sys.executable, *settings.flags]
         output = ("--output-file", str(Path(name) / "chosen.txt"), str(wanted))
-        environment = {**quickly, **os.environ, **variables}
+        environment = {**quickly, **os.environ, **settings.variables}
         try:
-            done = Processes().run([*command, *output], environment, Path.cwd(), _PATIENCE)
+            done = Processes().run(
+                [*command, *output], environment, Path.cwd(), _PATIENCE, told=settings.confided
+            )
         except subprocess.TimeoutExpired:
             return None
     return "" if done.code == 0 else done.story or "uv gave no reason"

@@ -23,6 +23,7 @@ _BUILD = re.compile(
 )
 _PYTHON = re.compile(r"Python\s?[<>=!~]|requested Python version")
 _ABSENT = r"no versions? of {0}(?:\[[^\]]*\])?==|{0}(?:\[[^\]]*\])?==\S+ has no (?:usable )?wheels"
+_PLATFORM = re.compile(r"no wheels with a matching (?:platform|Python|ABI)")
 _CHAIN_END = re.compile(r"\n\s*\n?(?:hint|help):")
 
 
@@ -120,6 +121,8 @@ def _unsolvable(story: str, dependencies: DependencySet, index: str) -> RecipeEr
     what = "this cannot be had" if alone else "these requirements contradict each other"
     message = f"image {dependencies.image!r}: {what}:\n{text}{asking}"
     hint = "ask for a version that there is" if alone else "loosen or drop one of them"
+    if alone and _PLATFORM.search(re.sub(r"\s+", " ", chain)):
+        hint = "take a version with wheels for this platform, or one with its sources"
     return RecipeError(Problem(slug="dependency-conflict", message=message, place=place, hint=hint))
 
 

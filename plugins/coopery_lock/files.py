@@ -97,9 +97,14 @@ def read_file(
         return
     reading.done.add((file, constraint))
     try:
-        text = file.read_text("utf-8-sig")
+        text = _decoded(file.read_bytes())
     except UnicodeDecodeError as error:
-        refuse("unreadable-file", f"{given} is not UTF-8 (byte {error.start})", "save it as UTF-8")
+        message = f"{given} is not {error.encoding} (byte {error.start})"
+        hint = "save it as UTF-8, or name its encoding: # -*- coding: latin-1 -*-"
+        refuse("unreadable-file", message, hint)
+        return
+    except LookupError as error:
+        refuse("unreadable-file", f"{given}: {error}", "save it as UTF-8")
         return
     except (FileNotFoundError, NotADirectoryError):
         siblings = (f.name for f in file.parent.iterdir()) if file.parent.is_dir() else ()
@@ -115,6 +120,21 @@ def read_file(
             place=Place(file=reading.show(file), line=number), problems=reading.problems
         )
         _read_line(reading, line, file, spot, (*above, file), constraint)
+
+
+def _decoded(content: bytes) -> str:
+    """The text, in the encoding that a comment in its first two lines names (PEP 263), or UTF-8.
+
+    Raises UnicodeDecodeError, and LookupError for an encoding that there is not.
+    """
+    if not content.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
+        for line in content.split(b"\n")[:2]:
+            named = re.match(rb"\s*#.*coding[:=]\s*([-\w.]+)", line)
+            if named:
+                return content.decode(named[1].decode("ascii"))
+    elif not content.startswith(b"\xef"):
+        return content.decode("utf-16")
+    return content.decode("utf-8-sig")
 
 
 def logical_lines(text: str) -> Iterator[tuple[int, str]]:
@@ -178,6 +198,10 @@ def _split_options(tokens: list[str]) -> Iterator[tuple[str, str | None]]:
         if not equals and (name in _VALUED or name in _REFUSED or name == "--hash"):
             value = waiting.pop(0) if waiting and not waiting[0].startswith("--") else ""
             equals = value
+        if name == "--editable":
+            # `NAME @ URL` is one value.
+            while waiting and not waiting[0].startswith("-"):
+                value = f"{value} {waiting.pop(0)}"
         yield name, value if equals else None
 
 
@@ -210,7 +234,10 @@ def _read_option(
     above: tuple[Path, ...], constraint: bool,
 ) -> None:  # fmt: skip
     if name in _REFUSED:
-        spot("unsupported-option", f"{name} is not supported", _REFUSED[name])
+        hint = _REFUSED[name]
+        if name == "--editable" and re.search(r"(?:^|@\s*)git(?:\+|:)", value or ""):
+            hint = f"leave {name} out: a package from a repository is built into a wheel"
+        spot("unsupported-option", f"{name} is not supported", hint)
         return
     if name not in _VALUED | _BARE:
         known = {*_VALUED, *_BARE, *_REFUSED, *_OPTIONS}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 from coopery.dependencies import Requirement
 from coopery.errors import Place, Problem
 from coopery.indexes import redact
+from coopery.repositories import Access, BadRepository, read_line_url
 
 _NUMBER = r"\d+(?:\.\d+)*"
 _CLAUSE = rf"(?:(?:==|!=)\s*{_NUMBER}(?:\.\*)?|(?:>=|<=|<|>)\s*{_NUMBER}|~=\s*\d+(?:\.\d+)+)"
@@ -22,7 +23,7 @@ _NAME = re.compile(_WORD)
 _URL = re.compile(r"(?:[A-Za-z0-9\-._~:/?#\[\]@!&'()*+,;=%]|\$\{[A-Z0-9_]+\})+")
 _ARCHIVES = (".whl", ".tar.gz", ".tgz", ".zip", ".tar.bz2", ".tar.xz", ".tar")
 _STRONG = {"sha256": 64, "sha384": 96, "sha512": 128}
-_VCS = ("git", "hg", "svn", "bzr")
+_OTHER_VCS = re.compile(r"(?:git|svn)://|(?:hg|svn|bzr)\+")
 
 Refuse = Callable[[str, str, str | None], None]
 """Takes a problem: slug, message, hint."""
@@ -62,6 +63,7 @@ def read_requirement(
         refuse("invalid-requirement", f"{shown} holds a line break or control character", hint)
         return None
     line = text.strip()
+    access = None
     if not line or line.startswith("#"):
         hint = "take it out, or name a package: numpy>=2"
         refuse("invalid-requirement", f"{shown} names no package", hint)
@@ -74,8 +76,11 @@ def read_requirement(
         checked = _read_other(line, shown, refuse)
         if checked is None:
             return None
-        line, in_url = checked
-        hashes += in_url
+        line, hashes, access = checked.line, hashes + checked.hashes, checked.access
+        if hashes and " @ git+" in line:
+            hint = "take the hash out: the lock has the commit, which stands for all that is there"
+            refuse("invalid-requirement", f"{shown}: a repository has no hash", hint)
+            return None
     if (
         hashes
         and not constraint
@@ -86,20 +91,37 @@ def read_requirement(
         refuse("invalid-requirement", f"{shown} has hashes but no exact version", hint)
         return None
     return Requirement(
-        line=line, place=refuse.place, constraint=constraint, hashes=tuple(sorted(set(hashes)))
+        line=line,
+        place=refuse.place,
+        constraint=constraint,
+        hashes=tuple(sorted(set(hashes))),
+        access=access,
     )
 
 
-def _read_other(line: str, shown: str, refuse: Refusals) -> tuple[str, tuple[str, ...]] | None:
-    """Any form but the plain one: the line to keep and the hashes in its URL."""
-    if re.match(rf"(?:{'|'.join(_VCS)})\+", line):
-        return _refuse_vcs(shown, refuse)
+@dataclass(frozen=True, kw_only=True)
+class _Line:
+    """A line to keep, with what was in its URL and is kept apart."""
+
+    line: str
+    hashes: tuple[str, ...] = ()
+    access: Access | None = None
+
+
+def _read_other(line: str, shown: str, refuse: Refusals) -> _Line | None:
+    """Any form but the plain one."""
+    if line.startswith("git+"):
+        return _bare_git(line, shown, refuse)
+    if _OTHER_VCS.match(line):
+        _refuse_vcs(shown, refuse)
+        return None
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", line) or line.startswith("file:"):
         return _bare_url(line, shown, refuse)
     if re.match(r"[./~]|[A-Za-z]:\\", line) or re.fullmatch(
         r"[^\s@;]*(/|\.whl|\.tar\.gz)[^\s@;]*", line
     ):
-        return _refuse_path(shown, refuse)
+        _refuse_path(shown, refuse)
+        return None
     from packaging.requirements import InvalidRequirement, Requirement
 
     # packaging's URL grammar has no place for `${VARIABLE}`'s braces; any text stands for them.
@@ -116,9 +138,11 @@ def _read_other(line: str, shown: str, refuse: Refusals) -> tuple[str, tuple[str
         refuse("invalid-requirement", f"{shown}: a variable may stand in a URL only", hint)
         return None
     if not parsed.url:
-        return line, ()
+        return _Line(line=line)
     _, _, rest = line.partition("@")
     url, marker = [*re.split(r"\s+;\s*", rest.strip(), maxsplit=1), ""][:2]
+    if url.startswith("git+"):
+        return _git(parsed.name, sorted(parsed.extras), url, marker, shown, refuse)
     checked = check_url(url, shown, refuse)
     if checked is None:
         return None
@@ -126,7 +150,53 @@ def _read_other(line: str, shown: str, refuse: Refusals) -> tuple[str, tuple[str
     if not _check_file(parsed.name, url, shown, refuse):
         return None
     extras = f"[{','.join(sorted(parsed.extras))}]" if parsed.extras else ""
-    return f"{parsed.name}{extras} @ {url}" + (f" ; {marker}" if marker else ""), hashes
+    text = f"{parsed.name}{extras} @ {url}" + (f" ; {marker}" if marker else "")
+    return _Line(line=text, hashes=hashes)
+
+
+def _git(
+    name: str, extras: Sequence[str], url: str, marker: str, shown: str, refuse: Refusals
+) -> _Line | None:
+    """`NAME[EXTRAS] @ git+URL@REF#subdirectory=PATH ; MARKER`."""
+    try:
+        repository, userinfo, rest = read_line_url(url)
+    except BadRepository as error:
+        refuse(error.slug, f"{shown}: {error.reason}", error.hint)
+        return None
+    egg = rest.pop("egg", name)
+    if normalise(egg.partition("[")[0]) != normalise(name):
+        hint = f"write {name}, or take `egg=` out"
+        refuse("invalid-requirement", f"{shown} has two names: {name} and {egg}", hint)
+        return None
+    if rest:
+        hint = "of a repository's URL, only `subdirectory` and `egg` may stand after the #"
+        if "lfs" in rest:
+            hint = "commit the files that the package needs as they are: large files are not had"
+        refuse("invalid-requirement", f"{shown}: {next(iter(rest))!r} is not supported", hint)
+        return None
+    wanted = f"[{','.join(extras)}]" if extras else ""
+    text = f"{name}{wanted} @ {repository.text}" + (f" ; {marker}" if marker else "")
+    access = Access(url=repository.url, userinfo=userinfo, place=refuse.place)
+    return _Line(line=text, access=access if userinfo else None)
+
+
+def _bare_git(line: str, shown: str, refuse: Refusals) -> _Line | None:
+    """`git+URL`, whose package is called as `egg=` says, else as the repository."""
+    url, marker = [*re.split(r"\s+;\s*", line, maxsplit=1), ""][:2]
+    extras: list[str] = []
+    if match := re.fullmatch(r"(.+?)\[([A-Za-z0-9._, -]+)\]", url):
+        url, extras = match[1], sorted(part.strip() for part in match[2].split(","))
+    try:
+        repository, _, rest = read_line_url(url)
+    except BadRepository as error:
+        refuse(error.slug, f"{shown}: {error.reason}", error.hint)
+        return None
+    name = rest.get("egg", repository.name)
+    if not _NAME.fullmatch(name):
+        hint = f"write NAME @ {redact(url)}"
+        refuse("invalid-requirement", f"{shown} does not tell its package's name", hint)
+        return None
+    return _git(name, extras, url, marker, shown, refuse)
 
 
 def _check_file(name: str, url: str, shown: str, refuse: Refusals) -> bool:
@@ -146,7 +216,7 @@ def _check_file(name: str, url: str, shown: str, refuse: Refusals) -> bool:
     return True
 
 
-def _bare_url(line: str, shown: str, refuse: Refusals) -> tuple[str, tuple[str, ...]] | None:
+def _bare_url(line: str, shown: str, refuse: Refusals) -> _Line | None:
     """`https://…/name-1.0-….whl`, `…#egg=name`, either with `[extra]` or a marker."""
     url, _, marker = (part.strip() for part in line.partition(" ;"))
     extras = ""
@@ -175,10 +245,12 @@ def _bare_url(line: str, shown: str, refuse: Refusals) -> tuple[str, tuple[str, 
 def check_url(url: str, shown: str, refuse: Refusals) -> tuple[str, tuple[str, ...]] | None:
     """A direct reference to an archive, and the hashes in its fragment, or None when refused."""
     scheme = urlsplit(url).scheme
-    if scheme.partition("+")[0] in _VCS:
-        return _refuse_vcs(shown, refuse)
-    if scheme == "file" or "://" not in url:
-        return _refuse_path(shown, refuse)
+    if _OTHER_VCS.match(url):
+        _refuse_vcs(shown, refuse)
+        return None
+    if scheme == "file" or ("://" not in url and not scheme):
+        _refuse_path(shown, refuse)
+        return None
     if scheme not in ("http", "https") or not _URL.fullmatch(url):
         hint = "download it, and list it under the image's `wheels` or `projects`"
         refuse("invalid-requirement", f"{shown}: not a URL of http or https", hint)
@@ -227,13 +299,12 @@ def check_hash(text: str, refuse: Refusals) -> str | None:
     return None
 
 
-def _refuse_vcs(shown: str, refuse: Refusals) -> tuple[str, tuple[str, ...]] | None:
-    hint = "list it under the image's `git`, or use a checkout: projects = [{ path = … }]"
-    refuse("vcs-requirement", f"{shown} comes from a repository", hint)
-    return None
+def _refuse_vcs(shown: str, refuse: Refusals) -> None:
+    hint = "coopery fetches from git, over https, http, ssh or file: NAME @ git+https://HOST/PATH"
+    hint += "; or use a checkout: projects = [{ path = … }]"
+    refuse("vcs-requirement", f"{shown} comes from a kind of repository that is not known", hint)
 
 
-def _refuse_path(shown: str, refuse: Refusals) -> tuple[str, tuple[str, ...]] | None:
+def _refuse_path(shown: str, refuse: Refusals) -> None:
     hint = "list a folder under the image's `projects`, a wheel file under `wheels`"
     refuse("local-requirement", f"{shown} is a local path", hint)
-    return None

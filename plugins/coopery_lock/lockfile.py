@@ -17,10 +17,12 @@ from coopery.writing import write_atomically
 
 SETS = 2
 """The format of a lock that holds sets alone."""
-VERSION = 3
+BASES = 3
 """The format of one that holds bases too. A coopery that knows only the former would call them
 damage, and drop them when it mends that; of a higher number it says that it is too old. A lock
 without bases stays what it was, byte for byte, and readable for both."""
+VERSION = 4
+"""The format of one that holds packages of git repositories: for the same reason."""
 _HEADER = """\
 # The exact packages of this recipe's images. This is a source file: keep it in version control.
 # `coopery lock` renews it, `coopery lock --upgrade` takes newer versions; do not edit it by hand.
@@ -35,6 +37,13 @@ class Package:
     version: str
     hashes: tuple[str, ...] = ()
     url: str | None = None
+    ref: str | None = None
+    """What led to the commit that is in `url`, for one of a git repository: a branch, a tag."""
+
+    @property
+    def in_git(self) -> bool:
+        """Whether it comes from a git repository."""
+        return self.url is not None and self.url.startswith("git+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +80,7 @@ class Entry:
     def digest(self) -> str:
         """Stands for all that the entry says, so that an edit or a careless merge shows."""
         packages = [
-            [p.name, p.version, p.url, sorted(p.hashes)]
+            [p.name, p.version, p.url, sorted(p.hashes), *([p.ref] if p.ref else [])]
             for p in sorted(self.packages, key=lambda p: (p.name, p.version))
         ]
         lists = [sorted(self.images), sorted(self.platforms), sorted(self.held), self.asked]
@@ -124,6 +133,10 @@ def asked_lines(dependencies: DependencySet, root: Path) -> tuple[str, ...]:
         lines.add(f"--index-url {redact(index.index_url)}")
     # The order of these matters to no resolution, and two machines have different folders.
     lines |= {f"--extra-index-url {redact(url)}" for url in index.extra_index_urls}
+    lines |= {
+        f"{'--extra-index-url' if named.extra else '--index-url'} {named.url}"
+        for named in index.named
+    }
     for link in index.find_links:
         lines.add(f"--find-links {redact(link if '://' in link else os.path.relpath(link, root))}")
     lines |= {"--no-index"} if index.no_index else set()
@@ -135,9 +148,12 @@ def asked_lines(dependencies: DependencySet, root: Path) -> tuple[str, ...]:
 
 def render(entries: Iterable[Entry], bases: Collection[BaseEntry] = ()) -> str:
     """The lock file's text, the same for the same entries in any order."""
+    entries = tuple(entries)
     if not bases:  # of which targets tell
-        entries = [replace(entry, targets=()) for entry in entries]
-    parts = [_HEADER, f"version = {VERSION if bases else SETS}\n"]
+        entries = tuple(replace(entry, targets=()) for entry in entries)
+    gits = any(package.in_git for entry in entries for package in entry.packages)
+    version = VERSION if gits else BASES if bases else SETS
+    parts = [_HEADER, f"version = {version}\n"]
     for found in sorted(bases, key=lambda found: found.question):
         parts.append("\n[[base]]\n")
         parts.append(_list("images", sorted(found.images)))
@@ -160,6 +176,7 @@ def render(entries: Iterable[Entry], bases: Collection[BaseEntry] = ()) -> str:
             parts.append("\n[[set.packages]]\n")
             parts += [f"{k} = {_text(getattr(package, k))}\n" for k in ("name", "version")]
             parts += [f"url = {_text(package.url)}\n"] if package.url else []
+            parts += [f"ref = {_text(package.ref)}\n"] if package.ref else []
             parts.append(_list("hashes", sorted(package.hashes)))
     return "".join(parts)
 

@@ -13,6 +13,8 @@ from coopery.dependencies import DependencySet, Lock
 from coopery.errors import MachineError, Place, Problem, RecipeError
 from coopery.model import Recipe
 from coopery.options import LockPolicy
+from coopery.repositories import repository_of
+from coopery.secret import Secrets
 from coopery_lock.bases import (
     Inspect,
     Tell,
@@ -22,6 +24,7 @@ from coopery_lock.bases import (
     outdated_bases,
     wanted_bases,
 )
+from coopery_lock.gits import Commits, accesses_of, clean, known_commits
 from coopery_lock.lines import name_of
 from coopery_lock.lockfile import Entry, Package, write_lock
 from coopery_lock.reading import Reading, read_lock
@@ -47,6 +50,7 @@ def lock_sets(
     limit: float,
     tell: Tell,
     inspect: Inspect,
+    secrets: Secrets,
 ) -> Lock:
     """Pins for every set, and its base: recorded ones where they hold, else resolved, or asked of
     `inspect`, as `policy` allows.
@@ -54,6 +58,7 @@ def lock_sets(
     `tell` gets a line for each resolution and inspection as it begins and ends.
     """
     old = _read(recipe, policy, tell)
+    sets = _clean(sets)
     based = wanted_bases(sets)
     wanted = group(sets, recipe.root, known_bases(based, old.bases, policy))
     known = () if policy is LockPolicy.UPGRADE else old.entries
@@ -64,7 +69,9 @@ def lock_sets(
         if problems:
             raise RecipeError(*problems)
         found = {item: next(filter(item.held_by, known)) for item in wanted}
-    resolver = _Resolver(old=old.all, policy=policy, root=recipe.root, limit=limit, tell=tell)
+    resolver = _Resolver(
+        old=old.all, policy=policy, root=recipe.root, limit=limit, tell=tell, secrets=secrets
+    )
     if policy is not LockPolicy.LOCKED:
         found = resolver.answers(wanted, known)
     # After the resolutions: a contradiction is told before anything large is fetched.
@@ -88,8 +95,13 @@ def lock_sets(
         pins={s.image: pins.get(s.image, ()) for s in sets},
         index={s.image: s.index for s in sets},
         bundled={
-            s.image: frozenset(name_of(r.line) for r in s.requirements if r.bundled) for s in sets
+            s.image: frozenset(
+                [name_of(r.line) for r in s.requirements if r.bundled]
+                + [p.name for p in pins.get(s.image, ()) if repository_of(p.url or "")]
+            )
+            for s in sets
         },
+        access={s.image: accesses_of(s) for s in sets},
         bases={s.image: bases[s.base].base for s in sets if s.base is not None},
         changed=(*(_story(item, old.all, found[item]) for item in fresh), *stories),
     )
@@ -117,6 +129,7 @@ class _Resolver:
     root: Path
     limit: float
     tell: Tell
+    secrets: Secrets
     solved: list[tuple[Entry, Solution]] = field(default_factory=list)
 
     def answers(self, wanted: Sequence[Wanted], known: Sequence[Entry]) -> dict[Wanted, Entry]:
@@ -125,7 +138,7 @@ class _Resolver:
         missing = [item for item, entry in found.items() if entry is None]
         fresh: dict[Wanted, Entry] = {}
         if missing:
-            solved = _resolve(missing, self.old, self.policy, self.root, self.limit, self.tell)
+            solved = _resolve(missing, self)
             fresh = {item: entry for item, (entry, _) in solved.items()}
             self.solved.extend(solved.values())
         return {item: entry or fresh[item] for item, entry in found.items()}
@@ -144,23 +157,34 @@ class _Resolver:
         return None
 
 
-def _resolve(
-    missing: Sequence[Wanted],
-    old: Sequence[Entry],
-    policy: LockPolicy,
-    root: Path,
-    limit: float,
-    tell: Tell,
-) -> dict[Wanted, tuple[Entry, Solution]]:
+def _clean(sets: Sequence[DependencySet]) -> tuple[DependencySet, ...]:
+    """See `gits.clean`; every problem at once."""
+    problems: list[Problem] = []
+    found = []
+    for item in sets:
+        try:
+            found.append(clean(item))
+        except RecipeError as error:
+            problems += error.problems
+    if problems:
+        raise RecipeError(*dict.fromkeys(problems))
+    return tuple(found)
+
+
+def _resolve(missing: Sequence[Wanted], asking: _Resolver) -> dict[Wanted, tuple[Entry, Solution]]:
     """New entries, several resolved at a time. Raises the problems of all sets together, the
     recipe's first. An interrupt leaves no process behind.
     """
+    old, policy, tell = asking.old, asking.policy, asking.tell
     from concurrent.futures import ThreadPoolExecutor, as_completed
 
     from coopery_lock.processes import Processes
 
     began = time.monotonic()
     processes = Processes()
+    kept = () if policy is LockPolicy.UPGRADE else old
+    formers = [former for item in missing if (former := _former(item, kept))]
+    commits = known_commits(kept, formers, asking.root)
     fresh: dict[Wanted, tuple[Entry, Solution]] = {}
     wrong: dict[str, list[Problem]] = {}
     lacking: dict[str, list[Problem]] = {}
@@ -171,7 +195,7 @@ def _resolve(
             for item in missing:
                 tell(f"{_TELLING[policy][0]:<8} {item.shown}")
                 preferred = () if policy is LockPolicy.UPGRADE else _preferred(item, old)
-                futures[pool.submit(_solve, item, preferred, root, limit, processes)] = item
+                futures[pool.submit(_solve, item, preferred, asking, processes, commits)] = item
             for future in as_completed(futures):
                 item = futures[future]
                 try:
@@ -199,16 +223,24 @@ def _resolve(
 def _solve(
     item: Wanted,
     preferred: tuple[Package, ...],
-    root: Path,
-    limit: float,
+    asking: _Resolver,
     processes: Processes,
+    commits: Commits,
 ) -> tuple[Entry, Solution]:
     """The entry of a set, and what was found of it. Raises also `wheel-unavailable`."""
     from coopery_lock.solver import solve
     from coopery_lock.wheels import check_wheels
 
-    target = next(iter(item.targets), None)
-    solution = solve(item.dependencies, preferred, root, limit, processes, target)
+    solution = solve(
+        item.dependencies,
+        preferred,
+        asking.root,
+        asking.limit,
+        processes,
+        commits=commits,
+        secrets=asking.secrets,
+        target=next(iter(item.targets), None),
+    )
     check_wheels(item, solution)
     entry = Entry(
         python=item.dependencies.python,
@@ -331,8 +363,9 @@ def _story(
     item: Wanted, old: Sequence[Entry], entry: Entry, took: str = "", done: str = "locked"
 ) -> str:
     """What a resolution changed, in a line."""
-    former = {p.name: p.version for p in _preferred(item, old)}
-    now = {p.name: p.version for p in entry.packages}
+    before = _preferred(item, old)
+    former = {p.name: _shown(p, entry.packages) for p in before}
+    now = {p.name: _shown(p, before) for p in entry.packages}
     moved = [
         f"{name} {former[name]} -> {now[name]}" if name in former and name in now
         else f"{'added' if name in now else 'removed'} {name} {now.get(name) or former[name]}"
@@ -342,3 +375,15 @@ def _story(
     shown = ", ".join(moved[:8]) + (f" and {len(moved) - 8} more" if len(moved) > 8 else "")
     text = f"{done:<8} {', '.join(item.images)}: {counted(len(now), 'package')}{took}"
     return text + (f" ({shown})" if shown else "")
+
+
+def _shown(package: Package, others: Sequence[Package]) -> str:
+    """A package's version; with its commit, where another one has that version too."""
+    repository = repository_of(package.url) if package.url else None
+    if repository is None or repository.ref is None:
+        return package.version
+    same = any(
+        p.name == package.name and p.version == package.version and p.url != package.url
+        for p in others
+    )
+    return f"{package.version} ({repository.ref[:10]})" if same else package.version

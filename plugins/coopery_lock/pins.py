@@ -18,8 +18,11 @@ def packages_of(
     versions: Mapping[str, str | None],
     dependencies: DependencySet,
     platform: str,
+    gits: Mapping[str, Package],
 ) -> tuple[Package, ...]:
-    """The pins; hashes that the user gave narrow them, if to files for this platform."""
+    """The pins; hashes that the user gave narrow them, if to files for this platform. `gits` are
+    those of git repositories.
+    """
     urls = urls_of(dependencies)
     given: dict[str, list[Requirement]] = {}
     for item in dependencies.requirements:
@@ -28,6 +31,9 @@ def packages_of(
     found: list[Package] = []
     problems: list[Problem] = []
     for name, version in sorted(versions.items()):
+        if name in gits:
+            found.append(gits[name])
+            continue
         own = [t for t in tables if t["name"] == name and version in (None, t.get("version"))]
         files = {
             f"{k}:{v}": file_name(file)

@@ -47,7 +47,9 @@ def _same(
         if not marker or _applies(marker, python, platform):
             name = table["name"]
             found[name] = table.get("version") if chosen.get(name, "") is not None else None
-            if not any(suits(file, python, platform) for file in file_names(table)):
+            if "vcs" not in table and not any(
+                suits(file, python, platform) for file in file_names(table)
+            ):
                 return False
     return found == dict(chosen)
 

@@ -11,16 +11,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from coopery.confiding import confided
 from coopery.indexes import redact, uv_binary
+from coopery.masking import masked
 from coopery.processes import kept, lifeline
+from coopery.secret import known_to_children
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
-    """How a process ended: `story` is what it said on stderr, without credentials."""
+    """How a process ended: `story` is what it said on stderr, without credentials; `answer` is
+    what a program other than uv wrote to stdout.
+    """
 
     code: int
     story: str
+    answer: str = ""
 
 
 class Stopped(Exception):
@@ -38,36 +44,45 @@ class Processes:
         self._stopped = False
 
     def run(
-        self, command: Sequence[str], environment: Mapping[str, str], cwd: Path, limit: float
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        cwd: Path,
+        limit: float,
+        program: str | None = None,
+        told: str = "",
     ) -> Finished:
-        """Run `uv` with a command to its end, `limit` seconds at most.
+        """Run `uv`, or a `program`, with a command to its end, `limit` seconds at most; it alone is
+        `told` what is confided to it (see `coopery.confiding`).
 
-        Raises TimeoutExpired and Stopped.
+        Raises TimeoutExpired and Stopped, and FileNotFoundError for a program that is not there.
         """
-        with lifeline() as line:
+        with lifeline() as line, confided(command, told) as (words, handed):
             with self._lock:
                 if self._stopped:
                     raise Stopped
                 # Builds that it starts belong to its session and end with it.
                 process = subprocess.Popen(
-                    kept([self._uv, *command]),
-                    env=environment,
+                    kept([program or self._uv, *words]),
+                    env=known_to_children(environment),
                     cwd=cwd,
                     stdin=line,
-                    stdout=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE if program else subprocess.DEVNULL,
                     stderr=subprocess.PIPE,
                     text=True,
                     errors="replace",
                     start_new_session=True,
+                    pass_fds=handed,
                 )
                 self._live.add(process)
             try:
-                _, story = process.communicate(timeout=limit)
+                answer, story = process.communicate(timeout=limit)
             finally:
                 _end(process)
                 with self._lock:
                     self._live.discard(process)
-        return Finished(code=process.returncode, story=redact(story))
+        story = masked(redact(story))
+        return Finished(code=process.returncode, story=story, answer=answer or "")
 
     @contextlib.contextmanager
     def interruptible(self) -> Iterator[None]:

@@ -7,6 +7,7 @@ to the versions of the first; where other platforms make that impossible, only f
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -18,12 +19,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from coopery.dependencies import DependencySet, LocalDistribution
+from coopery.dependencies import DependencySet, LocalDistribution, Requirement
 from coopery.errors import CooperyError, MachineError, Place, Problem, RecipeError
-from coopery.indexes import index_of, installer_environment
+from coopery.indexes import InstallerSettings, installer_environment
 from coopery.installing import refusal_in
+from coopery.remotes import Said, keychain
+from coopery.repositories import Repository, line_for
+from coopery.secret import Secrets
 from coopery.targets import Target
 from coopery_lock.explain import explain
+from coopery_lock.explain_git import explain_git, explain_urls
+from coopery_lock.gits import Commits, accesses_of, asked_of, may_bring, override, packages_in
 from coopery_lock.lines import name_of, normalise
 from coopery_lock.lockfile import Package
 from coopery_lock.pins import files_by_name, packages_of, urls_of
@@ -64,7 +70,8 @@ class _Chosen:
     """What the platform takes: versions (None for URLs), and which packages ask for each."""
 
     versions: Mapping[str, str | None]
-    asked_by: Mapping[str, tuple[str, ...]]
+    asked_by: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +86,13 @@ class _Job:
     processes: Processes
     environment: Mapping[str, str]
     arguments: tuple[str, ...]
+    settings: InstallerSettings
     platform: str
     target: Target | None
+    gits: Sequence[tuple[Requirement, Repository]] = ()
+    """The lines that name git repositories."""
+    git_environment: Mapping[str, str] = field(default_factory=dict)
+    """git's own variables: what indexes want to know is not for it."""
 
     def ask(self, *arguments: str, limit: float | None = None) -> Finished:
         """Run `uv pip compile` with these arguments. Raises MachineError, or TimeoutExpired for
@@ -94,7 +106,11 @@ class _Job:
         left = max(0.01, self.ends - time.monotonic())
         try:
             return self.processes.run(
-                [*command, *arguments], self.environment, self.root, min(left, limit or left)
+                [*command, *arguments],
+                self.environment,
+                self.root,
+                min(left, limit or left),
+                told=self.settings.confided,
             )
         except subprocess.TimeoutExpired:
             if limit and limit < left:
@@ -111,13 +127,49 @@ class _Job:
                 return ""  # no time is left, and the first answer is one
 
         story = refusal_in(finished.story, self.environment, again) or finished.story
-        index = index_of(self.environment)
-        told = explain(self.plain(story), self.dependencies, self.root, index)
-        return _without_wheel(told, story, self) or told
+        told = self.plain(story)
+        return (
+            explain_git(told, self.gits)
+            or explain_urls(told, self.dependencies, self.brought_by)
+            or self._explain_rest(told, story)
+        )
+
+    def _explain_rest(self, told: str, story: str) -> Exception:
+        error = explain(told, self.dependencies, self.root, self.settings.index)
+        return _without_wheel(error, story, self) or error
+
+    def brought_by(self, line: str) -> str:
+        """uv's answer to one line alone, with what asks for what; empty where it has none.
+
+        It was asked about before, so that all it needs is in its cache.
+        """
+        output = self.folder / "alone.txt"
+        output.unlink(missing_ok=True)
+        asked = self.write("alone.in", [line_for(line, self.root)])
+        try:
+            finished = self.ask(*_TEXT, "--offline", "--output-file", str(output), asked)
+        except MachineError:
+            return ""  # no time is left, and there is an answer without it
+        return output.read_text("utf-8") if finished.code == 0 else ""
+
+    def run_git(self, command: Sequence[str], environment: Mapping[str, str]) -> Said:
+        """Run git; see `coopery.remotes`. Raises MachineError and FileNotFoundError."""
+        left = max(0.01, self.ends - time.monotonic())
+        program, *arguments = command
+        try:
+            done = self.processes.run(arguments, environment, self.root, left, program)
+        except subprocess.TimeoutExpired:
+            raise _late(self.dependencies, self.limit) from None
+        return Said(code=done.code, stdout=done.answer, stderr=done.story)
 
     def plain(self, story: str) -> str:
         """uv's words without the names of our own files."""
         return story.replace(self.folder.as_uri() + "/", "").replace(f"{self.folder}/", "")
+
+    def warnings(self, finished: Finished) -> tuple[str, ...]:
+        """What uv warned of."""
+        said = (line.strip() for line in self.plain(finished.story).splitlines())
+        return tuple(s.removeprefix("warning: ") for s in said if s.startswith("warning:"))
 
     def write(self, name: str, lines: Sequence[str]) -> str:
         """A file in the job's folder with these lines, sorted; its path."""
@@ -132,27 +184,39 @@ def solve(
     root: Path,
     limit: float,
     processes: Processes,
+    *,
+    commits: Commits,
+    secrets: Secrets,
     target: Target | None = None,
 ) -> Solution:
-    """The packages of a set, sorted by name; `preferred` versions stay where they still fit.
+    """The packages of a set, sorted by name; `preferred` versions stay where they still fit, and
+    refs of git repositories at the `commits` that are known.
 
     They are for `target`, or for this machine's platform. `limit` is in seconds. Raises RecipeError
-    for what the requirements cannot have, MachineError for an index that does not answer.
+    for what the requirements cannot have, MachineError for an index or a repository that does not
+    answer.
     """
     _check_locals(dependencies)
     platform = target.kind if target else own_platform()
     if not dependencies.requirements and not any(x.requires for x in dependencies.locals):
         return Solution(packages=(), platforms=tuple(sorted({*COMMON, platform})))
     try:
-        variables, arguments = installer_environment(dependencies.index, root=root)
+        settings = installer_environment(dependencies.index, root=root, secrets=secrets)
     except MachineError as error:
-        # It is a variable in the URL of an index that is not set.
+        # It is a variable in the URL of an index that is not set, or a secret of one.
         places = (place for url, place in dependencies.index.places if "${" in url)
         raise error.located(next(places, Place())) from None
+    arguments = settings.flags
     for item in dependencies.requirements:
-        if item.bundled:
+        if item.bundled and " @ " not in item.line:
             arguments += ("--only-binary", name_of(item.line))  # its wheel is what is wanted
-    with tempfile.TemporaryDirectory(prefix="coopery-lock-") as name:
+    gits = asked_of(dependencies, root)
+    bringing = may_bring(dependencies)
+    with contextlib.ExitStack() as stack:
+        name = stack.enter_context(tempfile.TemporaryDirectory(prefix="coopery-lock-"))
+        environ: Mapping[str, str] = os.environ
+        if bringing:
+            environ = stack.enter_context(keychain(accesses_of(dependencies), secrets))
         job = _Job(
             dependencies=dependencies,
             folder=Path(name),
@@ -160,21 +224,35 @@ def solve(
             limit=limit,
             ends=time.monotonic() + limit,
             processes=processes,
-            environment={**os.environ, **variables},
+            environment={**environ, **settings.variables},
             arguments=arguments,
+            settings=settings,
             platform=platform,
             target=target,
+            gits=gits,
+            git_environment=environ,
         )
         asked = _write_asked(job)
-        chosen, warnings = _choose(job, asked, preferred)
-        tables, platforms = _describe(job, asked, chosen)
-    packages = packages_of(tables, chosen.versions, dependencies, platform)
+        found: Mapping[str, Package] = {}
+        choice = None
+        if bringing:
+            found, choice = _choose_commits(job, asked, commits, preferred)
+        if choice is None or dependencies.locals:
+            lines = [override(package, dependencies, root) for package in found.values()]
+            held = ("--overrides", job.write("commits.in", lines)) if lines else ()
+            told = _choose(job, (*held, *asked), preferred)
+            # Of what comes from repositories, the first choice knows the extras too.
+            choice = replace(choice, asked_by=told.asked_by) if choice else told
+        chosen = choice
+        seed = commits.seed(found.values())
+        tables, platforms = _describe(job, asked, chosen, found, seed)
+    packages = packages_of(tables, chosen.versions, dependencies, platform, found)
     return Solution(
         packages=packages,
         platforms=platforms,
         held=_held(dependencies, chosen),
-        warnings=warnings,
-        files=files_by_name(tables, packages),
+        warnings=chosen.warnings,
+        files=files_by_name(tables, [p for p in packages if p.name not in found]),
         asked_by=chosen.asked_by,
     )
 
@@ -213,18 +291,43 @@ def _python(dependencies: DependencySet) -> str:
 def _write_asked(job: _Job) -> tuple[str, ...]:
     """Arguments that name requirements and constraints: what a user wrote goes into files."""
     dependencies = job.dependencies
-    wanted = [r.line for r in dependencies.requirements if not r.constraint]
+    wanted = [line_for(r.line, job.root) for r in dependencies.requirements if not r.constraint]
     for local in dependencies.locals:
         extras = f"[{','.join(sorted(local.extras))}]" if local.extras else ""
         wanted.append(f"{local.name}{extras} @ {write_stub(job.folder, local).as_uri()}")
-    limits = [r.line for r in dependencies.requirements if r.constraint]
+    limits = [line_for(r.line, job.root) for r in dependencies.requirements if r.constraint]
     file = job.write("requirements.in", wanted)
     return (*(("--constraints", job.write("constraints.in", limits)) if limits else ()), file)
 
 
-def _choose(
-    job: _Job, asked: tuple[str, ...], preferred: tuple[Package, ...]
-) -> tuple[_Chosen, tuple[str, ...]]:
+def _choose_commits(
+    job: _Job, asked: tuple[str, ...], commits: Commits, preferred: tuple[Package, ...]
+) -> tuple[Mapping[str, Package], _Chosen | None]:
+    """What of a set comes from git repositories, whoever asks for it, by name; and where there is
+    any, the choice that goes with it.
+    """
+    commits.find(job.gits, job.git_environment, job.run_git)
+    output = job.folder / "pylock.commits.toml"
+    if seed := commits.seed((), preferred):
+        output.write_text(seed, "utf-8")
+    there = ("--python-platform", job.target.uv) if job.target else ()
+    form = ("--format=pylock.toml", "--no-universal", *there)
+    question = (*form, "--output-file", str(output), *asked)
+    finished = job.ask(*question)
+    if finished.code != 0:
+        raise job.explain(finished, *question)
+    tables = _tables(str(output), job.dependencies)
+    found = packages_in(tables, job.gits)
+    if not found:
+        return {}, None
+    versions = {
+        t["name"]: None if {"vcs", "archive", "directory"} & t.keys() else t.get("version")
+        for t in tables
+    }
+    return found, _Chosen(versions=versions, warnings=job.warnings(finished))
+
+
+def _choose(job: _Job, asked: tuple[str, ...], preferred: tuple[Package, ...]) -> _Chosen:
     # uv keeps the versions it finds in an existing output file.
     output = job.write("chosen.txt", [f"{p.name}=={p.version}" for p in preferred if not p.url])
     # Markers and the tags of wheels are the target's; nothing of it can be run here.
@@ -243,19 +346,23 @@ def _choose(
             asked_by[name] = tuple(normalise(origin.strip()) for origin in origins)
             if name not in own:
                 versions[name] = match["version"]
-    said = (line.strip() for line in job.plain(finished.story).splitlines())
-    warnings = tuple(line.removeprefix("warning: ") for line in said if line.startswith("warning:"))
-    return _Chosen(versions=versions, asked_by=asked_by), warnings
+    return _Chosen(versions=versions, asked_by=asked_by, warnings=job.warnings(finished))
 
 
 def _describe(
-    job: _Job, asked: tuple[str, ...], chosen: _Chosen
+    job: _Job,
+    asked: tuple[str, ...],
+    chosen: _Chosen,
+    gits: Mapping[str, Package],
+    seed: str,
 ) -> tuple[list[Table], tuple[str, ...]]:
     """All files of the chosen versions, and the platforms for which these are the choice."""
     exact = [f"{n}=={v}" for n, v in chosen.versions.items() if v]
     pins = ("--constraints", job.write("pins.in", exact)) if exact else ()
     output = str(job.folder / "pylock.toml")
     form = ("--format=pylock.toml", "--universal", "--quiet", "--output-file", output)
+    if gits:
+        Path(output).write_text(seed, "utf-8")
     try:
         finished = job.ask(*form, *pins, *asked, limit=job.limit / 2)
     except subprocess.TimeoutExpired:
@@ -267,7 +374,11 @@ def _describe(
             return tables, found
     # What other platforms would need contradicts itself or cannot be had: the lock is this one's.
     urls = urls_of(job.dependencies)
-    exact += [f"{n} @ {urls[n]}" for n, v in chosen.versions.items() if not v]
+    exact += [
+        override(gits[n], job.dependencies, job.root) if n in gits else f"{n} @ {urls[n]}"
+        for n, v in chosen.versions.items()
+        if not v
+    ]
     Path(output).unlink(missing_ok=True)
     question = (*form, "--no-deps", job.write("exact.in", exact))
     finished = job.ask(*question)

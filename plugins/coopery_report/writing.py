@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from coopery.errors import MachineError, Problem
+from coopery.masking import masked_bytes
 from coopery.writing import write_atomically
 
 
@@ -37,7 +38,8 @@ def write(name: str, text: str, option: str) -> None:
 
     Raises MachineError (`not-writable`, `disk-full`).
     """
-    content = text.encode("utf-8", "replace")
+    # Logs that work wrote past coopery may hold what must not be handed around.
+    content = masked_bytes(text.encode("utf-8", "replace"))
     try:
         path = Path(name)
         if path.exists() and not path.is_file():

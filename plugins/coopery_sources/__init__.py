@@ -50,6 +50,11 @@ class Sources:
 
     items: tuple[Source, ...]
 
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """What lies in the working folder, for plugins that look at what a command names."""
+        return self.items
+
 
 @hookimpl
 def declare_facets() -> list[Facet]:

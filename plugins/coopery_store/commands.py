@@ -25,6 +25,7 @@ _KINDS = {
     "object": "objects",
     "place": "environments",
     "build-env": "build environments",
+    "git": "git repositories",
     "metadata": "project metadata",
     "run": "runs",
     "quarantine": "quarantine",

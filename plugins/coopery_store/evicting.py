@@ -36,7 +36,7 @@ class Evictor:
             case "place":
                 lock = place_lock(self._home, item.path.name)
                 return self._take(item, lock, age, dry_run=dry_run)
-            case "build-env":
+            case "build-env" | "git":
                 return _evict_build(item, age, dry_run=dry_run)
             case "run":
                 return _evict_run(item, dry_run=dry_run)

@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from coopery.hooks import hookimpl
-from coopery.model import Project
+from coopery.model import Git, Project
 from coopery.options import option
 from coopery.recipes import Facet
-from coopery_wheels.nouns import Projects, Wheels
+from coopery_wheels.nouns import Gits, Projects, Wheels
 
 if TYPE_CHECKING:
     from coopery.dependencies import Contribution, Layer, Lock
     from coopery.errors import Problem
     from coopery.model import Image, Recipe
     from coopery.options import LockPolicy, Settings
+    from coopery.secret import Secrets
     from coopery.steps import Made, Step, Workspace
 
 
@@ -41,7 +42,7 @@ def declare_options() -> Sequence[type]:
 
 @hookimpl
 def declare_facets() -> list[Facet]:
-    """The keys `projects` and `wheels` of images."""
+    """The keys `projects`, `wheels` and `git` of images."""
     return [
         Facet(
             noun="image",
@@ -59,6 +60,14 @@ def declare_facets() -> list[Facet]:
             keyed=False,
             doc="wheel files",
         ),
+        Facet(
+            noun="image",
+            key="git",
+            type=tuple[Git, ...],
+            wrap=Gits,
+            keyed=False,
+            doc="Python packages in git repositories, bundled as wheels",
+        ),
     ]
 
 
@@ -70,6 +79,10 @@ def check(recipe: Recipe) -> Iterator[Problem]:
             from coopery_wheels import checks
 
             yield from checks.check(recipe, image)
+        if image.facet(Gits):
+            from coopery_wheels import gits
+
+            yield from gits.check(image)
 
 
 @hookimpl(trylast=True)
@@ -80,9 +93,12 @@ def collect_requirements(
     policy: LockPolicy,
     before: Sequence[Contribution],
     settings: Settings,
+    secrets: Secrets,
 ) -> Contribution | None:
-    """The distributions that come from projects and wheel files, with what they require."""
-    if not (image.facet(Projects) or image.facet(Wheels)):
+    """The distributions that come from projects and wheel files, with what they require; and the
+    requirements on repositories.
+    """
+    if not (image.facet(Projects) or image.facet(Wheels) or image.facet(Gits)):
         return None
     from coopery.options import LockPolicy
     from coopery_wheels import planning
@@ -90,13 +106,14 @@ def collect_requirements(
     mode = settings.get(WheelOptions).wheels
     # A lock takes static metadata as it stands: no backend, no index. A run builds in any case.
     probed = policy is LockPolicy.RENEW
-    return planning.contribution(recipe, image, home, before, mode, probed=probed)
+    return planning.contribution(recipe, image, home, before, mode, probed=probed, secrets=secrets)
 
 
 @hookimpl
 def add_layers(recipe: Recipe, image: Image, lock: Lock, home: Path) -> Iterable[Layer]:
     """The layer of wheels, with the steps that make them."""
-    if not (image.facet(Projects) or image.facet(Wheels)):
+    in_git = any((pin.url or "").startswith("git+") for pin in lock.pins.get(image.name, ()))
+    if not (image.facet(Projects) or image.facet(Wheels) or in_git):
         return ()
     from coopery_wheels import layers
 
@@ -106,9 +123,9 @@ def add_layers(recipe: Recipe, image: Image, lock: Lock, home: Path) -> Iterable
 @hookimpl(trylast=True)
 def perform(step: Step, workspace: Workspace) -> Made | None:
     """Build a wheel, fetch it, or verify a given one; in any case it is repacked canonically."""
-    from coopery_wheels.work import WheelBuild, WheelFile, WheelRelease
+    from coopery_wheels.work import WheelBuild, WheelFile, WheelGit, WheelRelease
 
-    if not isinstance(step.work, WheelBuild | WheelFile | WheelRelease):
+    if not isinstance(step.work, WheelBuild | WheelFile | WheelGit | WheelRelease):
         return None
     from coopery_wheels import performing
 

@@ -26,6 +26,7 @@ from build import BuildBackendException, BuildException, FailedProcessError, Pro
 from coopery import processes
 from coopery.digests import digest
 from coopery.errors import MachineError, Problem, StepError, problem
+from coopery.secret import known_to_children
 from coopery_wheels.work import Origin
 
 SOURCE_DATE_EPOCH = "315532800"
@@ -132,7 +133,8 @@ def _runner(bench: Bench, binaries: Path) -> Callable[..., None]:
     def run(
         cmd: Sequence[str], cwd: str | None = None, extra_environ: Mapping[str, str] | None = None
     ) -> None:
-        environment = {k: v for k, v in os.environ.items() if k not in _DROPPED}
+        inherited = known_to_children(os.environ)
+        environment = {k: v for k, v in inherited.items() if k not in _DROPPED}
         environment |= {
             "PATH": f"{binaries}{os.pathsep}{environment.get('PATH', os.defpath)}",
             "PYTHONNOUSERSITE": "1",
@@ -244,6 +246,7 @@ def _install(bench: Bench, python: str, folder: Path, requires: Sequence[str]) -
         log=bench.log,
         folder=folder,
         cancelled=bench.cancelled,
+        secrets=origin.secrets,
         without=_DROPPED,
     )
     failed = uv.run("venv", "--quiet", "--no-project", "--python", python, str(folder))

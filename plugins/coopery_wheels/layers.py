@@ -14,7 +14,7 @@ from coopery.model import Image, Project, Recipe
 from coopery.recipes import located
 from coopery.steps import FileSet, FileSource, Need, Step, StepSource
 from coopery.targets import Target, target_of
-from coopery_wheels import metadata
+from coopery_wheels import gits, metadata
 from coopery_wheels.nouns import Projects, Wheels
 from coopery_wheels.planning import Local, locals_of, own_python, python_of, resolved, root_of
 from coopery_wheels.work import Origin, WheelBuild, WheelFile, WheelRelease
@@ -29,7 +29,10 @@ def layers(recipe: Recipe, image: Image, lock: Lock, home: Path) -> Iterator[Lay
         return name in bundled  # the lock was made for this mode
 
     found = locals_of(recipe, image, home, index, released)
-    steps = tuple(_step(recipe, image, lock, local) for local in found)
+    steps = (
+        *(_step(recipe, image, lock, local) for local in found),
+        *gits.steps(recipe, image, lock),
+    )
     needs = tuple(
         Need(
             role=f"wheel {step.subject}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from coopery.model import Project
+from coopery.model import Git, Project
 
 
 @dataclass(frozen=True)
@@ -19,3 +19,10 @@ class Wheels:
     """An image's `wheels`: paths of wheel files, relative to the recipe."""
 
     items: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Gits:
+    """An image's `git`: packages in repositories, which enter it as wheels."""
+
+    items: tuple[Git, ...]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,16 @@ from packaging.version import InvalidVersion, Version
 from coopery.errors import StepError, problem
 from coopery.steps import Made, Workspace
 from coopery_wheels import archives, building, trees
-from coopery_wheels.work import WheelBuild, WheelFile, WheelRelease
+from coopery_wheels.work import WheelBuild, WheelFile, WheelGit, WheelRelease
 
 
-def perform(work: WheelBuild | WheelFile | WheelRelease, workspace: Workspace) -> Made:
+def perform(work: WheelBuild | WheelFile | WheelGit | WheelRelease, workspace: Workspace) -> Made:
     """Make a folder that holds exactly one wheel. Raises StepError."""
     match work:
         case WheelBuild():
             source, facts = _build(work, workspace)
+        case WheelGit():
+            source, facts = _build_commit(work, workspace)
         case WheelRelease():
             from coopery_wheels import releasing
 
@@ -49,32 +52,52 @@ def _build(work: WheelBuild, workspace: Workspace) -> tuple[Path, Mapping[str, A
     shutil.copytree(workspace.inputs["project"], place, symlinks=True)
     if work.vcs:
         trees.add_repository(work.root, base)
-    bench = building.Bench(
-        python=work.python,
-        home=workspace.home,
-        log=workspace.log,
-        scratch=workspace.folder,
-        cancelled=workspace.cancelled,
-        origin=work.origin,
-    )
+    bench = _bench(work, workspace)
     commit, dirty = trees.commit(work.root)
     # A remembered wheel keeps its facts: these are of when it was built, not of the run at hand.
     built_at = {"commit": commit, "dirty": dirty} if commit else None
     return building.build_wheel(place, bench), {"mode": "editable", "built_at": built_at}
 
 
+def _build_commit(work: WheelGit, workspace: Workspace) -> tuple[Path, Mapping[str, Any]]:
+    from coopery.git_faults import shown
+    from coopery_wheels.checkouts import checked_out
+
+    facts = {"mode": "git", "commit": work.commit, "repository": shown(work.repository.url)}
+    with checked_out(work, workspace) as place:
+        built = building.build_wheel(place, _bench(work, workspace))
+    shutil.rmtree(workspace.folder / "tree")
+    return built, facts
+
+
+def _bench(work: WheelBuild | WheelGit, workspace: Workspace) -> building.Bench:
+    return building.Bench(
+        python=work.python,
+        home=workspace.home,
+        log=workspace.log,
+        scratch=workspace.folder,
+        cancelled=workspace.cancelled,
+        origin=replace(work.origin, secrets=workspace.secrets),
+    )
+
+
 def _verify(
-    work: WheelBuild | WheelFile | WheelRelease, filename: str, name: str, version: str
+    work: WheelBuild | WheelFile | WheelGit | WheelRelease, filename: str, name: str, version: str
 ) -> None:
     """What was built must be what was planned, since the lock was made for that."""
     if name != work.distribution:
         message = f"the wheel {filename} is of {name}, not of {work.distribution}"
         hint = "its metadata is not what it builds: mend `name` in the project's pyproject.toml"
+        if isinstance(work, WheelGit):
+            hint = f'the package is called so: package = "{name}"'
         raise StepError(problem("wheel-mismatch", message, hint=hint))
     match work:
         case WheelBuild(static_version=str(wanted)):
             said = "the project says"
             hint = "its metadata is not what it builds: mend `version` in its pyproject.toml"
+        case WheelGit(release=str(wanted)):
+            said = "the lock says"
+            hint = "its version depends on more than its commit: write it into its pyproject.toml"
         case WheelRelease():
             wanted, said = work.release, "the lock says"
             hint = "the index gives another file than it names: renew the lock, or ask who runs it"

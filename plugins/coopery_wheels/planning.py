@@ -20,6 +20,7 @@ from coopery.files import LinkOutside, made_here, project_files
 from coopery.installed import Installed, installed, project_root
 from coopery.model import Image, Project, Recipe
 from coopery.recipes import located
+from coopery.secret import Secrets
 from coopery_wheels import metadata
 from coopery_wheels.metadata import Metadata, Tree
 from coopery_wheels.nouns import Projects, Wheels
@@ -83,6 +84,7 @@ def contribution(
     mode: str | None = None,
     *,
     probed: bool,
+    secrets: Secrets | None = None,
 ) -> Contribution:
     """The local distributions of an image, and requirements for the projects in release mode;
     `mode` is that of all projects, where an option says so. Index options `before` it tell where
@@ -99,7 +101,7 @@ def contribution(
     def released(project: Project, name: str) -> bool:
         return (mode or project.mode) == "release"
 
-    found = list(locals_of(recipe, image, home, index, released, problems, probed))
+    found = list(locals_of(recipe, image, home, index, released, problems, probed, secrets))
     python = python_of(image) or own_python()
     for local in found:
         wanted = local.metadata.requires_python
@@ -115,8 +117,13 @@ def contribution(
         problems += unpublished(recipe, local) if local.release else ()
     if problems:
         raise RecipeError(*(located(p, recipe.locate) for p in problems))
+    from coopery_wheels import gits
+
     return Contribution(
-        requirements=tuple(_requirement(recipe, local) for local in found if local.release),
+        requirements=(
+            *(_requirement(recipe, local) for local in found if local.release),
+            *gits.requirements(recipe, image),
+        ),
         locals=tuple(_distribution(local) for local in found if not local.release),
     )
 
@@ -159,6 +166,7 @@ def locals_of(
     released: Callable[[Project, str], bool],
     problems: list[Problem] | None = None,
     probed: bool = False,
+    secrets: Secrets | None = None,
 ) -> Iterator[Local]:
     """An image's projects and wheel files; those that cannot be had go into `problems`, if given,
     so that the others are looked at too. `released` says of a project and its name whether its
@@ -167,7 +175,7 @@ def locals_of(
     projects = image.facet(Projects)
     for number, project in enumerate(projects.items if projects else ()):
         key: KeyPath = ("image", image.name, "projects", number)
-        origin = Origin(index=index, recipe=recipe.root)
+        origin = Origin(index=index, recipe=recipe.root, secrets=secrets)
         try:
             yield _project(recipe, image, project, home, key, origin, released, probed)
         except RecipeError as error:

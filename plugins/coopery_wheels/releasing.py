@@ -21,11 +21,10 @@ def fetch(work: WheelRelease, workspace: Workspace) -> Path:
 
     uv has no command that downloads. It is told to install into a folder of links instead: what
     they lead to is the wheel's contents as they were, which is all that a wheel is known by here.
-    The user's own configuration says from where, as for all packages; credentials go into
-    variables of the process only. Raises StepError (`release-failed`, `cancelled`)
-    and MachineError (`disk-full`, `index-credentials`).
+    The user's own configuration says from where, as for all packages. Raises StepError
+    (`release-failed`, `cancelled`) and MachineError (`disk-full`, `index-credentials`).
     """
-    from coopery.indexes import index_of, redact
+    from coopery.indexes import redact
     from coopery.installing import installer
 
     # A cache of its own: whoever keeps none, or wants links of another kind, shall have it so.
@@ -37,6 +36,7 @@ def fetch(work: WheelRelease, workspace: Workspace) -> Path:
         log=said,
         folder=workspace.folder,
         cancelled=workspace.cancelled,
+        secrets=workspace.secrets,
         without=dropped,
     )
     listing = workspace.folder / "requirements.txt"
@@ -56,7 +56,7 @@ def fetch(work: WheelRelease, workspace: Workspace) -> Path:
             story = redact(building.tail(said))
             message = (
                 f"the wheel of {work.distribution} {work.release} cannot be had from "
-                f"{index_of(uv.environment)}:\n{story}"
+                f"{uv.asks}:\n{story}"
             )
             raise StepError(problem("release-failed", message, hint=_HINT))
     finally:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from coopery.errors import StepError, problem
 from coopery.files import run_git
+from coopery.secret import known_to_children
 
 
 def copy_files(root: Path, files: Iterable[str], target: Path) -> None:
@@ -134,7 +135,7 @@ def _text(root: Path, *arguments: str) -> str:
 
 def _run(base: Path, arguments: Sequence[str], given: bytes = b"") -> None:
     environment: Mapping[str, str] = {
-        k: v for k, v in os.environ.items() if not k.startswith("GIT_")
+        k: v for k, v in known_to_children(os.environ).items() if not k.startswith("GIT_")
     }
     done = subprocess.run(
         ["git", *arguments], cwd=base, env=environment, input=given, capture_output=True

@@ -7,17 +7,21 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 
 from coopery.dependencies import IndexOptions
+from coopery.repositories import Access, Repository
+from coopery.secret import Secrets
 from coopery.shapes import unkeyed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """Where build requirements come from: the index options of requirements files, and the
+    """Where build requirements come from: the image's index options, and the
     recipe's folder, from which a project's own configuration of uv is looked for.
     """
 
     index: IndexOptions = field(default_factory=IndexOptions)
     recipe: Path | None = None
+    secrets: Secrets | None = field(default=None, compare=False, repr=False)
+    """What reads their credentials, once there is need of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,3 +83,27 @@ class WheelFile:
     in_place: ClassVar[bool] = False
 
     distribution: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class WheelGit:
+    """Fetch a commit of a git repository, and build the wheel of the package in it.
+
+    The commit stands for all that is in it, wherever it is fetched from and whoever may. `rotated`
+    are the secrets, by name and rotation, that are to be taken for others than before.
+    """
+
+    kind: ClassVar[str] = "wheel-git"
+    version: ClassVar[int] = 1
+    in_place: ClassVar[bool] = False
+
+    distribution: str
+    release: str | None
+    commit: str
+    subdirectory: str | None
+    python: str
+    platform: str
+    rotated: tuple[tuple[str, str], ...] = ()
+    repository: Annotated[Repository, unkeyed]
+    accesses: Annotated[tuple[Access, ...], unkeyed] = ()
+    origin: Annotated[Origin, unkeyed] = field(default_factory=Origin)

@@ -53,6 +53,7 @@ class TestBare(RuntimeSuite):
         "peak-memory": "it does not measure",
         "read-only": "tasks are given the very files",
         "scratch": "its tasks have no HOME",
+        "secrets": "it refuses recipes that name some",
         "sources": "images have only variables",
         "timeout": "it waits for the command",
     }

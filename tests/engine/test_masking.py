@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import shlex
+import time
 from urllib.parse import quote
 
 import pytest
@@ -83,3 +85,30 @@ def test_a_chunk_that_begins_no_value_is_passed_on_at_once() -> None:
 def test_an_empty_value_hides_nothing() -> None:
     masking.keep_out("")
     assert masking.masked("all of it") == "all of it"
+
+
+def test_a_key_of_many_lines_is_masked_and_does_not_take_long() -> None:
+    lines = [hashlib.sha512(bytes([n])).hexdigest()[: 60 + n % 5] for n in range(40)]
+    key = "-----BEGIN PRIVATE KEY-----\n" + "\n".join(lines) + "\n-----END PRIVATE KEY-----\n"
+    masking.keep_out(key)
+    masking.keep_out("short")
+    text = f"a {lines[3]} b\n{key}c short\n{base64.b64encode(lines[7].encode()).decode()}\n"
+    shown = masking.masked(text)
+    assert not any(line in shown for line in lines) and "short" not in shown
+    assert shown.startswith("a **** b\n****c ****\n****")
+    log = (b"a line of a log of a usual kind, 12345\n" * 50 + b"deadbeef" * 40 + b"\n") * 100
+    mask = masking.Mask()
+    began = time.process_time()
+    passed = b"".join(mask.feed(log[at : at + 8192]) for at in range(0, len(log), 8192))
+    assert passed + mask.end() == log
+    assert time.process_time() - began < 10
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 64])
+def test_what_begins_like_a_value_is_passed_on_in_the_end(size: int) -> None:
+    masking.keep_out("abcabcd")
+    masking.keep_out("bcX" * 5)
+    text = b"abcabcabcd ab abc bcXbcX abcabc" + b"bcX" * 6 + b"abcabc"
+    mask = masking.Mask()
+    parts = [mask.feed(text[at : at + size]) for at in range(0, len(text), size)]
+    assert b"".join([*parts, mask.end()]) == masking.masked(text.decode()).encode()

@@ -24,10 +24,11 @@ from coopery.dependencies import (
     LocalDistribution,
     Lock,
 )
-from coopery.errors import CooperyError, KeyPath, Place
+from coopery.errors import CooperyError, KeyPath, MachineError, Place, Problem
 from coopery.images import Base
-from coopery.model import Image, Recipe
+from coopery.model import Image, Recipe, Secret
 from coopery.options import LockPolicy, Settings
+from coopery.secret import Secrets
 
 
 def make_wheel(
@@ -94,6 +95,7 @@ class Bench:
     engine: dict[str, Base | CooperyError] = field(default_factory=dict)
     """What an inspection of a reference comes to."""
     inspected: list[str] = field(default_factory=list)
+    secrets: dict[str, str] = field(default_factory=dict)
 
     @property
     def recipe(self) -> Recipe:
@@ -156,7 +158,15 @@ class Bench:
         self.inspected.clear()
         settings = Settings(values)
         tell = self.told.append
-        return coopery_lock.resolve(self.recipe, sets, policy, settings, tell, self.inspect)
+        secrets = Secrets(self.provide)
+        return coopery_lock.resolve(
+            self.recipe, sets, policy, settings, tell, self.inspect, secrets
+        )
+
+    def provide(self, secret: Secret) -> str:
+        if secret.name in self.secrets:
+            return self.secrets[secret.name]
+        raise MachineError(Problem(slug="secret-missing", message=f"no secret {secret.name}"))
 
     def inspect(self, reference: str) -> Base:
         self.inspected.append(reference)

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from coopery.confiding import CONFIDED
 from coopery.dependencies import IndexOptions
 from coopery.errors import MachineError, Problem, RecipeError
-from coopery.indexes import installer_environment, redact
+from coopery.indexes import InstallerSettings, installer_environment, redact
 
 USER, PASSWORD = "cooper", "s3cr+t p@ss"
 ENCODED = "s3cr%2Bt%20p%40ss"
@@ -178,16 +179,23 @@ def test_the_best_version_over_all_of_pips_indexes(
 
 def environment(environ: dict[str, str], **index: Any) -> tuple[dict[str, str], tuple[str, ...]]:
     base = {"PIP_CONFIG_FILE": os.devnull, "UV_NO_CONFIG": "1"}
-    return installer_environment(IndexOptions(**index), environ={**base, **environ})
+    found = settings({**base, **environ}, **index)
+    return dict(found.variables), found.flags
+
+
+def settings(environ: dict[str, str], root: Path | None = None, **index: Any) -> InstallerSettings:
+    return installer_environment(IndexOptions(**index), environ=environ, root=root)
 
 
 def test_nothing_said_means_nothing_but_no_downloads() -> None:
-    assert environment({}) == ({"UV_PYTHON_DOWNLOADS": "never"}, ())
+    assert environment({}) == ({"UV_PYTHON_DOWNLOADS": "never", "UV_NO_WRAP": "1"}, ())
 
 
 def test_pips_settings_in_uvs_words(tmp_path: Path) -> None:
-    found, arguments = environment(
+    given = settings(
         {
+            "PIP_CONFIG_FILE": os.devnull,
+            "UV_NO_CONFIG": "1",
             "PIP_INDEX_URL": "https://a:b@one.example/simple",
             "PIP_EXTRA_INDEX_URL": "https://two.example/s https://__token__:t@three.example/s",
             "PIP_FIND_LINKS": f"{tmp_path} {tmp_path}/absent",
@@ -201,15 +209,17 @@ def test_pips_settings_in_uvs_words(tmp_path: Path) -> None:
             "PIP_KEYRING_PROVIDER": "import",
         }
     )
-    assert arguments == ()
-    assert found == {
+    assert given.flags == ("--constraints", CONFIDED)
+    assert given.confided.splitlines() == [
+        "--index-url https://a:b@one.example/simple",
+        "--extra-index-url https://two.example/s",
+        "--extra-index-url https://__token__:t@three.example/s",
+    ]
+    assert given.index == "https://one.example/simple"
+    assert "a:b" not in repr(given)
+    assert given.variables == {
         "UV_PYTHON_DOWNLOADS": "never",
-        "UV_DEFAULT_INDEX": "coopery-default=https://one.example/simple",
-        "UV_INDEX_COOPERY_DEFAULT_USERNAME": "a",
-        "UV_INDEX_COOPERY_DEFAULT_PASSWORD": "b",
-        "UV_INDEX": "coopery-extra-0=https://two.example/s coopery-extra-1=https://three.example/s",
-        "UV_INDEX_COOPERY_EXTRA_1_USERNAME": "__token__",
-        "UV_INDEX_COOPERY_EXTRA_1_PASSWORD": "t",
+        "UV_NO_WRAP": "1",
         "UV_INDEX_STRATEGY": "unsafe-best-match",
         "UV_FIND_LINKS": str(tmp_path),
         "SSL_CERT_FILE": "/ca.pem",
@@ -231,12 +241,12 @@ def test_files_of_pip_in_its_order(tmp_path: Path) -> None:
         "[global]\nindex-url = https://user.example/s\ntimeout = 5\n[install]\npre = 1\n"
     )
     environ = {"HOME": str(tmp_path), "XDG_CONFIG_DIRS": str(tmp_path), "UV_NO_CONFIG": "1"}
-    found, _ = installer_environment(IndexOptions(), environ=environ)
+    found = settings(environ).variables
     assert found["UV_DEFAULT_INDEX"] == "coopery-default=https://user.example/s"
     assert (found["UV_HTTP_TIMEOUT"], found["UV_PRERELEASE"]) == ("5", "allow")
     (tmp_path / "given.conf").write_text("[global]\nindex_url = https://given.example/s\n")
     environ["PIP_CONFIG_FILE"] = str(tmp_path / "given.conf")
-    found, _ = installer_environment(IndexOptions(), environ=environ)
+    found = settings(environ).variables
     assert found["UV_DEFAULT_INDEX"] == "coopery-default=https://given.example/s"
     assert "UV_PRERELEASE" not in found
 
@@ -255,7 +265,7 @@ def test_uvs_own_configuration_wins(tmp_path: Path, where: str) -> None:
         (tmp_path / ".config/uv/uv.toml").write_text('[[index]]\nurl = "https://uv.example/s"\n')
     else:
         (tmp_path / "pyproject.toml").write_text('[tool.uv]\nindex-url = "https://uv.example/s"\n')
-    found, _ = installer_environment(IndexOptions(), root=tmp_path, environ=environ)
+    found = settings(environ, tmp_path).variables
     assert "UV_DEFAULT_INDEX" not in found
 
 
@@ -317,9 +327,9 @@ def test_a_setting_of_uvs_that_names_no_index_leaves_pips(tmp_path: Path, uv: st
         "HOME": str(tmp_path),
         "UV_NO_INDEX": "1",
     }
-    found, arguments = installer_environment(IndexOptions(), root=tmp_path, environ=environ)
-    assert found["UV_DEFAULT_INDEX"] == "coopery-default=https://pip.example/s"
-    assert arguments == ()
+    found = settings(environ, tmp_path)
+    assert found.variables["UV_DEFAULT_INDEX"] == "coopery-default=https://pip.example/s"
+    assert found.flags == ()
 
 
 GONE = "http://127.0.0.1:9"

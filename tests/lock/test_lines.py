@@ -54,8 +54,9 @@ def test_valid_lines_are_kept(bench: Any, line: str) -> None:
         ("x==${V}", "invalid-requirement"),
         ("x @ https://u:s3cret@host/x-1.0-py3-none-any.whl", "credentials-in-file"),
         ("x @ https://ghp_123abc@host/x-1.0-py3-none-any.whl", "credentials-in-file"),
-        ("x @ git+https://host/x.git", "vcs-requirement"),
-        ("git+ssh://git@host/x.git", "vcs-requirement"),
+        ("x @ hg+https://host/x", "vcs-requirement"),
+        ("x @ git+https://u:s3cret@host/x.git", "credentials-in-file"),
+        ("git+https://ghp_123abc@host/x.git", "credentials-in-file"),
         ("x @ file:///tmp/x-1.0-py3-none-any.whl", "local-requirement"),
         ("./x", "local-requirement"),
         ("dist/x-1.0-py3-none-any.whl", "local-requirement"),
@@ -165,7 +166,7 @@ three[x,y] \\
         ("-r requirements.txt", "requirements-cycle"),
         ("-f nowhere", "missing-file"),
         ("../x", "local-requirement"),
-        ("git+https://h/x.git#egg=x", "vcs-requirement"),
+        ("git+git://h/x.git#egg=x", "git-url"),
     ],
 )
 def test_bad_file_lines_are_refused_by_name(bench: Any, line: str, slug: str) -> None:

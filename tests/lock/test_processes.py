@@ -171,11 +171,11 @@ def test_few_at_a_time(bench: Any, monkeypatch: Any) -> None:
     running, most = [0], [0]
     real = solver.solve
 
-    def count(*arguments: Any) -> Any:
+    def count(*arguments: Any, **named: Any) -> Any:
         running[0] += 1
         most[0] = max(most[0], running[0])
         try:
-            return real(*arguments)
+            return real(*arguments, **named)
         finally:
             running[0] -= 1
 

@@ -210,3 +210,26 @@ def test_a_shell_that_does_not_listen_is_ended_all_the_same(start: Start) -> Non
     shell.ask("trap '' HUP")
     shell.process.send_signal(signal.SIGTERM)
     assert shell.end() == 128 + signal.SIGKILL
+
+
+def test_a_shell_has_the_secrets_of_its_task(
+    project: Project, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("API_TOKEN", "canary-shell-value")
+    project.write(
+        "recipe.toml",
+        """
+        [task.a]
+        command = "true"
+        secrets.token = { secret = "API_TOKEN" }
+        secrets.WORD = { secret = "API_TOKEN", as = "variable" }
+        """,
+    )
+    shell = start("a")
+    told = shell.type("", "(a) $ ")
+    assert "secret token: " in told and "secret WORD: the variable of that name" in told
+    assert shell.ask('test "$(cat $COOPERY_SECRET_TOKEN)" = "$WORD" && echo "${#WORD}"') == "18\n"
+    left = list(Path("/dev/shm").glob(f"coopery-secrets-{os.geteuid()}-*/token"))
+    assert any(path.read_text() == "canary-shell-value" for path in left)
+    assert shell.end("exit\r") == 0
+    assert not any(path.exists() and "canary-shell" in path.read_text() for path in left)

@@ -12,6 +12,7 @@ from coopery.errors import Problem
 from coopery.model import Image, Output, Recipe, Task
 from coopery.shapes import convert
 from coopery.steps import FileSet, FileSource
+from coopery.testing import Project
 from coopery_sources import Source, Sources
 
 from .test_files import write
@@ -102,3 +103,34 @@ def test_recipes_may_be_short_or_long() -> None:
     value = convert(raw, facet.type, ("sources",), problems)
     assert value == (Source("app"), Source("x", include=("*.py",), target="y"))
     assert problems == []
+
+
+@pytest.mark.parametrize(
+    ("source", "item", "fine"),
+    [
+        ('"tool.py"', "tool.py", True),
+        ('"tools"', "tools/tool.py", True),
+        ('"."', "tool.py", True),
+        ('{ path = "tools", to = "." }', "tool.py", True),
+        ('{ path = "tool.py", to = "bin/run.py" }', "tool.py", False),
+        ('"tools"', "tool.py", False),
+    ],
+)
+def test_a_command_may_name_a_source_by_where_it_lies(
+    project: Project, source: str, item: str, fine: bool
+) -> None:
+    for name in ("tool.py", "tools/tool.py"):
+        project.write(name, "print('hello')")
+    project.write(
+        "recipe.toml",
+        f"""
+        [image.i]
+        sources = [{source}]
+
+        [task.a]
+        image = "i"
+        command = ["python", "{item}"]
+        """,
+    )
+    answer = project.coopery("run")
+    assert (answer.exit_code, answer.slugs) == ((0, ()) if fine else (2, ("undeclared-file",)))

@@ -43,7 +43,7 @@ def test_told_on_stderr_with_place_and_mend(project: Project, command: str) -> N
     assert len(lines) == len(WARNED) and all("[credential-literal]" in line for line in lines)
     for number, key in WARNED:
         assert any(f"recipe.toml:{number} ({key}): " in line for line in lines), answer.stderr
-    assert "pass_env" in answer.stderr
+    assert 'secrets.TOKEN = { secret = "NAME" }' in answer.stderr
     assert not [text for text in LITERALS if text in answer.stdout + answer.stderr]
 
 

@@ -13,6 +13,7 @@ from coopery.errors import Problem, RecipeError
 from coopery.model import Project, Recipe
 from coopery.options import LockPolicy, Settings
 from coopery.schemas import recipe_schema
+from coopery.secret import no_secrets
 from coopery.shapes import convert
 from coopery_wheels import metadata
 
@@ -24,7 +25,7 @@ def collect(
 ) -> tuple[LocalDistribution, ...]:
     image, settings = recipe.images["a"], Settings({})
     found = coopery_wheels.collect_requirements(
-        recipe, image, bench.home, LockPolicy.RENEW, before, settings
+        recipe, image, bench.home, LockPolicy.RENEW, before, settings, no_secrets()
     )
     assert found is not None
     return found.locals

@@ -8,10 +8,11 @@ import pytest
 
 from coopery.testing.projects import Project, make_project
 from coopery.testing.suites.channels import ChannelsSuite
+from coopery.testing.suites.confiding import ConfidingSuite
 from coopery.testing.suites.lasting import LastingSuite
 
 
-class RuntimeSuite(ChannelsSuite, LastingSuite):
+class RuntimeSuite(ChannelsSuite, ConfidingSuite, LastingSuite):
     """What a runtime must do. Name it: `runtime`; see `RuntimeFixtures` for what else to say."""
 
     # -- commands ---------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Annotated
 from coopery import placeholders
 from coopery.commands import Command, Context
 from coopery.dependencies import ImagePlan, Layer, Lock, Stage
-from coopery.errors import StepError, problem
+from coopery.errors import Problem, StepError, problem
 from coopery.hooks import hookimpl
 from coopery.model import Image, Recipe
 from coopery.recipes import Facet
@@ -57,6 +57,15 @@ def add_layers(recipe: Recipe, image: Image, lock: Lock) -> Iterable[Layer]:
 def runtime_names() -> Sequence[str]:
     """`bare`: processes in nothing but their scratch folder."""
     return ["bare"]
+
+
+@hookimpl
+def check(recipe: Recipe, runtime: str) -> Iterable[Problem]:
+    """No secrets are handed over here."""
+    for task in recipe.tasks.values() if runtime == "bare" else ():
+        if task.secrets:
+            message, hint = "the runtime bare hands no secrets to tasks", "use -r local"
+            yield problem("no-secrets", message, key=("task", task.name, "secrets"), hint=hint)
 
 
 @hookimpl

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import gzip
 import io
+import json
 import re
+import shlex
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -14,11 +16,16 @@ from urllib.parse import quote, quote_plus
 
 
 def spellings(secret: str) -> frozenset[bytes]:
-    """The secret as it is, as URLs have it, and within base64 of anything around it."""
+    """The secret as it is, backwards, in hexadecimal digits and in UTF-16; as URLs, JSON and the
+    shell have it; and within base64 of anything around it.
+    """
     data = secret.encode()
     quoted = {quote(secret), quote(secret, safe=""), quote_plus(secret)}
     lower = {re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), text) for text in quoted}
-    found = {data, *(text.encode() for text in quoted | lower)}
+    escaped = {json.dumps(secret)[1:-1], shlex.quote(secret), repr(secret)[1:-1]}
+    found = {data, *(text.encode() for text in quoted | lower | escaped)}
+    found |= {data[::-1], data.hex().encode(), data.hex().upper().encode()}
+    found |= {secret.encode("utf-16-le"), secret.encode("utf-16-be")}
     for shift in range(3):
         # The characters that hold bits of the secret alone, wherever it begins.
         first, last = -(-shift * 8 // 6), (shift + len(data)) * 8 // 6

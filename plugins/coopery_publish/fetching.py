@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from coopery.errors import KeyPath, MachineError, Place, Problem, StepError
 from coopery.recipes import Document
@@ -78,15 +78,14 @@ def fetch(reference: Reference, home: Path, limit: int, tell: Tell, secrets: Sec
         _fill(new, contents, repository, shown, limit)
         for file in (new / FILE, new / _LISTING):
             _settle(file)
-        if folder.exists():
-            shutil.rmtree(folder)  # it is not as it was
-        with suppress(OSError):  # another process was first
+        with (folder.parent / ".lock").open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if kept := _kept(home, digest, shown):
+                return kept  # another process was first
+            if folder.exists():
+                shutil.rmtree(folder)  # it is not as it was
             new.rename(folder)
-    return _kept(home, digest, shown) or _lost(shown)
-
-
-def _lost(shown: str) -> Any:
-    raise refused(shown, "what was fetched does not stay as it is in the home folder")
+    return folder / FILE
 
 
 def _settle(file: Path) -> None:

@@ -31,6 +31,9 @@ def target_of(text: str) -> Reference:
 
 
 def _bad(text: str, why: str) -> RecipeError:
+    _, at, rest = text.partition("@")
+    if at and not rest.startswith("sha256:"):
+        text = f"****@{rest}"  # credentials belong elsewhere, and into no message
     message = f"--to {text}: {why}"
     hint = "write HOST/NAME: --to registry.example:5000/team/name"
     return RecipeError(Problem(slug="bad-reference", message=message, hint=hint))

@@ -6,6 +6,7 @@ plain files, folders and links that stay inside, no more than their limits.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tarfile
@@ -188,6 +189,10 @@ class Unpacker:
                     self._put(archive, member)
         except (tarfile.TarError, EOFError, RecursionError, UnicodeError) as error:
             raise self._refused(f"a layer is no tar of files: {error}") from None
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            raise self._refused("it names a file by more than the system takes") from None
 
     def finish(self) -> None:
         """Make the links, once nothing is written any more that could go through one."""

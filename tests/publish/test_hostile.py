@@ -82,7 +82,7 @@ def refused(project: Project, reference: str, env: Mapping[str, str] | None = No
     assert answer.exit_code == 3, answer.stdout + answer.stderr
     assert len(answer.slugs) == 1, answer.stderr
     bundles = project.home / "bundles"
-    assert not bundles.exists() or not list(bundles.iterdir())
+    assert not bundles.exists() or not list(bundles.iterdir())  # nor a lock: it got not so far
     assert answer.slugs[0] in ("bundle-damaged", "bundle-version", "bundle-too-large",
                                "not-a-bundle", "registry-refused", "registry-missing")  # fmt: skip
     return answer.stderr
@@ -98,7 +98,7 @@ def test_a_good_one_is_taken(project: Project, speaker: Speaker) -> None:
     count = len(speaker.asked)
     assert project.coopery("list", "-f", reference).exit_code == 0
     assert len(speaker.asked) == count  # by its digest it is known
-    [folder] = (project.home / "bundles").iterdir()
+    [folder] = (project.home / "bundles").glob("[0-9a-f]*")
     (folder / "project/a/b.txt").chmod(0o644)
     (folder / "project/a/b.txt").write_bytes(b"y")
     assert project.coopery("list", "-f", reference).exit_code == 0
@@ -126,6 +126,8 @@ def test_a_good_one_is_taken(project: Project, speaker: Speaker) -> None:
         tar(member("project/d", type=tarfile.BLKTYPE)),
         tar(member("project/f", type=tarfile.FIFOTYPE)),
         tar(member("project/" + "n" * 300, b"x")),
+        tar(member("project/" + "n/" * 2500 + "x", b"x")),
+        tar(member("project/" + "n/" * 20_000 + "x", b"x")),
         b"no tar at all, but long enough to be read as one" * 20,
         tar(member("project/a", b"x" * 2000))[:1500],
         tar(member("project/x", b"x", pax_headers={"comment": "c" * 100_000})),
@@ -270,6 +272,16 @@ def test_a_file_of_that_name_wins(project: Project) -> None:
     (folder / "x:1/recipe.toml").write_text("[task.own]\ncommand = 'true'\n")
     answer = project.coopery("list", "-f", "localhost:1/x:1")
     assert answer.exit_code == 0 and "own" in answer.stdout, answer.stderr
+
+
+def test_several_fetch_it_at_once(project: Project, speaker: Speaker) -> None:
+    layer = tar(*(member(f"project/{n}.txt", b"x" * 1000) for n in range(300)))
+    reference = serve(speaker, layer)
+    started = [project.start("list", "-f", reference) for _ in range(4)]
+    told = [process.communicate()[1] for process in started]
+    assert [process.returncode for process in started] == [0] * 4, told
+    assert len(list((project.home / "bundles").glob("[0-9a-f]*"))) == 1
+    assert not list((project.home / "bundles").glob(".new-*"))
 
 
 def test_home_is_the_only_place(project: Project, speaker: Speaker, tmp_path: Path) -> None:

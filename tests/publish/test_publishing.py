@@ -281,6 +281,11 @@ def test_wrong_calls(
     assert answer.slugs == (slug,), answer.stderr
 
 
+def test_credentials_in_the_target_are_not_repeated(bundled: Project) -> None:
+    answer = bundled.coopery("publish", "--to", "ada:geheim-3x@localhost:1/team/x")
+    assert answer.slugs == ("bad-reference",) and "geheim-3x" not in answer.stderr
+
+
 def test_what_looks_like_credentials_is_not_published(bundled: Project, logged_out: Env) -> None:
     bundled.write("data/.env", "TOKEN=x")
     recipe = RECIPE.replace('"data/raw.txt"', '"data"').replace(
@@ -307,4 +312,4 @@ def test_killed_anywhere_it_runs_again(
         process.communicate()
     [found] = publish(bundled, to, logged_in, "--tag", "t")
     assert len(parts(registry, found["reference"])[1]) == 2
-    assert not list((bundled.home / "bundles").iterdir())
+    assert not list((bundled.home / "bundles").glob(".new-*"))

@@ -28,7 +28,10 @@ def confided(command: Sequence[str], text: str) -> Iterator[tuple[list[str], tup
     reading, writing = os.pipe2(os.O_CLOEXEC)
     try:
         # A pipe may hold no more than a page before somebody reads it.
-        threading.Thread(target=_write, args=(writing, text.encode()), daemon=True).start()
+        writer = threading.Thread(
+            target=_write, args=(writing, text.encode()), name="confiding", daemon=True
+        )
+        writer.start()
         name = f"/proc/self/fd/{reading}"
         yield [name if word == CONFIDED else word for word in command], (reading,)
     finally:

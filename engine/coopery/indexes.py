@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
 from coopery.confiding import CONFIDED
 from coopery.dependencies import IndexOptions
@@ -117,7 +117,9 @@ def installer_environment(
     for name in index.only_binary:
         arguments += ["--only-binary", name]
     if told.lines:
-        arguments += ["--constraints", CONFIDED]
+        # Arguments outdo the variable.
+        for name in (*environ.get("UV_CONSTRAINT", "").split(), CONFIDED):
+            arguments += ["--constraints", name]
     return InstallerSettings(
         variables=added,
         flags=tuple(arguments),
@@ -219,7 +221,7 @@ class _Indexes:
 
 def _address(url: str, fill: _Fill, credentials: Index | None = None) -> tuple[str, str]:
     """A URL without credentials, and with them; the same where it has none."""
-    parts = urlsplit(expand(url, fill.environ, fill.secrets))
+    parts = _split(expand(url, fill.environ, fill.secrets))
     if not parts.scheme:
         here = Path(parts.path).expanduser().absolute().as_uri()
         return here, here
@@ -239,6 +241,21 @@ def _address(url: str, fill: _Fill, credentials: Index | None = None) -> tuple[s
     login = quote(user, safe="") + (f":{quote(password, safe='')}" if password else "")
     line = urlunsplit(parts._replace(netloc=f"{login}@{host}", fragment=""))
     return bare, line.replace(" ", "%20").replace("$", "%24")
+
+
+def _split(url: str) -> SplitResult:
+    """The parts of a URL. uv would quote the line of one that is none, with its credentials."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # read on demand, and refused then
+    except ValueError:
+        # A password with a slash in it ends the host early: only what follows it may be told.
+        login, _, rest = url.rpartition("@")
+        message = f"{'****@' if login else ''}{rest} is no address of an index"
+        hint = "check the index configuration; in a URL, passwords are percent-encoded"
+        problem = Problem(slug="index-unreachable", message=message, hint=hint)
+        raise MachineError(problem) from None
+    return parts
 
 
 _TELLING = 4

@@ -18,7 +18,7 @@ from typing import Any
 from coopery.errors import MachineError, Place, Problem
 from coopery.logins import HUB, RegistryLogin
 from coopery.masking import keep_out
-from coopery.secret import Secrets
+from coopery.secret import Secrets, known_to_children
 
 _HUB_KEY = "https://index.docker.io/v1/"
 """How Docker's configuration calls its own hub."""
@@ -117,6 +117,7 @@ def _asked(helper: str, key: str, file: Path) -> Login | None:
         done = subprocess.run(
             [program, "get"],
             input=key.encode(),
+            env=known_to_children(os.environ),
             capture_output=True,
             timeout=_PATIENCE,
             check=False,

@@ -79,10 +79,10 @@ def test_logins_of_a_recipe_in_python(project: Project) -> None:
     project.write(
         "recipe.py",
         """
-        from coopery import command, registries
+        from coopery import command, registries, secret
         registries(
-            {"host": "h.example", "username": "u", "password": {"secret": "P"}},
-            {"host": "h.example/x", "username": "u", "password": {"secret": "P"}},
+            {"host": "h.example", "username": "u", "password": secret("P")},
+            {"host": "h.example/x", "username": "u", "password": secret("P")},
         )
         command("a", ["true"])
         """,

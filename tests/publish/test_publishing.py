@@ -207,11 +207,13 @@ def test_a_credential_helper_is_asked(
     (folder / "config.json").write_text(json.dumps({"credHelpers": {registry.host: "barrel"}}))
     helper = folder / "docker-credential-barrel"
     answer = {"Username": registry.user, "Secret": registry.password}
-    helper.write_text(f"#!/bin/sh\nread host; echo \"$1 $host\" > {folder}/asked\n"
-                      f"cat <<'END'\n{json.dumps(answer)}\nEND\n")  # fmt: skip
+    seen = f'echo "$1 $host" > {folder}/asked; env > {folder}/env'
+    helper.write_text(f"#!/bin/sh\nread host; {seen}\ncat <<'END'\n{json.dumps(answer)}\nEND\n")
     helper.chmod(0o755)
     env = {"DOCKER_CONFIG": str(folder), "PATH": f"{folder}:/usr/bin:/bin"}
-    publish(bundled, f"{registry.host}/team/helped", env)
+    bundled.write("recipe.toml", RECIPE + 'secrets.token = { secret = "CASK_TOKEN" }\n')
+    publish(bundled, f"{registry.host}/team/helped", {**env, "CASK_TOKEN": "of-no-business-5"})
+    assert "of-no-business-5" not in (folder / "env").read_text()
     assert (folder / "asked").read_text() == f"get {registry.host}\n"
     helper.write_text(f"#!/bin/sh\necho {registry.password} >&2; exit 1\n")
     refused = bundled.coopery("publish", "--to", f"{registry.host}/team/helped2", env=env)

@@ -134,7 +134,7 @@ def run_git(root: Path, *arguments: str) -> bytes | None:
     """
     import subprocess
 
-    from coopery.secret import known_to_children
+    from coopery.secrets import known_to_children
 
     inherited = known_to_children(os.environ)
     environment = {k: v for k, v in inherited.items() if k not in _GIT_LOCAL}

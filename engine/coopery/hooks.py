@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from coopery.model import Image, Instance, Recipe, Secret, Task
     from coopery.options import LockPolicy, Settings
     from coopery.recipes import Document, Facet
-    from coopery.secret import Secrets
+    from coopery.secrets import Secrets
     from coopery.steps import Event, Execution, Made, Step, Store, Workspace
 
 PROJECT = "coopery"

@@ -27,7 +27,7 @@ from coopery.masking import keep_out
 from coopery.model import Index, Secret
 
 if TYPE_CHECKING:
-    from coopery.secret import Secrets
+    from coopery.secrets import Secrets
 
 _USERINFO = re.compile(r"(?<=://)[^/\s@'\"<>]*(?:@[^/\s@'\"<>]*)*@")
 _VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")

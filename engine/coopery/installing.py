@@ -19,7 +19,7 @@ from coopery.dependencies import IndexOptions
 from coopery.errors import MachineError, Place, Problem
 from coopery.indexes import configured_at, installer_environment, redact, uv_binary
 from coopery.processes import call
-from coopery.secret import Secrets
+from coopery.secrets import Secrets
 
 DENIED = re.compile(
     r"\((?:401|403|407) [A-Z]\w*|lack of valid authentication"

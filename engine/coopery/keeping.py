@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from coopery.errors import MachineError, Problem, StepError, problem
 
 if TYPE_CHECKING:
-    from coopery.secret import Secrets
+    from coopery.secrets import Secrets
     from coopery.tasks import TaskWork
 
 _IN_MEMORY = ("tmpfs", "ramfs")

@@ -139,7 +139,7 @@ def _withhold(recipe: Recipe) -> None:
     names |= {secret.name for _, secret in secrets_in(named)}
     names -= {variable for task in recipe.tasks.values() for variable in task.pass_env}
     if names:
-        from coopery.secret import withhold
+        from coopery.secrets import withhold
 
         withhold(names)
 

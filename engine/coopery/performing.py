@@ -24,7 +24,7 @@ from coopery.stopping import Stop
 
 if TYPE_CHECKING:
     from coopery.plugins import Plugins
-    from coopery.secret import Secrets
+    from coopery.secrets import Secrets
     from coopery.transients import Dropper
 
 

@@ -24,7 +24,7 @@ from coopery.tasks import Channel, TaskWork
 if TYPE_CHECKING:
     from coopery.options import Settings
     from coopery.plugins import Plugins
-    from coopery.secret import Secrets
+    from coopery.secrets import Secrets
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from coopery.model import Image, Instance, Recipe, Secret, Task
     from coopery.options import LockPolicy
     from coopery.recipes import Document, Facet
-    from coopery.secret import Secrets
+    from coopery.secrets import Secrets
     from coopery.steps import Event, Execution, Made, Step, Store, Workspace
 
 
@@ -163,7 +163,7 @@ class Plugins(Registry):
 
     def secrets(self, settings: Settings) -> Secrets:
         """A reader of secrets, for one import or one run."""
-        from coopery.secret import Secrets
+        from coopery.secrets import Secrets
 
         return Secrets(lambda secret: self.provide_secret(secret, settings))
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from coopery.confiding import confided
 from coopery.errors import Problem, StepError
 from coopery.piping import masked_end
-from coopery.secret import known_to_children
+from coopery.secrets import known_to_children
 
 _GRACE = 2.0
 """Seconds between asking a process to stop and killing it."""

@@ -21,7 +21,7 @@ from coopery.errors import MachineError, Place, Problem, nearest
 from coopery.git_faults import failure, host_of, missing, shown, unknown, wrong
 from coopery.indexes import expand
 from coopery.repositories import Access, Repository
-from coopery.secret import Secrets
+from coopery.secrets import Secrets
 
 PATIENCE = 60
 """Seconds in which a server must send something, and in which it must be connected to."""

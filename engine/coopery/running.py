@@ -51,7 +51,7 @@ from coopery.transients import Dropper, Transients
 
 if TYPE_CHECKING:
     from coopery.plugins import Plugins
-    from coopery.secret import Secrets
+    from coopery.secrets import Secrets
 
 
 @dataclass(frozen=True, kw_only=True)

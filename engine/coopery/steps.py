@@ -15,7 +15,7 @@ from coopery.errors import KeyPath, Problem
 from coopery.model import Retries
 
 if TYPE_CHECKING:
-    from coopery.secret import Secrets
+    from coopery.secrets import Secrets
 
 if TYPE_CHECKING:
     from coopery.elsewhere import Elsewhere
@@ -258,7 +258,7 @@ class Event:
 
 
 def _no_secrets() -> Secrets:
-    from coopery.secret import no_secrets
+    from coopery.secrets import no_secrets
 
     return no_secrets()
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from coopery.images import Base, Blueprint
     from coopery.model import Recipe
     from coopery.options import Settings
-    from coopery.secret import Secrets
+    from coopery.secrets import Secrets
     from coopery.steps import Made, Step, Workspace
 
 NAME = "docker"

@@ -12,7 +12,7 @@ from typing import Any
 from coopery.errors import BaseError, MachineError, Problem, StepError
 from coopery.images import Base
 from coopery.logins import RegistryLogin
-from coopery.secret import Secrets, no_secrets
+from coopery.secrets import Secrets, no_secrets
 from coopery_docker.client import Engine, connect, said
 from coopery_docker.containers import Job, run_container
 from coopery_docker.credentials import Login, login_of

@@ -13,7 +13,7 @@ from typing import Any
 
 from coopery.errors import MachineError, Problem
 from coopery.logins import HUB, RegistryLogin
-from coopery.secret import Secrets
+from coopery.secrets import Secrets
 from coopery_docker.targets import bad_config, config_file, read_config
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from coopery.errors import MachineError, Problem
 from coopery.logins import RegistryLogin
 from coopery.masking import keep_out, masked
-from coopery.secret import Secrets
+from coopery.secrets import Secrets
 from coopery_docker.client import Engine, connect, said
 from coopery_docker.credentials import Login, login_of
 from coopery_docker.looking import read_note

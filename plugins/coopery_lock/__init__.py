@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from coopery.images import Base
     from coopery.model import Image, Recipe
     from coopery.options import LockPolicy, Settings
-    from coopery.secret import Secrets
+    from coopery.secrets import Secrets
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def _spare(requirements: Sequence[Requirement]) -> None:
         for name in re.findall(r"\$\{([A-Z0-9_]+)\}", found.line)
     }
     if names:
-        from coopery.secret import spare
+        from coopery.secrets import spare
 
         spare(names)
 

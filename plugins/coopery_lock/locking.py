@@ -14,7 +14,7 @@ from coopery.errors import MachineError, Place, Problem, RecipeError
 from coopery.model import Recipe
 from coopery.options import LockPolicy
 from coopery.repositories import repository_of
-from coopery.secret import Secrets
+from coopery.secrets import Secrets
 from coopery_lock.bases import (
     Inspect,
     Tell,

@@ -15,7 +15,7 @@ from coopery.confiding import confided
 from coopery.indexes import redact, uv_binary
 from coopery.masking import masked
 from coopery.processes import kept, lifeline
-from coopery.secret import known_to_children
+from coopery.secrets import known_to_children
 
 
 @dataclass(frozen=True, kw_only=True)

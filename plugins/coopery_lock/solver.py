@@ -25,7 +25,7 @@ from coopery.indexes import InstallerSettings, installer_environment
 from coopery.installing import refusal_in
 from coopery.remotes import Said, keychain
 from coopery.repositories import Repository, line_for
-from coopery.secret import Secrets
+from coopery.secrets import Secrets
 from coopery.targets import Target
 from coopery_lock.explain import explain
 from coopery_lock.explain_git import explain_git, explain_urls

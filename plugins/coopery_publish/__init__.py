@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from coopery.bundles import Parcel, Published
     from coopery.options import Settings
     from coopery.recipes import Document
-    from coopery.secret import Secrets
+    from coopery.secrets import Secrets
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from coopery.errors import KeyPath, MachineError, Place, Problem, StepError
 from coopery.recipes import Document
-from coopery.secret import Secrets
+from coopery.secrets import Secrets
 from coopery_publish.bundling import PROJECT
 from coopery_publish.client import Client
 from coopery_publish.logins import find_login

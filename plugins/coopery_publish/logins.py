@@ -18,7 +18,7 @@ from typing import Any
 from coopery.errors import MachineError, Place, Problem
 from coopery.logins import HUB, RegistryLogin
 from coopery.masking import keep_out
-from coopery.secret import Secrets, known_to_children
+from coopery.secrets import Secrets, known_to_children
 
 _HUB_KEY = "https://index.docker.io/v1/"
 """How Docker's configuration calls its own hub."""

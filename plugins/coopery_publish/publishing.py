@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from coopery.bundles import BuiltImage, Bundle, Parcel, Published
 from coopery.errors import Problem, RecipeError
 from coopery.logins import login_at
-from coopery.secret import Secrets
+from coopery.secrets import Secrets
 from coopery_publish import refusals
 from coopery_publish.client import Client
 from coopery_publish.logins import find_login

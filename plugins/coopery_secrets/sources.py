@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from coopery.errors import MachineError, Place, Problem
-from coopery.secret import withhold
+from coopery.secrets import withhold
 
 SERVICE = "coopery"
 """What a secret is filed under in the keyring, with its name for the user."""

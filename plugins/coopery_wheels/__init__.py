@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from coopery.errors import Problem
     from coopery.model import Image, Recipe
     from coopery.options import LockPolicy, Settings
-    from coopery.secret import Secrets
+    from coopery.secrets import Secrets
     from coopery.steps import Made, Step, Workspace
 
 

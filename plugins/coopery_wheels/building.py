@@ -26,7 +26,7 @@ from build import BuildBackendException, BuildException, FailedProcessError, Pro
 from coopery import processes
 from coopery.digests import digest
 from coopery.errors import MachineError, Problem, StepError, problem
-from coopery.secret import known_to_children
+from coopery.secrets import known_to_children
 from coopery_wheels.work import Origin
 
 SOURCE_DATE_EPOCH = "315532800"

@@ -20,7 +20,7 @@ from coopery.files import LinkOutside, made_here, project_files
 from coopery.installed import Installed, installed, project_root
 from coopery.model import Image, Project, Recipe
 from coopery.recipes import located
-from coopery.secret import Secrets
+from coopery.secrets import Secrets
 from coopery_wheels import metadata
 from coopery_wheels.metadata import Metadata, Tree
 from coopery_wheels.nouns import Projects, Wheels

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from coopery.errors import StepError, problem
 from coopery.files import run_git
-from coopery.secret import known_to_children
+from coopery.secrets import known_to_children
 
 
 def copy_files(root: Path, files: Iterable[str], target: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 
 from coopery.dependencies import IndexOptions
 from coopery.repositories import Access, Repository
-from coopery.secret import Secrets
+from coopery.secrets import Secrets
 from coopery.shapes import unkeyed
 
 

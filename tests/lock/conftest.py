@@ -28,7 +28,7 @@ from coopery.errors import CooperyError, KeyPath, MachineError, Place, Problem
 from coopery.images import Base
 from coopery.model import Image, Recipe, Secret
 from coopery.options import LockPolicy, Settings
-from coopery.secret import Secrets
+from coopery.secrets import Secrets
 
 
 def make_wheel(

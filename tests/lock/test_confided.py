@@ -20,7 +20,7 @@ from coopery.dependencies import IndexOptions
 from coopery.errors import CooperyError
 from coopery.installing import installer
 from coopery.model import Index, Secret
-from coopery.secret import Secrets
+from coopery.secrets import Secrets
 
 USER, PASSWORD = "cooper", "s3cr+t p@ss #\"'${HOME}"
 

@@ -197,3 +197,12 @@ def test_importing_a_recipe_as_a_module_does_no_harm(tmp_path: Path) -> None:
     spec.loader.exec_module(module)
     assert module.f(5) == 5
     assert module.f.output("y") == authoring.Input(origin="f.y")
+
+
+def test_no_module_hides_what_recipes_import() -> None:
+    """Once a submodule is imported, the package's attribute of its name is that."""
+    import coopery
+
+    folder = Path(coopery.__file__).parent
+    hidden = [n for n in coopery.__all__ if (folder / n).exists() or (folder / f"{n}.py").exists()]
+    assert hidden == []

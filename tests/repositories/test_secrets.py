@@ -16,7 +16,7 @@ import pytest
 from coopery.model import Secret
 from coopery.remotes import Said, find_commit, keychain
 from coopery.repositories import Access, Repository
-from coopery.secret import Secrets
+from coopery.secrets import Secrets
 from coopery.testing.repositories import HttpServer, make_repository, package_files
 
 from .conftest import Shop

@@ -16,7 +16,7 @@ from coopery.dependencies import IndexOptions
 from coopery.errors import MachineError
 from coopery.indexes import installer_environment
 from coopery.model import Index, Secret
-from coopery.secret import Secrets
+from coopery.secrets import Secrets
 from coopery.testing import Project
 from coopery.testing.traces import traces, traces_in
 

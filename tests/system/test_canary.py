@@ -80,7 +80,7 @@ def observe(events):
     for event in events:
         if event.kind == "ended" and event.step == "tells":
             import gc
-            from coopery.secret import Secrets
+            from coopery.secrets import Secrets
             found = [s._known for s in gc.get_objects() if isinstance(s, Secrets)]
             raise RuntimeError(f"a plugin that tells: {found}")
 """

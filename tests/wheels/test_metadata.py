@@ -13,7 +13,7 @@ from coopery.errors import Problem, RecipeError
 from coopery.model import Project, Recipe
 from coopery.options import LockPolicy, Settings
 from coopery.schemas import recipe_schema
-from coopery.secret import no_secrets
+from coopery.secrets import no_secrets
 from coopery.shapes import convert
 from coopery_wheels import metadata
 

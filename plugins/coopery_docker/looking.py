@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ REPOSITORY = "coopery"
 IMAGE_NOTE = "image.json"
 """What the result of building an image is in the home: a note of it, in this file."""
 
+_BEFORE = re.compile(r"\A(?:localhost|docker\.io/library)/")
+"""What Podman puts before a name without a registry: by its own API, and by Docker's."""
 _SOCKET = "/var/run/docker.sock"
 _PATIENCE = 10.0
 """Seconds without a word after which the SDK is left to find out what is wrong."""
@@ -42,8 +45,8 @@ def own_tag(described: Mapping[str, Any]) -> str:
 
 def tags_of(listed: Mapping[str, Any]) -> list[str]:
     """What an image is called, as coopery calls its own; Podman puts a registry's name before."""
-    tags = listed.get("RepoTags") or ()
-    return [tag.removeprefix("localhost/") for tag in tags if tag != "<none>:<none>"]
+    tags = (tag for tag in listed.get("RepoTags") or () if tag != "<none>:<none>")
+    return [_BEFORE.sub("", tag) for tag in tags]
 
 
 def find_gone(folders: Mapping[str, Path]) -> list[str]:

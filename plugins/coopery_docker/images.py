@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -15,7 +14,7 @@ from coopery.steps import Made, Workspace
 from coopery_docker.building import DOCKERFILE, Building, NoBuildKit, build, layers
 from coopery_docker.client import FULL, Engine, connect, refused
 from coopery_docker.containers import kept_if_lost
-from coopery_docker.looking import IMAGE_NOTE, REPOSITORY, read_note, tag_of
+from coopery_docker.looking import REPOSITORY, read_note, tag_of, write_note
 from coopery_docker.notes import HOME, KEY, NOTE, ON, OVER, folder_of, home_id, noted
 
 _LARGE = 100_000_000
@@ -59,7 +58,7 @@ def build_image(work: ImageBuild, workspace: Workspace) -> Made:
         raise refused("did not build", f"it told of no error, yet there is no image {tag}")
     lines = [(i.keyword, f"{i.keyword} {i.arguments}") for i in work.instructions]
     note = {"tag": tag, "id": image["Id"], "size": image["Size"], "on": on, "over": over}
-    (workspace.folder / IMAGE_NOTE).write_text(json.dumps(note), "utf-8")
+    write_note(workspace.folder, note)
     facts = {
         "image": tag,
         "id": image["Id"],
@@ -106,7 +105,7 @@ def have_image(work: ImagePull, workspace: Workspace) -> Made:
     with workspace.log.open("ab", buffering=0) as log:
         reference, image = _locked(engine, work, workspace, log.write)
     note = {"tag": reference, "id": image["Id"], "size": image["Size"], "prebuilt": True}
-    (workspace.folder / IMAGE_NOTE).write_text(json.dumps(note), "utf-8")
+    write_note(workspace.folder, note)
     facts = {"image": reference, "id": image["Id"], "size": image["Size"]}
     return Made(outputs={"image": workspace.folder}, facts=facts)
 

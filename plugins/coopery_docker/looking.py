@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from coopery.writing import write_atomically
 from coopery_docker.notes import KEY
 
 REPOSITORY = "coopery"
@@ -38,6 +39,20 @@ def read_note(folder: Path) -> dict[str, Any]:
     return note
 
 
+def seen_note(folder: Path) -> dict[str, Any] | None:
+    """The note of an image; None where it cannot be read, as after a machine failed."""
+    try:
+        note = read_note(folder)
+        return note if isinstance(note["tag"], str) and isinstance(note["id"], str) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write_note(folder: Path, note: Mapping[str, Any]) -> None:
+    """Write the note of an image, whole or not at all. Raises OSError."""
+    write_atomically(folder / IMAGE_NOTE, json.dumps(note).encode())
+
+
 def own_tag(described: Mapping[str, Any]) -> str:
     """The tag that an image was given when it was built; that name may be another image's now."""
     return tag_of(str((described.get("Labels") or {}).get(KEY)))
@@ -52,19 +67,22 @@ def tags_of(listed: Mapping[str, Any]) -> list[str]:
 def find_gone(folders: Mapping[str, Path]) -> list[str]:
     """The names whose folders have notes of images that the engine does not have: in one question.
 
-    Raises MachineError when the engine does not answer.
+    An image whose note cannot be read is gone too: it is made again, and the note with it. Raises
+    MachineError when the engine does not answer.
     """
-    notes = {name: read_note(folder) for name, folder in folders.items()}
+    seen = {name: seen_note(folder) for name, folder in folders.items()}
+    lost = [name for name, note in seen.items() if note is None]
+    notes = {name: note for name, note in seen.items() if note is not None}
     tags = {name: str(note["tag"]) for name, note in notes.items() if not note.get("prebuilt")}
     others = [name for name, note in notes.items() if note.get("prebuilt") and not _has(note)]
     if not tags:
-        return others
+        return [*lost, *others]
     if len(tags) == 1:
         found = _inspect(*tags.values())
         there = {own_tag((found or {}).get("Config") or {})}
     else:
         there = {own_tag(image) for image in _listed() if own_tag(image) in tags_of(image)}
-    return [*others, *(name for name, tag in tags.items() if tag not in there)]
+    return [*lost, *others, *(name for name, tag in tags.items() if tag not in there)]
 
 
 def _has(note: Mapping[str, Any]) -> bool:

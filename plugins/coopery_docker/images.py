@@ -14,6 +14,7 @@ from coopery.steps import Made, Workspace
 from coopery_docker.building import DOCKERFILE, Building, NoBuildKit, build, layers
 from coopery_docker.client import FULL, Engine, connect, refused
 from coopery_docker.containers import kept_if_lost
+from coopery_docker.leaving import unless_left
 from coopery_docker.looking import REPOSITORY, read_note, tag_of, write_note
 from coopery_docker.notes import HOME, KEY, NOTE, ON, OVER, folder_of, home_id, noted
 
@@ -40,6 +41,14 @@ def find(engine: Engine, reference: str) -> dict[str, Any] | None:
 def build_image(work: ImageBuild, workspace: Workspace) -> Made:
     """Build one part of an image on the part before it. Raises StepError, MachineError."""
     engine = connect()
+
+    def build_it() -> Made:
+        return _build_image(engine, work, workspace)
+
+    return unless_left(build_it, engine, workspace.cancelled, workspace.killed)
+
+
+def _build_image(engine: Engine, work: ImageBuild, workspace: Workspace) -> Made:
     tag = tag_of(workspace.key)
     # That it is there says that an engine has something of this home.
     folder_of(workspace.home).mkdir(parents=True, exist_ok=True)
@@ -102,6 +111,14 @@ def _before(
 def have_image(work: ImagePull, workspace: Workspace) -> Made:
     """An image that is used as it is: had, or pulled. Raises StepError, MachineError."""
     engine = connect()
+
+    def have_it() -> Made:
+        return _have_image(engine, work, workspace)
+
+    return unless_left(have_it, engine, workspace.cancelled, workspace.killed)
+
+
+def _have_image(engine: Engine, work: ImagePull, workspace: Workspace) -> Made:
     with workspace.log.open("ab", buffering=0) as log:
         reference, image = _locked(engine, work, workspace, log.write)
     note = {"tag": reference, "id": image["Id"], "size": image["Size"], "prebuilt": True}
@@ -125,7 +142,8 @@ def _locked(
         def tell(line: str) -> None:
             write(f"{line}\n".encode())
 
-        pull(engine, base.pinned, tell, work.login, workspace.secrets)
+        stop = workspace.cancelled
+        pull(engine, base.pinned, tell, work.login, workspace.secrets, cancelled=stop)
         found = find(engine, base.pinned)
     if found is None:
         message = f"the base image {base.reference} is not in the engine any more"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from coopery.errors import MachineError
 from coopery.writing import write_atomically
 from coopery_docker.notes import KEY
 
@@ -24,8 +25,8 @@ IMAGE_NOTE = "image.json"
 _BEFORE = re.compile(r"\A(?:localhost|docker\.io/library)/")
 """What Podman puts before a name without a registry: by its own API, and by Docker's."""
 _SOCKET = "/var/run/docker.sock"
-_PATIENCE = 10.0
-"""Seconds without a word after which the SDK is left to find out what is wrong."""
+_PATIENCE = 20.0
+"""Seconds without a word after which the engine counts as one that does not answer."""
 
 
 def tag_of(key: str) -> str:
@@ -123,7 +124,9 @@ def _listed() -> list[dict[str, Any]]:
 
 
 def _ask(path: str) -> tuple[int, Any]:
-    """An answer's status and what it says. Raises OSError and ValueError where there is none."""
+    """An answer's status and what it says. Raises OSError and ValueError where there is none, and
+    MachineError (`no-engine`) where one is waited for in vain.
+    """
     import socket
 
     place = _socket()
@@ -134,12 +137,22 @@ def _ask(path: str) -> tuple[int, Any]:
         connection.connect(place)
         # HTTP/1.0: the answer ends where the connection does, and is in one piece.
         connection.sendall(f"GET {path} HTTP/1.0\r\nHost: docker\r\n\r\n".encode())
-        with connection.makefile("rb") as file:
-            status = file.readline().split(b" ")[1:2]
-            _, separator, body = file.read().partition(b"\r\n\r\n")
+        try:
+            with connection.makefile("rb") as file:
+                status = file.readline().split(b" ")[1:2]
+                _, separator, body = file.read().partition(b"\r\n\r\n")
+        except TimeoutError as error:
+            raise _silent() from error
     if not separator or status not in ([b"200"], [b"404"]):
         raise ValueError(f"no answer: {status}")
     return int(status[0]), json.loads(body)
+
+
+def _silent() -> MachineError:
+    from coopery_docker.client import no_engine
+    from coopery_docker.targets import find_target
+
+    return no_engine(find_target(), f"it was asked, and said nothing for {_PATIENCE:.0f} s")
 
 
 def _socket() -> str | None:

@@ -26,7 +26,9 @@ FindGone = Callable[[Sequence[tuple[Step, Path]]], Collection[str]]
 class Forecast:
     """What a run would do with a step: `cached`, `run`, or `depends` on the step `on`.
 
-    A step that was not selected is `taken` as it is; it is told of only with a `reason`.
+    A step that was not selected is `taken` as it is; it is told of only with a `reason`. Where
+    nobody could look whether what it made outside the home folder is still there, `unseen` says
+    why, and its verdict takes it for there.
     """
 
     step: str
@@ -34,6 +36,7 @@ class Forecast:
     reason: str
     key: str = ""
     on: str | None = None
+    unseen: str = ""
 
 
 def forecast(
@@ -152,7 +155,8 @@ def _follow_bytes(
                 gone = set(outputs)
                 text = f"{lost(step)} and a reader needs it"
             elif outside.unknown:
-                found[name] = replace(here, reason=f"{here.reason}; {outside.unknown}")
+                reason = f"{here.reason}; {outside.unknown}"
+                found[name] = replace(here, reason=reason, unseen=outside.unknown)
         if not gone:
             continue
         seen = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ from coopery.errors import BaseError, MachineError, Problem, StepError
 from coopery.images import Base
 from coopery.logins import RegistryLogin
 from coopery.secrets import Secrets, no_secrets
+from coopery.staging import was_cancelled
 from coopery_docker.client import Engine, connect, said
 from coopery_docker.containers import Job, run_container
 from coopery_docker.credentials import Login, login_of
 from coopery_docker.images import find
+from coopery_docker.leaving import unless_cancelled
 
 _PYTHON = """
 import json, os, sys
@@ -102,39 +105,59 @@ def pull(
     tell: Tell,
     given: RegistryLogin | None = None,
     secrets: Secrets | None = None,
+    *,
+    cancelled: threading.Event | None = None,
 ) -> None:
     """Pull an image, with what the recipe says under `registries` (`given`), else with whatever
-    credentials the user's own Docker configuration has.
+    credentials the user's own Docker configuration has. Once `cancelled`, it is waited for no more.
 
-    Raises BaseError (`base-missing`, `registry-credentials`), MachineError.
+    Raises BaseError (`base-missing`, `registry-credentials`), StepError (`cancelled`),
+    MachineError.
     """
-    from docker.errors import APIError
     from docker.utils import parse_repository_tag
 
-    repository, tag = parse_repository_tag(reference)
+    repository = parse_repository_tag(reference)[0]
     tell(f"pull     {reference}")
     try:
         login = login_of(repository, given, secrets or no_secrets())
     except MachineError as error:
         raise BaseError(*error.problems) from error
+
+    def pull_it() -> str | None:
+        return _pull(engine, reference, login, tell, cancelled)
+
+    if (failed := unless_cancelled(pull_it, cancelled)) is not None:
+        raise _missing(reference, failed, login)
+
+
+def _pull(
+    engine: Engine,
+    reference: str,
+    login: Login,
+    tell: Tell,
+    cancelled: threading.Event | None,
+) -> str | None:
+    """Why an image cannot be pulled, in the words of the engine; None once it is there."""
+    from docker.errors import APIError
+    from docker.utils import parse_repository_tag
+
+    repository, tag = parse_repository_tag(reference)
     failed: str | None = None
     layers: dict[str, bool] = {}
     with engine.asked("did not pull"):
         try:
+            # Not None, upon which the client would look for credentials itself.
+            known = dict(login.auth)
             for line in engine.api.pull(
-                repository,
-                tag=tag or "latest",
-                stream=True,
-                decode=True,
-                # Not None, upon which the client would look for itself.
-                auth_config=dict(login.auth),
+                repository, tag=tag or "latest", stream=True, decode=True, auth_config=known
             ):
+                if cancelled is not None and cancelled.is_set():
+                    raise was_cancelled()  # with the connection the pull ends
                 failed = line.get("error") or failed
                 _follow(line, layers, reference, tell)
         except APIError as error:
             failed = said(error)
-    if failed is not None:
-        raise _missing(reference, failed, login)
+    return failed
 
 
 def _follow(line: dict[str, Any], layers: dict[str, bool], reference: str, tell: Tell) -> None:
@@ -218,12 +241,15 @@ def _run(
         },
     }
     printed = bytearray()
+    stop = threading.Event()  # set when somebody interrupts
     job = Job(
         home=home,
         run=f"base-{secrets.token_hex(4)}",
         name="base",
         body=body,
         write=printed.extend,
+        cancelled=stop,
+        killed=stop,
         timeout=_PATIENCE,
     )
     try:

@@ -17,6 +17,7 @@ from coopery.errors import MachineError, Problem, StepError, problem
 from coopery.masking import Mask
 from coopery.staging import GRACE, timed_out, was_cancelled
 from coopery_docker.client import Engine, refused, said
+from coopery_docker.leaving import unless_left
 from coopery_docker.memory import Peak
 from coopery_docker.notes import HOME, RUN, Noted, home_id, noted
 from coopery_docker.streams import Channel, Interleaved, frames
@@ -83,10 +84,15 @@ def run_container(engine: Engine, job: Job) -> Ended:
 
     Raises StepError when it did not end by itself (`cancelled`, `task-timeout`) or could not be
     started (`command-not-found`, `image-gone`), MachineError (`engine-lost`, `engine-refused`,
-    `engine-elsewhere`, `no-gpu`).
+    `engine-elsewhere`, `no-gpu`). Where the engine does not answer any more when the run must end,
+    the container is left to the next run.
     """
-    with noted(job.home, job.run) as note:
-        return run_under(note, engine, job)
+
+    def see_through() -> Ended:
+        with noted(job.home, job.run) as note:
+            return run_under(note, engine, job)
+
+    return unless_left(see_through, engine, job.cancelled, job.killed)
 
 
 def run_under(note: Noted, engine: Engine, job: Job) -> Ended:

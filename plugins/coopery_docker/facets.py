@@ -20,6 +20,7 @@ MAC_OVERRIDE MKNOD NET_ADMIN NET_BIND_SERVICE NET_BROADCAST NET_RAW PERFMON SETF
 SETPCAP SETUID SYSLOG SYS_ADMIN SYS_BOOT SYS_CHROOT SYS_MODULE SYS_NICE SYS_PACCT SYS_PTRACE
 SYS_RAWIO SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG WAKE_ALARM
 """
+AS_ROOT = 'let the task run as root by `user = "0:0"`'
 _CAPABILITIES = frozenset(_LINUX.split())
 """Those of Linux, and the engine's word for all of them."""
 
@@ -30,13 +31,18 @@ class Container:
 
     By default it has the engine's bridge as its network, runs as whoever calls coopery, and has no
     capabilities. `network`: `none`, `host` or one of the engine's; `user`: `NAME`, `UID` or
-    `UID:GID`.
+    `UID:GID`. Capabilities are root's alone: of another user the kernel takes them all.
     """
 
     network: str | None = None
     user: str | None = None
     capabilities: tuple[str, ...] = ()
     privileged: bool = False
+
+    @property
+    def as_root(self) -> bool:
+        """Whether the recipe says that it runs as root, whoever calls coopery."""
+        return (self.user or "").partition(":")[0] in ("0", "root")
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -83,3 +89,8 @@ def _check_facet(task: Task) -> Iterator[Problem]:
             message = f"{name!r} is no capability"
             hint = nearest(known.upper(), _CAPABILITIES)
             yield problem("wrong-value", message, key=(*key, "capabilities", number), hint=hint)
+    if facet.capabilities and not facet.as_root:
+        who = f"the user {facet.user}" if facet.user else "whoever calls coopery"
+        message = f"capabilities are of no effect for {who}: they are root's alone"
+        hint = f"{AS_ROOT}, or drop `capabilities`"
+        yield problem("wrong-value", message, key=(*key, "capabilities"), hint=hint)

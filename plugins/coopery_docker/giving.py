@@ -48,7 +48,8 @@ def give_back(
 
     def run_it(made: Mapping[str, Any]) -> Ended:
         name = f"{workspace.step.name} (giving back)"
-        job = Job(home=workspace.home, run=run, name=name, body=made, write=write)
+        killed = workspace.killed  # it is short: a run that is to stop waits for it
+        job = Job(home=workspace.home, run=run, name=name, body=made, write=write, killed=killed)
         return run_container(engine, job)
 
     if (why := _change_owner(engine, folders, body["Image"], body["Labels"], run_it)) is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -15,7 +14,8 @@ from coopery.steps import Made, Workspace
 from coopery_docker.building import DOCKERFILE, Building, NoBuildKit, build, layers
 from coopery_docker.client import FULL, Engine, connect, refused
 from coopery_docker.containers import kept_if_lost
-from coopery_docker.looking import IMAGE_NOTE, REPOSITORY, read_note, tag_of
+from coopery_docker.leaving import unless_left
+from coopery_docker.looking import REPOSITORY, read_note, tag_of, write_note
 from coopery_docker.notes import HOME, KEY, NOTE, ON, OVER, folder_of, home_id, noted
 
 _LARGE = 100_000_000
@@ -41,6 +41,14 @@ def find(engine: Engine, reference: str) -> dict[str, Any] | None:
 def build_image(work: ImageBuild, workspace: Workspace) -> Made:
     """Build one part of an image on the part before it. Raises StepError, MachineError."""
     engine = connect()
+
+    def build_it() -> Made:
+        return _build_image(engine, work, workspace)
+
+    return unless_left(build_it, engine, workspace.cancelled, workspace.killed)
+
+
+def _build_image(engine: Engine, work: ImageBuild, workspace: Workspace) -> Made:
     tag = tag_of(workspace.key)
     # That it is there says that an engine has something of this home.
     folder_of(workspace.home).mkdir(parents=True, exist_ok=True)
@@ -59,7 +67,7 @@ def build_image(work: ImageBuild, workspace: Workspace) -> Made:
         raise refused("did not build", f"it told of no error, yet there is no image {tag}")
     lines = [(i.keyword, f"{i.keyword} {i.arguments}") for i in work.instructions]
     note = {"tag": tag, "id": image["Id"], "size": image["Size"], "on": on, "over": over}
-    (workspace.folder / IMAGE_NOTE).write_text(json.dumps(note), "utf-8")
+    write_note(workspace.folder, note)
     facts = {
         "image": tag,
         "id": image["Id"],
@@ -103,10 +111,18 @@ def _before(
 def have_image(work: ImagePull, workspace: Workspace) -> Made:
     """An image that is used as it is: had, or pulled. Raises StepError, MachineError."""
     engine = connect()
+
+    def have_it() -> Made:
+        return _have_image(engine, work, workspace)
+
+    return unless_left(have_it, engine, workspace.cancelled, workspace.killed)
+
+
+def _have_image(engine: Engine, work: ImagePull, workspace: Workspace) -> Made:
     with workspace.log.open("ab", buffering=0) as log:
         reference, image = _locked(engine, work, workspace, log.write)
     note = {"tag": reference, "id": image["Id"], "size": image["Size"], "prebuilt": True}
-    (workspace.folder / IMAGE_NOTE).write_text(json.dumps(note), "utf-8")
+    write_note(workspace.folder, note)
     facts = {"image": reference, "id": image["Id"], "size": image["Size"]}
     return Made(outputs={"image": workspace.folder}, facts=facts)
 
@@ -126,7 +142,8 @@ def _locked(
         def tell(line: str) -> None:
             write(f"{line}\n".encode())
 
-        pull(engine, base.pinned, tell, work.login, workspace.secrets)
+        stop = workspace.cancelled
+        pull(engine, base.pinned, tell, work.login, workspace.secrets, cancelled=stop)
         found = find(engine, base.pinned)
     if found is None:
         message = f"the base image {base.reference} is not in the engine any more"

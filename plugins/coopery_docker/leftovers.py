@@ -12,7 +12,7 @@ from coopery.findings import Finding
 from coopery.quantities import show_bytes
 from coopery_docker.client import Engine, connect
 from coopery_docker.giving import give_back_left
-from coopery_docker.looking import own_tag, tags_of
+from coopery_docker.looking import IMAGE_NOTE, own_tag, seen_note, tags_of
 from coopery_docker.notes import (
     HOME,
     NOTE,
@@ -138,6 +138,12 @@ def _dead_containers(engine: Engine, home: Path, *, mend: bool) -> Iterator[Find
                 note.unlink(missing_ok=True)
 
 
+def _damaged(tag: str) -> Finding:
+    text = f"the note of image {tag[:24]} is damaged, so it counts as gone"
+    hint = "nothing is to be done: the next run that needs it makes it again"
+    return Finding(subject="images", state="warning", text=text, hint=hint)
+
+
 def _lost_images(engine: Engine, home: Path, *, mend: bool) -> Iterator[Finding]:
     """Images of this home whose note was cleared away: they are made anew when they are wanted."""
     from docker.errors import APIError
@@ -147,11 +153,13 @@ def _lost_images(engine: Engine, home: Path, *, mend: bool) -> Iterator[Finding]
         found = engine.api.images(filters=labels)
     for image in found:
         tags, own = tags_of(image), own_tag(image)
-        note = (image.get("Labels") or {}).get(NOTE)
-        if note is not None and (home / note).exists():
-            continue  # it may be in the making; what else is left of it, `cache gc` tells and takes
         if tags and own not in tags:
             continue  # somebody's own, that bears the labels of what it was built upon
+        note = (image.get("Labels") or {}).get(NOTE)
+        if note is not None and (home / note).exists():
+            if (home / note / IMAGE_NOTE).exists() and seen_note(home / note) is None:
+                yield _damaged(own)
+            continue  # it may be in the making; what else is left of it, `cache gc` tells and takes
         named = [own] if tags else []
         shown = named[0][:24] if named else str(image["Id"])[:19]
         what = f"image {shown} ({show_bytes(float(image.get('Size') or 0))}) is of no use any more"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -30,7 +30,7 @@ from coopery.tasks import TaskWork
 from coopery_docker import variables
 from coopery_docker.client import Engine, connect
 from coopery_docker.containers import Ended, Job, Write, run_container
-from coopery_docker.facets import Container
+from coopery_docker.facets import AS_ROOT, Container
 from coopery_docker.giving import WRITABLE, give_back, own_user
 from coopery_docker.looking import read_note
 from coopery_docker.notes import STEP
@@ -89,7 +89,15 @@ def _run_task(engine: Engine, work: TaskWork, workspace: Workspace, given: Hande
     }
     _judge(engine, ended, work, facts, str(body["Entrypoint"][0]))
     check_outputs(staged, facts)
-    return Made(outputs=staged.results, facts=facts)
+    return Made(outputs=staged.results, facts=facts, warnings=_warnings(work, body))
+
+
+def _warnings(work: TaskWork, body: Mapping[str, Any]) -> tuple[str, ...]:
+    """What of the recipe's wishes had no effect."""
+    root = str(body["User"]).partition(":")[0] in ("0", "root")
+    if not container_of(work).privileged or root:
+        return ()
+    return (f"`privileged` gives the user {body['User']} no capabilities: {AS_ROOT}",)
 
 
 @contextmanager

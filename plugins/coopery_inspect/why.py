@@ -31,7 +31,8 @@ class Answer:
     """What there is to say of one target.
 
     `reasons` tell why it will run (of what it depends on: why that will), and of a cached one,
-    why it ran. `chain` leads from the step it depends on to it.
+    why it ran. `chain` leads from the step it depends on to it. `unseen` says of what it made, or
+    reads, why nobody could look whether it is still there.
     """
 
     step: str
@@ -41,6 +42,7 @@ class Answer:
     made_by: str = ""
     made_at: float | None = None
     reasons: tuple[Cause, ...] = ()
+    unseen: str = ""
 
     @property
     def on(self) -> str | None:
@@ -129,6 +131,17 @@ class Explainer:
 
     def answer(self, forecast: Forecast) -> Answer:
         """What a run would do with a step, and for which reasons."""
+        return replace(self._answer(forecast), unseen=self._unseen(forecast))
+
+    def _unseen(self, forecast: Forecast) -> str:
+        """What is cached needs nothing of what it was made from."""
+        needs = () if forecast.verdict == "cached" else self.plan.steps[forecast.step].waits_for
+        for name in (forecast.step, *needs):
+            if name in self.forecasts and (why := self.forecasts[name].unseen):
+                return f"nobody could look whether {name} is still there: {why}"
+        return ""
+
+    def _answer(self, forecast: Forecast) -> Answer:
         match forecast.verdict:
             case "cached":
                 record = self.records[forecast.key]
@@ -252,6 +265,7 @@ def _document(answer: Answer) -> dict[str, Any]:
             }
             for cause in answer.reasons
         ],
+        "unseen": answer.unseen or None,
     }
 
 
@@ -274,6 +288,8 @@ def _text(answer: Answer) -> str:
                 head += f" ({_chain(answer.chain)})"
         case _:
             head = "run"
+    if answer.unseen:
+        lines.insert(0, answer.unseen)
     return "\n".join([f"{answer.step}: {head}", *(f"  {line}" for line in lines)])
 
 

@@ -20,6 +20,7 @@ import pytest
 
 from coopery.testing import Project, performed
 from coopery_docker.images import hints
+from coopery_docker.looking import find_gone
 from coopery_docker.notes import HOME, KEY, home_id
 
 RECIPE = """
@@ -142,6 +143,23 @@ def test_an_image_that_was_removed_is_made_again(made: Project, engine: Any) -> 
         engine.remove_image(first[name]["facts"]["image"], force=True)
     again = made.run("-r", "docker", "--force")
     assert "a" in performed(again) and "image i" in performed(again)
+
+
+@pytest.mark.parametrize("left", ["", "{}", "\0" * 20, '["tag", "id"]'])
+def test_a_note_that_cannot_be_read_tells_of_no_image(tmp_path: Path, left: str) -> None:
+    (tmp_path / "image.json").write_text(left)
+    assert find_gone({"image i": tmp_path, "image j": tmp_path / "no"}) == ["image i", "image j"]
+
+
+def test_an_image_whose_note_is_damaged_is_made_again(made: Project) -> None:
+    key = made.run("-r", "docker")["image i"]["key"]
+    note = made.home / "places" / key / "image.json"
+    whole = note.read_text()
+    note.write_text("")
+    assert f"coopery:{key[:16]} is damaged" in made.coopery("doctor").stdout
+    steps = made.run("-r", "docker", "--force")
+    assert performed(steps) == ["image i", "a"]
+    assert json.loads(note.read_text()).keys() == json.loads(whole).keys()
 
 
 def test_an_engine_that_does_not_answer_is_not_an_image_that_is_missing(made: Project) -> None:

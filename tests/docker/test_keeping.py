@@ -279,6 +279,14 @@ def test_what_cannot_be_looked_at_is_not_taken_for_gone(made: Project) -> None:
     assert verdict == "cached" and "no container engine answers at unix:///nowhere" in reason
     why = made.coopery("why", "-r", "docker", "i", env=NOWHERE)
     assert why.exit_code == 0 and "image i: cached" in why.stdout
+    unseen = "nobody could look whether image i is still there: no container engine answers"
+    assert f"\n  {unseen} at unix:///nowhere" in why.stdout
+    # What reads it will need it; what is cached itself does not.
+    words = ("why", "-r", "docker", "--json", "a")
+    (reader,) = made.coopery(*words, "--set", "a.wait=1", env=NOWHERE).json["targets"]
+    assert reader["verdict"] == "run" and reader["unseen"].startswith(unseen)
+    (cached,) = made.coopery(*words, env=NOWHERE).json["targets"]
+    assert cached["verdict"] == "cached" and cached["unseen"] is None
 
 
 def test_the_home_is_not_needed_to_be_the_default(made: Project, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -14,22 +15,32 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from coopery.errors import StepError
+from coopery.images import Base
 from coopery.testing import Project
+from coopery_docker.client import Engine
+from coopery_docker.images import _locked
 from coopery_docker.notes import HOME, home_id, runs_noted
+from coopery_docker.targets import Target
 
 HEAD = '[defaults]\nimage = "i"\n[image.i]\n'
 SECONDS = 60
 
 
 class Wire:
-    """A socket that is passed on to the engine's, until it is cut."""
+    """A socket that is passed on to the engine's, until it is cut, or hangs from when `hang_at`
+    passes in either direction.
+    """
 
     def __init__(self, path: Path, engine: str) -> None:
         self.path, self._engine = path, engine
+        self.hang_at = b""
+        self.hangs = threading.Event()
         self._ends: list[socket.socket] = []
         self._server = socket.socket(socket.AF_UNIX)
         self._server.bind(str(path))
@@ -46,7 +57,7 @@ class Wire:
             far.connect(self._engine)
             self._ends += [near, far]
             for source, target in ((near, far), (far, near)):
-                threading.Thread(target=_copy, args=(source, target), daemon=True).start()
+                threading.Thread(target=self._copy, args=(source, target), daemon=True).start()
 
     def cut(self) -> None:
         """As when the engine dies: nothing is answered any more, and nobody listens."""
@@ -58,14 +69,17 @@ class Wire:
             except OSError:
                 continue  # it has ended
 
-
-def _copy(source: socket.socket, target: socket.socket) -> None:
-    try:
-        while data := source.recv(65536):
-            target.sendall(data)
-        target.shutdown(socket.SHUT_WR)
-    except OSError:
-        return
+    def _copy(self, source: socket.socket, target: socket.socket) -> None:
+        try:
+            while data := source.recv(65536):
+                if self.hang_at and self.hang_at in data:
+                    self.hangs.set()
+                if self.hangs.is_set():
+                    threading.Event().wait()
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+        except OSError:
+            return
 
 
 @pytest.fixture
@@ -122,6 +136,90 @@ def test_an_engine_lost_while_an_image_is_built(contained: Project, wire: Wire) 
     _, told = process.communicate(timeout=SECONDS)
     assert process.returncode == 3 and "[engine-lost]" in told, told
     contained.run("-r", "docker")
+
+
+HASTY = """
+from coopery_docker import leaving
+
+leaving.ASKED, leaving.FORCED = 2.0, 0.5
+"""
+LOCKED = """
+from coopery.hooks import hookimpl
+from coopery.images import Base
+
+
+@hookimpl(tryfirst=True)
+def inspect_base(reference):
+    return Base(reference=reference, id={id!r}, platform="linux/amd64", python="3.11.2")
+"""
+"""The base as a lock has it: no container is started to look into it."""
+
+
+@pytest.mark.parametrize(
+    ("hang_at", "signals", "locked"),
+    [
+        (b"/start", 1, False),
+        (b"/start", 1, True),
+        (b"from the task", 2, True),
+        (b"/build?", 2, True),
+    ],
+)
+def test_a_run_ends_though_the_engine_hangs(
+    contained: Project, engine: Any, wire: Wire, hang_at: bytes, signals: int, locked: bool
+) -> None:
+    """When it is told to; what is left then, the next run removes."""
+    contained.plugin("hasty", HASTY)
+    if locked:
+        base = engine.inspect_image("python:3.11-slim")["Id"]
+        contained.plugin("locked", LOCKED.format(id=base))
+    command = "echo from the' 'task; sleep 300"
+    contained.write("recipe.toml", HEAD + f'[task.a]\ncommand = "{command}"\n')
+    wire.hang_at = hang_at
+    process = contained.start("run", "-r", "docker", env={"DOCKER_HOST": f"unix://{wire.path}"})
+    assert wire.hangs.wait(SECONDS) and process.poll() is None
+    for _ in range(signals):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == 130 and "Traceback" not in told, told
+    containers = left(engine, contained)
+    assert len(containers) == (hang_at != b"/build?")
+    if containers:
+        assert runs_noted(contained.home)
+        contained.write("recipe.toml", "[task.a]\ncommand = 'true'\n")
+        contained.run()
+        assert left(engine, contained) == [] and runs_noted(contained.home) == []
+
+
+@pytest.mark.parametrize("talks", [True, False])
+def test_a_pull_ends_when_the_run_must(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, talks: bool
+) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    monkeypatch.setattr("coopery_docker.images.find", lambda engine, reference: None)
+    cancelled, ended = threading.Event(), threading.Event()
+
+    class Api:
+        api_version = "1.41"
+
+        def pull(self, *_: Any, **__: Any) -> Iterator[dict[str, Any]]:
+            cancelled.set()
+            try:
+                while talks or not ended.wait():
+                    yield {"id": "layer", "status": "Downloading"}
+                    time.sleep(0.01)
+            finally:
+                ended.set()
+
+    base = Base(reference="far/away:1", id="sha256:1", platform="linux/amd64", digest="sha256:2")
+    work: Any = SimpleNamespace(base=base, login=None)
+    workspace: Any = SimpleNamespace(cancelled=cancelled, secrets=None)
+    target = Target(address="unix:///nowhere", source="a test", options={})
+    with pytest.raises(StepError) as caught:
+        _locked(Engine(Api(), target, {}), work, workspace, lambda _: None)
+    assert caught.value.problems[0].slug == "cancelled"
+    assert ended.wait(5 if talks else 0) is talks
+    ended.set()
 
 
 def test_a_shell_in_a_tasks_place(contained: Project, engine: Any) -> None:

@@ -7,6 +7,7 @@ All tests of containers run in Podman too when `DOCKER_HOST` leads to one. `COOP
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -166,12 +167,34 @@ def test_interrupted_and_killed_runs_leave_nothing(project: Project, api: Any) -
     assert left(api, project) == [] and runs_noted(project.home) == []
 
 
+def outside(project: Project, *arguments: str) -> dict[str, Any]:
+    """What `coopery cache` tells of the images."""
+    answer = project.coopery("cache", *arguments, "--json")
+    assert answer.exit_code == 0, answer.stderr
+    (found,) = answer.json["outside"]
+    return dict(found)
+
+
+def test_images_are_seen_and_kept_within_a_budget(project: Project, api: Any) -> None:
+    """However Podman calls them."""
+    project.write("recipe.toml", '[image.i]\n[task.a]\nimage = "i"\ncommand = "true"\n')
+    assert performed(project.run("-r", "docker")) == ["image i system", "image i", "a"]
+    answer = project.coopery("run", "-r", "docker", "-n", "--json", "--force")
+    foretold = {s["step"]: s["forecast"] for s in answer.json["steps"]}
+    assert foretold == {"image i system": "cached", "image i": "cached", "a": "run"}
+    assert outside(project, "info")["count"] == 2
+    found = outside(project, "gc", "--images-budget", "0", "--older-than", "0")
+    assert (found["evicted"], found["after"]) == (2, 0)
+    assert not api.images(filters={"label": [f"{HOME}={home_id(project.home)}"]})
+
+
 @thorough
 def test_images_of_no_use_are_listed_and_removed(project: Project, api: Any) -> None:
     project.write("recipe.toml", HEAD + "[task.a]\ncommand = 'true'\n")
     tag = project.run("-r", "docker")["image i"]["facts"]["image"]
     assert api.inspect_image(tag)
-    project.coopery("cache", "gc", "--budget", "0", "--older-than", "0")
+    shutil.rmtree(project.home / "places")
+    (project.home / "places").mkdir()
     quick = {"PIP_NO_INDEX": "1"}
     assert "of no use any more" in project.coopery("doctor", env=quick).stdout
     told = project.coopery("doctor", "--mend", env=quick).stdout

@@ -58,16 +58,37 @@ def test_what_a_recipe_loosens_is_keyed_and_shown(contained: Project) -> None:
     """And what is not allowed is said before anything runs."""
     text = "[task.a]\ncommand = 'cat /proc/self/status; ls /sys/class/net'\n"
     first = run(contained, text)["a"]
-    loose = "container = { network = 'none', capabilities = ['CHOWN'], user = '65534:65534' }\n"
+    loose = "container = { network = 'none', capabilities = ['CHOWN'], user = '0:0' }\n"
     second = run(contained, text + loose)["a"]
     assert first["key"] != second["key"]
     log = Path(second["log"]).read_text()
-    assert "CapBnd:\t0000000000000001" in log and "Uid:\t65534" in log and log.endswith("lo\n")
+    assert "CapEff:\t0000000000000001" in log and "Uid:\t0\t" in log and log.endswith("lo\n")
     assert "container network none" in second["notes"] and not first["notes"]
     answer = contained.coopery("run", "-r", "local")
     assert answer.slugs == ("no-container",) and "-r docker" in answer.told("no-container")
     contained.write("recipe.toml", HEAD + text + "container = { network = '../x' }\n")
     assert contained.coopery("run", "-r", "docker").slugs == ("wrong-value",)
+
+
+@pytest.mark.parametrize("user", ["", ", user = '65534:0'"])
+def test_capabilities_are_roots_alone(contained: Project, user: str) -> None:
+    text = f"[task.a]\ncommand = 'true'\ncontainer = {{ capabilities = ['CHOWN']{user} }}\n"
+    contained.write("recipe.toml", HEAD + text)
+    answer = contained.coopery("run", "-r", "docker")
+    assert (answer.exit_code, answer.slugs) == (2, ("wrong-value",)), answer.stderr
+    assert "recipe.toml:6 (task.a.container.capabilities)" in answer.stderr
+    assert 'user = "0:0"' in answer.told("wrong-value")
+
+
+def test_a_privileged_user_that_is_not_root_is_warned(contained: Project) -> None:
+    text = "[task.a]\ncommand = 'grep CapEff /proc/self/status'\n"
+    text += "container = { privileged = true, user = '65534:65534' }\n"
+    contained.write("recipe.toml", HEAD + text)
+    answer = contained.coopery("run", "-r", "docker", "--json")
+    log = next(s["log"] for s in answer.json["steps"] if s["step"] == "a")
+    assert "CapEff:\t0000000000000000" in Path(log).read_text()
+    assert "gives the user 65534:65534 no capabilities" in answer.stderr
+    assert 'user = "0:0"' in answer.stderr
 
 
 def test_a_task_without_an_image_is_told(contained: Project) -> None:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from coopery.errors import Place
+from coopery.errors import KeyPath, Place
 from coopery.images import Base
 from coopery.model import Index
 from coopery.repositories import Access
@@ -158,7 +158,8 @@ class Layer:
     - `wheels`: needs whose bytes are folders of wheel files, installed without dependencies;
     - `files`: needs laid under the task's working folder, by relative path;
     - `env`: variables;
-    - `system`: Debian packages (`assumed` ones are taken for granted by a runtime without them).
+    - `system`: Debian packages (`assumed` ones are taken for granted by a runtime without them);
+      `named` is where the recipe says them.
 
     `steps` are those that make the needs.
     """
@@ -171,6 +172,7 @@ class Layer:
     env: Mapping[str, str] = field(default_factory=dict)
     system: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
+    named: Mapping[str, KeyPath] = field(default_factory=dict)
     steps: tuple[Step, ...] = ()
     index: IndexOptions = IndexOptions()
 

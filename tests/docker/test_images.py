@@ -172,6 +172,30 @@ def test_a_build_that_fails_shows_its_end(made: Project) -> None:
     assert "RUN " in log and "to the builder" in log and "7" in log
 
 
+@pytest.mark.parametrize("builder", ["buildkit", "classic"])
+def test_what_apt_lacks_is_told_in_a_line_at_its_place(
+    made: Project, request: pytest.FixtureRequest, builder: str
+) -> None:
+    """Once, whatever the command before it, and not cut."""
+    if builder == "classic":
+        request.getfixturevalue("classic")
+    system = 'sources = ["src"]\nsystem = ["zlib1g", "nothing-like-it"]'
+    made.write("recipe.toml", RECIPE.replace('sources = ["src"]', system))
+    said = "E: Unable to locate package nothing-like-it"
+    script = f"for i in 1 2 3 4; do echo before $i; done; echo {said} >&2; exit 100"
+    answer = made.coopery("run", "-r", "docker", "--json", env={"HANDMADE_RUN": script})
+    step = next(s for s in answer.json["steps"] if s["step"] == "image i system")
+    (found,) = step["problems"]
+    first, hint = found["message"].splitlines()
+    told = f"the image 'i' could not be built (system): {said} (exit code 100) [image-failed]"
+    assert first.endswith(f"recipe.toml:3 (image.i.system[1]): {told}")
+    assert hint == "  hint: the base python:3.11-slim knows no such Debian package: check its name"
+    log = Path(step["log"]).read_text().splitlines()
+    assert said in log
+    if builder == "buildkit":
+        assert log[-1] == "ERROR: exit code 100"
+
+
 def test_the_classic_builder_will_do(made: Project, classic: None) -> None:
     env = {"HANDMADE_RUN": f"mkdir -p /work; chmod 777 /work; echo {time.time()}"}
     first = made.run("-r", "docker", env=env)

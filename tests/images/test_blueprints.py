@@ -7,8 +7,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from coopery.dependencies import Lock
 from coopery.digests import digest
-from coopery.images import Base, Blueprint, plan_builds
+from coopery.images import Base, Blueprint, ImageBuild, plan_builds
+from coopery_system import System, SystemPackage, add_layers
 
 from .conftest import Bench
 
@@ -147,3 +149,16 @@ def test_a_path_of_ones_own_comes_after_the_environments(bench: Bench) -> None:
     assert "\\$PATH" in line or "'" in line
     bench.base = replace(bench.base, python=None, executable=None)
     assert "/opt/coopery" not in settings(PATH="/tools")[0]
+
+
+def test_a_build_knows_where_its_system_packages_are_named(bench: Bench) -> None:
+    """For the error in which apt names one."""
+    packages = (SystemPackage(name="zlib1g"), SystemPackage(name="libgomp1", local="assume"))
+    recipe = bench.recipe(System(packages=packages))
+    layers = tuple(add_layers(recipe, recipe.images["science"], Lock()))
+    work = plan_builds(bench.blueprint(*layers, recipe=recipe), "docker")[0].work
+    assert isinstance(work, ImageBuild)
+    assert work.named == {
+        "zlib1g": ("image", "science", "system", 0),
+        "libgomp1": ("image", "science", "system", 1),
+    }

@@ -80,11 +80,12 @@ class IndexOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Contribution:
-    """What one plugin adds to an image's dependency set."""
+    """What one plugin adds to an image's dependency set; see `DependencySet` for `variant`."""
 
     requirements: tuple[Requirement, ...] = ()
     locals: tuple[LocalDistribution, ...] = ()
     index: IndexOptions = IndexOptions()
+    variant: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +99,9 @@ class DependencySet:
     index: IndexOptions
     base: str | None = None
     """The reference of the base image, under a runtime that wants bases."""
+    variant: str = ""
+    """What an option makes of it that is not as the recipe says; empty where it is. The lock keeps
+    a variant's answer beside the recipe's own."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

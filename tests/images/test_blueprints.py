@@ -7,10 +7,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from coopery.dependencies import Lock
+from coopery.dependencies import Layer, Lock, Stage
 from coopery.digests import digest
 from coopery.images import Base, Blueprint, ImageBuild, plan_builds
+from coopery.steps import Need, Step, StepSource
 from coopery_system import System, SystemPackage, add_layers
+from coopery_wheels.work import WheelRelease
 
 from .conftest import Bench
 
@@ -149,6 +151,16 @@ def test_a_path_of_ones_own_comes_after_the_environments(bench: Bench) -> None:
     assert "\\$PATH" in line or "'" in line
     bench.base = replace(bench.base, python=None, executable=None)
     assert "/opt/coopery" not in settings(PATH="/tools")[0]
+
+
+def test_labels_tell_the_version_of_a_released_wheel(bench: Bench) -> None:
+    work = WheelRelease(package=(("beta", "2.0"),), hashes=(), python="3.11", platform="any")
+    step = Step(name="wheel beta (release)", subject="beta", work=work, outputs=("wheel",))
+    need = Need(role="wheel beta", source=StepSource(step=step.name, output="wheel"), name="beta")
+    layer = Layer(name="wheels", stage=Stage.WHEELS, wheels=(need,), steps=(step,))
+    labels = bench.blueprint(layer).labels
+    assert labels["coopery.wheels"] == "beta==2.0"
+    assert labels["org.opencontainers.image.version"] == "2.0"
 
 
 def test_a_build_knows_where_its_system_packages_are_named(bench: Bench) -> None:

@@ -56,6 +56,7 @@ def build(
     cancelled: threading.Event,
     *,
     buildkit: bool,
+    anew: bool = False,
     platform: str = "",
     begun: Callable[[str], object] = lambda ident: None,
 ) -> Building:
@@ -63,6 +64,8 @@ def build(
 
     `platform` is said where the base is for another one than the engine. `begun` is told the ids
     of containers that the classic builder makes.
+
+    `anew` asks nothing of the builder's cache.
 
     Raises StepError (`cancelled`), MachineError, NoBuildKit; whatever reading the context raises.
     """
@@ -74,6 +77,7 @@ def build(
         "rm": "1",
         "forcerm": "1",
         **({"version": "2"} if buildkit else {}),
+        **({"nocache": "1"} if anew else {}),
         **({"platform": platform} if platform else {}),
     }
     worker = threading.Thread(target=request.run, args=(entries, parameters, cancelled))

@@ -53,6 +53,7 @@ def build_image(work: ImageBuild, workspace: Workspace) -> Made:
     tag = tag_of(workspace.key)
     # That it is there says that an engine has something of this home.
     folder_of(workspace.home).mkdir(parents=True, exist_ok=True)
+    former = find(engine, tag) if workspace.anew else None
     with workspace.log.open("ab", buffering=0) as log:
         before, on, over = _before(engine, work, workspace, log.write)
         labels = {**work.labels, **wheel_labels(workspace.inputs)}
@@ -66,6 +67,8 @@ def build_image(work: ImageBuild, workspace: Workspace) -> Made:
     image = find(engine, tag)
     if image is None:
         raise refused("did not build", f"it told of no error, yet there is no image {tag}")
+    if former is not None and former["Id"] != image["Id"]:
+        _drop(engine, former["Id"])
     lines = [(i.keyword, f"{i.keyword} {i.arguments}") for i in work.instructions]
     note = {"tag": tag, "id": image["Id"], "size": image["Size"], "on": on, "over": over}
     (workspace.folder / IMAGE_NOTE).write_text(json.dumps(note), "utf-8")
@@ -83,6 +86,18 @@ def build_image(work: ImageBuild, workspace: Workspace) -> Made:
         hint = f"`coopery context {work.image}` lists what is in it"
         warnings = (f"{sent} were sent to build it, over the limit of {limit}: {hint}",)
     return Made(outputs={"image": workspace.folder}, facts=facts, warnings=warnings)
+
+
+def _drop(engine: Engine, former: str) -> None:
+    """Remove what an image was before it was made anew, unless something still stands on it."""
+    from docker.errors import APIError
+
+    with engine.asked("did not remove an image"):
+        try:
+            engine.api.remove_image(former)
+        except APIError as error:
+            if error.status_code not in (404, 409):
+                raise
 
 
 def hints(part: str, context: int) -> list[str]:
@@ -170,6 +185,7 @@ def _build(
         entries = _context(work, workspace, before, buildkit=buildkit)
         stop = workspace.cancelled
         build_on = partial(build, engine, entries, tag, labels, write, stop, platform=elsewhere)
+        build_on = partial(build_on, anew=workspace.anew)
         if buildkit:
             return build_on(buildkit=True)
         # The classic builder's containers bear no labels, and an engine that dies leaves them.

@@ -172,6 +172,26 @@ def test_a_build_that_fails_shows_its_end(made: Project) -> None:
     assert "RUN " in log and "to the builder" in log and "7" in log
 
 
+def test_force_builds_every_part_anew_and_equal_images_once(made: Project, engine: Any) -> None:
+    """Without the builder's cache, so that system packages are fetched again; one build for each
+    distinct part, and nothing of the former ones stays.
+    """
+    made.write("recipe.toml", RECIPE + '[image.same]\nsources = ["src"]\n')
+    assert made.coopery("build", "-r", "docker").exit_code == 0
+    before = {key: image["Id"] for key, image in images(engine, made).items()}
+    answer = made.coopery("build", "-r", "docker", "--force", "-j", "4", "--json")
+    assert answer.exit_code == 0, answer.stderr
+    steps = [s for s in answer.json["steps"] if s["step"].startswith("image ")]
+    built = [s for s in steps if not s["cached"]]
+    assert len(steps) == 6 and len(built) == 3 == len({s["key"] for s in built})
+    assert not any(row["cached"] for s in built for row in s["facts"]["layers"])
+    after = {key: image["Id"] for key, image in images(engine, made).items()}
+    assert before.keys() == after.keys()
+    assert not {*before.values()} & {*after.values()}
+    found = engine.images(filters={"label": [f"{HOME}={home_id(made.home)}"]})
+    assert {image["Id"] for image in found} == {*after.values()}
+
+
 @pytest.mark.parametrize("builder", ["buildkit", "classic"])
 def test_what_apt_lacks_is_told_in_a_line_at_its_place(
     made: Project, request: pytest.FixtureRequest, builder: str

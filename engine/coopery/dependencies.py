@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from coopery.errors import Place
+from coopery.errors import KeyPath, Place
 from coopery.images import Base
 from coopery.model import Index
 from coopery.repositories import Access
@@ -80,11 +80,12 @@ class IndexOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Contribution:
-    """What one plugin adds to an image's dependency set."""
+    """What one plugin adds to an image's dependency set; see `DependencySet` for `variant`."""
 
     requirements: tuple[Requirement, ...] = ()
     locals: tuple[LocalDistribution, ...] = ()
     index: IndexOptions = IndexOptions()
+    variant: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +99,9 @@ class DependencySet:
     index: IndexOptions
     base: str | None = None
     """The reference of the base image, under a runtime that wants bases."""
+    variant: str = ""
+    """What an option makes of it that is not as the recipe says; empty where it is. The lock keeps
+    a variant's answer beside the recipe's own."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -158,7 +162,8 @@ class Layer:
     - `wheels`: needs whose bytes are folders of wheel files, installed without dependencies;
     - `files`: needs laid under the task's working folder, by relative path;
     - `env`: variables;
-    - `system`: Debian packages (`assumed` ones are taken for granted by a runtime without them).
+    - `system`: Debian packages (`assumed` ones are taken for granted by a runtime without them);
+      `named` is where the recipe says them.
 
     `steps` are those that make the needs.
     """
@@ -171,6 +176,7 @@ class Layer:
     env: Mapping[str, str] = field(default_factory=dict)
     system: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
+    named: Mapping[str, KeyPath] = field(default_factory=dict)
     steps: tuple[Step, ...] = ()
     index: IndexOptions = IndexOptions()
 

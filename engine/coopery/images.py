@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar
 
+from coopery.errors import KeyPath
 from coopery.logins import RegistryLogin
 from coopery.shapes import unkeyed
 from coopery.steps import Need, Step, StepSource
@@ -118,6 +119,8 @@ class Part:
     instructions: tuple[Instruction, ...]
     copies: tuple[Copied, ...] = ()
     steps: tuple[Step, ...] = ()
+    named: Mapping[str, KeyPath] = field(default_factory=dict)
+    """Where the recipe says what a failed build may name: Debian packages."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +177,8 @@ class ImageBuild:
     labels: Annotated[Mapping[str, str], unkeyed] = field(default_factory=dict)
     login: Annotated[RegistryLogin | None, unkeyed] = None
     """Who one is at the base's registry, where the recipe says it."""
+    named: Annotated[Mapping[str, KeyPath], unkeyed] = field(default_factory=dict)
+    """Where the recipe says what a failed build may name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,6 +227,7 @@ def plan_builds(blueprint: Blueprint, runtime: str) -> tuple[Step, ...]:
             writable=tuple(item.path for item in part.copies if item.writable),
             labels=blueprint.labels if last else {},
             login=blueprint.login,
+            named=part.named,
         )
         steps.append(
             Step(

@@ -50,9 +50,15 @@ class Performer:
         self._secrets = secrets
 
     def attempt(
-        self, step: Step, key: str, dropper: Dropper, devices: tuple[int, ...] = ()
+        self,
+        step: Step,
+        key: str,
+        dropper: Dropper,
+        devices: tuple[int, ...] = (),
+        *,
+        anew: bool = False,
     ) -> tuple[Made, dict[str, Identity]]:
-        """Do the work once, on these GPUs; its facts, and the outputs as the store took them.
+        """Do the work once, on these GPUs, `anew` if it was forced; its facts, and the outputs as the store took them.
 
         The `dropper` keeps them until the step's end.
 
@@ -63,7 +69,7 @@ class Performer:
         try:
             folder = folder if step.work.in_place else folder / "work"
             log = self._store.log_path(self._run, step.name)
-            workspace = self._workspace(step, key, scratch, folder, log, devices)
+            workspace = self._workspace(step, key, scratch, folder, log, devices, anew=anew)
             made = telling.made(self._plugins.perform(step, workspace))
             self._check_inputs(step)
             if step.work.in_place:
@@ -93,6 +99,8 @@ class Performer:
         folder: Path,
         log: Path,
         devices: tuple[int, ...] = (),
+        *,
+        anew: bool = False,
     ) -> Workspace:
         inputs, gathered = self._open_needs(step, scratch)
         folder.mkdir(exist_ok=True)
@@ -110,6 +118,7 @@ class Performer:
             run=self._run,
             devices=devices,
             secrets=self._secrets,
+            anew=anew,
         )
 
     def _open_needs(

@@ -108,6 +108,7 @@ def dependency_sets(
                 locals=tuple(d for part in parts for d in part.locals),
                 index=index,
                 base=base if isinstance(base, str) else None,
+                variant=next((part.variant for part in parts if part.variant), ""),
             )
         )
         if isinstance(base, Base) and known is not None:

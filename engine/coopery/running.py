@@ -418,7 +418,9 @@ class Run:
         while True:
             key = self.identities.key_of(step)
             with self._claim(step, key):
-                record = None if self._must(step) else self.store.recall([key]).get(key)
+                record = self.store.recall([key]).get(key)
+                if record is not None and self._must(step) and not self._just_made(step, record):
+                    record = None
                 if record is not None and self._usable(step, record):
                     # Another step or process made it while this one waited for the claim.
                     if self._settle(step, key, record.outputs, record):
@@ -472,6 +474,10 @@ class Run:
     def _must(self, step: Step) -> bool:
         reason = self._reasons.get(step.name)
         return reason is not None and reason.code in ("forced", "always", "remade")
+
+    def _just_made(self, step: Step, record: Record) -> bool:
+        """Whether what is forced has been made anew in this run already, by its equal."""
+        return self._reasons[step.name].code == "forced" and record.run == self.id
 
     def _usable(self, step: Step, record: Record) -> bool:
         if step.work.in_place:
@@ -568,7 +574,8 @@ class Run:
         self._attempts[step.name] += 1
         attempts = self._attempts[step.name]
         devices = self._devices.get(step.name, ())
-        made, outputs = self._performer.attempt(step, key, self._dropper, devices)
+        anew = step.name in self.policy.forced
+        made, outputs = self._performer.attempt(step, key, self._dropper, devices, anew=anew)
         for text in made.warnings:
             self._warn(step.name, f"{step.name}: {text}")
         record = Record(

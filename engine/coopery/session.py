@@ -202,7 +202,8 @@ def preview(
 
 
 def build(request: Request, images: Sequence[str], plugins: Plugins, settings: Settings) -> Done:
-    """Make these images of the recipe, and what they are made of; all when none is named.
+    """Make these images of the recipe, and what they are made of; all when none is named. `force`
+    makes all parts of these images anew.
 
     Raises RecipeError (`unknown-image`).
     """
@@ -221,8 +222,21 @@ def build(request: Request, images: Sequence[str], plugins: Plugins, settings: S
     with open_store(plugins, settings) as store:
         policy = policy_of(request, plan, settings)
         if request.force:
-            policy = replace(policy, forced=frozenset(s for m in plan.made.values() for s in m))
+            policy = replace(policy, forced=_parts(plan))
         return run_plan(plan, policy, store, plugins, settings, tell)
+
+
+def _parts(plan: Plan) -> frozenset[str]:
+    """The steps of a plan that make its images: all parts of each, down to its base."""
+    found: set[str] = set()
+    stack = [name for made in plan.made.values() for name in made]
+    while stack:
+        name = stack.pop()
+        if name not in found:
+            found.add(name)
+            step = plan.steps[name]
+            stack += [n for n in step.waits_for if plan.steps[n].work.kind == step.work.kind]
+    return frozenset(found)
 
 
 def named_images(recipe: Recipe, names: Sequence[str]) -> tuple[str, ...]:

@@ -289,6 +289,8 @@ class Workspace:
     """The numbers of the GPUs that were reserved for it."""
     secrets: Secrets = field(default_factory=_no_secrets)
     """What reads secrets, when the work needs them and no earlier."""
+    anew: bool = False
+    """Whether it was forced: then no cache of one's own may answer."""
 
 
 @dataclass(frozen=True, kw_only=True)

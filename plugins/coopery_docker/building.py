@@ -16,7 +16,7 @@ from typing import Any
 
 from coopery.contexts import Entry, write_tar
 from coopery.staging import was_cancelled
-from coopery_docker.buildkit import Trace
+from coopery_docker.buildkit import SAID, Trace
 from coopery_docker.client import Engine
 
 DOCKERFILE = "coopery.Dockerfile"
@@ -26,6 +26,8 @@ _PULSE = 0.1
 _STEP = re.compile(r"(?:Step (\d+)/\d+ : |STEP (\d+)/\d+: )")
 """How Docker's classic builder and Podman's begin a step."""
 _RUNNING = re.compile(r" ---> Running in ([0-9a-f]{12,64})")
+_OWN = re.compile(r" ?--->? |Removing intermediate container |Successfully (?:built|tagged) ")
+"""How lines begin that the classic builder says itself."""
 
 
 @dataclass
@@ -37,6 +39,8 @@ class Building:
     cached: set[int] = field(default_factory=set)
     context: int = 0
     """Bytes that were sent."""
+    said: str = ""
+    """The end of what the last program printed; of one that failed, if any did."""
 
 
 class NoBuildKit(Exception):
@@ -52,6 +56,7 @@ def build(
     cancelled: threading.Event,
     *,
     buildkit: bool,
+    anew: bool = False,
     platform: str = "",
     begun: Callable[[str], object] = lambda ident: None,
 ) -> Building:
@@ -59,6 +64,8 @@ def build(
 
     `platform` is said where the base is for another one than the engine. `begun` is told the ids
     of containers that the classic builder makes.
+
+    `anew` asks nothing of the builder's cache.
 
     Raises StepError (`cancelled`), MachineError, NoBuildKit; whatever reading the context raises.
     """
@@ -70,6 +77,7 @@ def build(
         "rm": "1",
         "forcerm": "1",
         **({"version": "2"} if buildkit else {}),
+        **({"nocache": "1"} if anew else {}),
         **({"platform": platform} if platform else {}),
     }
     worker = threading.Thread(target=request.run, args=(entries, parameters, cancelled))
@@ -168,12 +176,15 @@ class _Plain:
         if begun := _STEP.match(text):
             self.end()
             self._step, self._since = int(begun[1] or begun[2]), time.monotonic()
+            self._found.said = ""
         # What a program said on stderr comes in a terminal's red.
         text = text.removeprefix("\x1b[91m").removesuffix("\x1b[0m")
         if running := _RUNNING.match(text):
             self._begun(running[1])
         if "Using cache" in text:
             self._found.cached.add(self._step)
+        if text and not begun and not _OWN.match(text):
+            self._found.said = (self._found.said + text)[-SAID:]
         if text:
             yield text.encode()
 
@@ -195,7 +206,8 @@ class _Tracing:
             yield str(text).encode()
 
     def end(self) -> None:
-        for vertex in self._trace.vertices.values():
+        for vertex in sorted(self._trace.vertices.values(), key=lambda v: bool(v.error)):
+            self._found.said = vertex.printed or self._found.said
             if vertex.instruction is not None:
                 self._found.seconds[vertex.instruction] = vertex.seconds
                 if vertex.cached:

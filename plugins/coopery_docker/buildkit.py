@@ -13,7 +13,27 @@ from dataclasses import dataclass
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _NUMBERED = re.compile(r"\[(?:\S+ )?(\d+)/\d+\] ")
 
+_EXIT = re.compile(r"(?:exit code: |returned a non-zero code: |exit status )(\d+)\s*$")
+"""How builders say with what code a program ended, after its whole command."""
+_LONGEST = 400
+"""Characters of a builder's error that are shown."""
+SAID = 4000
+"""Characters of a program's last output that are kept."""
+
 Fields = dict[int, list[int | bytes]]
+
+
+def exit_code_of(error: str) -> int | None:
+    """The code with which a program ended that a builder's error tells of; None for another."""
+    found = _EXIT.search(error)
+    return int(found[1]) if found else None
+
+
+def shown_error(error: str) -> str:
+    """A builder's error in a line, without the command, which the log has before it."""
+    code = exit_code_of(error)
+    text = " ".join(error.split()) if code is None else f"exit code {code}"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} …"
 
 
 def fields_of(data: bytes) -> Fields:
@@ -62,6 +82,8 @@ class Vertex:
     error: str = ""
     told: str = ""
     """What was said of it last."""
+    printed: str = ""
+    """The end of what its program printed."""
 
     @property
     def instruction(self) -> int | None:
@@ -93,6 +115,9 @@ class Trace:
             if isinstance(printed, bytes) and printed:
                 yield from self._speak(vertex)
                 self._midline = not printed.endswith(b"\n")
+                if vertex in self.vertices:
+                    said = self.vertices[vertex].printed + printed.decode("utf-8", "replace")
+                    self.vertices[vertex].printed = said[-SAID:]
                 yield printed
 
     def _vertex(self, part: Fields) -> Iterator[bytes]:
@@ -107,7 +132,7 @@ class Trace:
             return
         state = ""
         if vertex.error:
-            state = f"ERROR: {vertex.error}"
+            state = f"ERROR: {shown_error(vertex.error)}"
         elif vertex.cached:
             state = "CACHED"
         elif vertex.completed:

@@ -52,6 +52,14 @@ class Container:
         found += [f"container capability {name}" for name in self.capabilities]
         return (*found, *(("container privileged",) if self.privileged else ()))
 
+    @property
+    def run_flags(self) -> tuple[str, ...]:
+        """It as the flags of `docker run`."""
+        found = ["--network", self.network] if self.network else []
+        found += ["--user", self.user] if self.user else []
+        found += [word for name in self.capabilities for word in ("--cap-add", name)]
+        return (*found, *(("--privileged",) if self.privileged else ()))
+
 
 def check_elsewhere(recipe: Recipe, runtime: str) -> Iterable[Problem]:
     """Under other runtimes there are no containers."""

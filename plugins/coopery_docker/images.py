@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -12,6 +13,7 @@ from coopery.images import ImageBuild, ImagePull, wheel_labels
 from coopery.quantities import show_bytes
 from coopery.steps import Made, Workspace
 from coopery_docker.building import DOCKERFILE, Building, NoBuildKit, build, layers
+from coopery_docker.buildkit import exit_code_of, shown_error
 from coopery_docker.client import FULL, Engine, connect, refused
 from coopery_docker.containers import kept_if_lost
 from coopery_docker.leaving import unless_left
@@ -20,8 +22,15 @@ from coopery_docker.notes import HOME, KEY, NOTE, ON, OVER, folder_of, home_id, 
 
 _LARGE = 100_000_000
 """Bytes of sources from which on a build tells how to have fewer."""
-_TAIL = 1200
-"""How much of the end of a build's log its error shows, in characters."""
+_MOST = 3
+"""How many lines of what a program printed the error of a build shows."""
+_ERROR = re.compile(r"E: |error\b|fatal\b", re.IGNORECASE)
+"""How a line begins that says what went wrong."""
+_LACKS = re.compile(
+    r"E: (?:Unable to locate package |Couldn't find any package by \w+ |Package |Version .* for )"
+    r"['‘]?(?P<name>[a-z0-9][a-z0-9+.-]+)"
+)
+"""How apt says that there is no package, or none to be installed, and which."""
 
 
 def find(engine: Engine, reference: str) -> dict[str, Any] | None:
@@ -52,6 +61,7 @@ def _build_image(engine: Engine, work: ImageBuild, workspace: Workspace) -> Made
     tag = tag_of(workspace.key)
     # That it is there says that an engine has something of this home.
     folder_of(workspace.home).mkdir(parents=True, exist_ok=True)
+    former = find(engine, tag) if workspace.anew else None
     with workspace.log.open("ab", buffering=0) as log:
         before, on, over = _before(engine, work, workspace, log.write)
         labels = {**work.labels, **wheel_labels(workspace.inputs)}
@@ -61,10 +71,12 @@ def _build_image(engine: Engine, work: ImageBuild, workspace: Workspace) -> Made
             labels[NOTE] = str(folder.relative_to(home))
         found = _build(engine, work, workspace, before, tag, labels, log.write)
     if found.error is not None:
-        raise _failed(found.error, work, workspace)
+        raise _failed(found, work)
     image = find(engine, tag)
     if image is None:
         raise refused("did not build", f"it told of no error, yet there is no image {tag}")
+    if former is not None and former["Id"] != image["Id"]:
+        _drop(engine, former["Id"])
     lines = [(i.keyword, f"{i.keyword} {i.arguments}") for i in work.instructions]
     note = {"tag": tag, "id": image["Id"], "size": image["Size"], "on": on, "over": over}
     write_note(workspace.folder, note)
@@ -82,6 +94,18 @@ def _build_image(engine: Engine, work: ImageBuild, workspace: Workspace) -> Made
         hint = f"`coopery context {work.image}` lists what is in it"
         warnings = (f"{sent} were sent to build it, over the limit of {limit}: {hint}",)
     return Made(outputs={"image": workspace.folder}, facts=facts, warnings=warnings)
+
+
+def _drop(engine: Engine, former: str) -> None:
+    """Remove what an image was before it was made anew, unless something still stands on it."""
+    from docker.errors import APIError
+
+    with engine.asked("did not remove an image"):
+        try:
+            engine.api.remove_image(former)
+        except APIError as error:
+            if error.status_code not in (404, 409):
+                raise
 
 
 def hints(part: str, context: int) -> list[str]:
@@ -178,6 +202,7 @@ def _build(
         entries = _context(work, workspace, before, buildkit=buildkit)
         stop = workspace.cancelled
         build_on = partial(build, engine, entries, tag, labels, write, stop, platform=elsewhere)
+        build_on = partial(build_on, anew=workspace.anew)
         if buildkit:
             return build_on(buildkit=True)
         # The classic builder's containers bear no labels, and an engine that dies leaves them.
@@ -205,16 +230,24 @@ def _context(
             yield from entries_of(source, path, writable=path in work.writable)
 
 
-def _failed(error: str, work: ImageBuild, workspace: Workspace) -> Exception:
+def _failed(found: Building, work: ImageBuild) -> Exception:
+    """What the failed program said that matters, in a few whole lines: the log has all."""
     from coopery.indexes import redact
 
-    lines = workspace.log.read_text("utf-8", "replace").splitlines()
-    shown = "\n".join(line for line in lines if line.strip())[-_TAIL:]
+    error = found.error or ""
+    said = [line.strip() for line in found.said.splitlines() if line.strip()]
     # The builder says it itself, or a program that it ran, of whose end it tells the code alone.
-    for line in (error, *reversed(shown.splitlines())):
+    for line in (error, *reversed(said)):
         if FULL.search(line):
             return refused("did not build", redact(line.strip()))
-    tail = redact(shown)
+    end, key, hint = shown_error(error), (), "the log tells more"
+    if exit_code_of(error) is not None and said:
+        told = [line for line in said if _ERROR.match(line)][:_MOST] or said[-_MOST:]
+        end = "\n".join(told) + f" ({end})"
+        lacking = (m["name"] for line in told if (m := _LACKS.search(line)))
+        if name := next((name for name in lacking if name in work.named), None):
+            key = work.named[name]
+            hint = f"the base {work.base.reference} knows no such Debian package: check its name"
     part = f" ({work.part})" if work.part else ""
-    message = f"the image {work.image!r} could not be built{part}: {redact(error)}\n{tail}"
-    return StepError(problem("image-failed", message, hint="the log tells more"))
+    message = f"the image {work.image!r} could not be built{part}: {redact(end)}"
+    return StepError(problem("image-failed", message, key=key, hint=hint))

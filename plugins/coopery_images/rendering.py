@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from coopery.dependencies import IndexOptions, Layer, Pin
 from coopery.errors import KeyPath, RecipeError, problem
@@ -145,21 +146,10 @@ def _parts(recipe: Recipe, image: Image, layers: Sequence[Layer], base: Base) ->
         *_wheels(recipe, image, layers, base),
         *_sources(layers),
     ]
-    first, last = parts[0], parts[-1]
-    begin = (quoting.user("0:0"),)
-    parts[0] = Part(
-        name=first.name,
-        instructions=(*begin, *first.instructions),
-        copies=first.copies,
-        steps=first.steps,
-    )
+    parts[0] = replace(parts[0], instructions=(quoting.user("0:0"), *parts[0].instructions))
     last = parts[-1]
-    parts[-1] = Part(
-        name=last.name,
-        instructions=(*last.instructions, *_settings(image, layers, base)),
-        copies=last.copies,
-        steps=last.steps,
-    )
+    settings = _settings(image, layers, base)
+    parts[-1] = replace(last, instructions=(*last.instructions, *settings))
     return tuple(parts)
 
 
@@ -169,7 +159,8 @@ def _system(image: Image, layers: Sequence[Layer]) -> list[Part]:
     if not names:
         return []
     shell = ["/bin/sh", "-ec", f"export DEBIAN_FRONTEND=noninteractive\n{_APT}", "apt", *names]
-    return [Part(name="system", instructions=(quoting.run(shell, _CACHES),))]
+    named = {name: key for layer in layers for name, key in layer.named.items()}
+    return [Part(name="system", instructions=(quoting.run(shell, _CACHES),), named=named)]
 
 
 def _dependencies(recipe: Recipe, image: Image, layers: Sequence[Layer], base: Base) -> Part:

@@ -21,8 +21,10 @@ BASES = 3
 """The format of one that holds bases too. A coopery that knows only the former would call them
 damage, and drop them when it mends that; of a higher number it says that it is too old. A lock
 without bases stays what it was, byte for byte, and readable for both."""
-VERSION = 4
+GITS = 4
 """The format of one that holds packages of git repositories: for the same reason."""
+VERSION = 5
+"""The format of one that holds variants: for the same reason."""
 _HEADER = """\
 # The exact packages of this recipe's images. This is a source file: keep it in version control.
 # `coopery lock` renews it, `coopery lock --upgrade` takes newer versions; do not edit it by hand.
@@ -53,7 +55,8 @@ class Entry:
     It holds for what asks for the same lines and Python X.Y on one of its platforms; and where
     `held` names local distributions (`NAME VERSION`), on whose versions other packages depend,
     while they have these versions. `targets` are the bases' platforms, in uv's terms, for which all
-    packages are known to have wheels.
+    packages are known to have wheels. A `variant` is what an option, such as `--wheels`, makes of
+    what the recipe says; it is kept beside the recipe's own answer.
     """
 
     python: str
@@ -63,6 +66,7 @@ class Entry:
     packages: tuple[Package, ...] = ()
     held: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
+    variant: str = ""
 
     @property
     def pins(self) -> tuple[Pin, ...]:
@@ -85,6 +89,7 @@ class Entry:
         ]
         lists = [sorted(self.images), sorted(self.platforms), sorted(self.held), self.asked]
         lists += [sorted(self.targets)] if self.targets else []
+        lists += [["variant", self.variant]] if self.variant else []
         return digest(["lock", SETS, self.python, lists, packages])
 
 
@@ -152,7 +157,8 @@ def render(entries: Iterable[Entry], bases: Collection[BaseEntry] = ()) -> str:
     if not bases:  # of which targets tell
         entries = tuple(replace(entry, targets=()) for entry in entries)
     gits = any(package.in_git for entry in entries for package in entry.packages)
-    version = VERSION if gits else BASES if bases else SETS
+    version = GITS if gits else BASES if bases else SETS
+    version = VERSION if any(entry.variant for entry in entries) else version
     parts = [_HEADER, f"version = {version}\n"]
     for found in sorted(bases, key=lambda found: found.question):
         parts.append("\n[[base]]\n")
@@ -168,6 +174,7 @@ def render(entries: Iterable[Entry], bases: Collection[BaseEntry] = ()) -> str:
         parts.append(_list("images", sorted(entry.images)))
         parts.append(f"python = {_text(entry.python)}\n")
         parts.append(_list("platforms", sorted(entry.platforms)))
+        parts += [f"variant = {_text(entry.variant)}\n"] if entry.variant else []
         parts.append(f"digest = {_text(entry.digest)}\n")
         parts.append(_list("asked", entry.asked))
         parts += [_list("held", sorted(entry.held))] if entry.held else []

@@ -83,7 +83,7 @@ def lock_sets(
             wanted, found = again, resolver.answers(again, known)
     if policy not in (LockPolicy.LOCKED, LockPolicy.PREVIEW):
         kept = _kept(old.entries, wanted, sets, recipe, policy)
-        ours = [(item, replace(e, images=item.images)) for item, e in found.items()]
+        ours = [(item, _ours(item, entry)) for item, entry in found.items()]
         if policy is not LockPolicy.UPGRADE:
             ours = [(item, _beside(item, entry, kept)) for item, entry in ours]
         together = keep_bases(old.bases, bases, sets, recipe)
@@ -250,8 +250,14 @@ def _solve(
         packages=solution.packages,
         held=solution.held,
         targets=tuple(target.uv for target in item.targets),
+        variant=item.variant,
     )
     return entry, solution
+
+
+def _ours(item: Wanted, entry: Entry) -> Entry:
+    """An entry as it is written for what it answers now: what the recipe says is no variant."""
+    return replace(entry, images=item.images, variant=entry.variant if item.variant else "")
 
 
 def _preferred(item: Wanted, old: Sequence[Entry]) -> tuple[Package, ...]:
@@ -263,6 +269,7 @@ def _preferred(item: Wanted, old: Sequence[Entry]) -> tuple[Package, ...]:
 def _former(item: Wanted, old: Sequence[Entry]) -> Entry | None:
     """The entry that these images have now: that of this Python and platform, else another's."""
     found = [entry for entry in old if {*entry.images} & {*item.images}]
+    found.sort(key=lambda entry: entry.variant != item.variant)
     found.sort(key=lambda entry: item.platform not in entry.platforms)
     found.sort(key=lambda entry: entry.python != item.dependencies.python)
     return found[0] if found else None
@@ -276,9 +283,11 @@ def _kept(
     policy: LockPolicy,
 ) -> tuple[Entry, ...]:
     """What stays as it is: entries of the recipe's images that were not asked for now, those of
-    other platforms that still hold there, and those of other Pythons for images that name none.
+    other variants, those of other platforms that still hold there, and those of other Pythons for
+    images that name none.
 
-    An upgrade leaves no other Python its older versions: whoever runs on it takes the new ones.
+    An upgrade leaves no other Python or variant its older versions: whoever runs on it takes the
+    new ones.
     """
     names = {s.image for s in sets}
     asking = {name: item for item in wanted for name in item.images}
@@ -289,6 +298,8 @@ def _kept(
         item = asking.get(name)
         if item is None:
             return False
+        if entry.variant != item.variant and not item.asks_what(entry):
+            return policy is not LockPolicy.UPGRADE
         if entry.python != item.dependencies.python:
             free = recipe.images[name].python is None and policy is not LockPolicy.UPGRADE
             return free and item.asks_lines(entry)

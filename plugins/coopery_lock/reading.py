@@ -35,6 +35,7 @@ class _Recorded:
     packages: tuple[Package, ...] = ()
     held: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
+    variant: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +171,7 @@ def _read_data(file: Path, text: str, data: Mapping[str, Any]) -> Reading:
             packages=recorded.packages,
             held=recorded.held,
             targets=recorded.targets,
+            variant=recorded.variant,
         )
         reason = "; ".join(_wrong(entry, recorded.digest, entries))
         (damaged if reason else entries).append(entry)

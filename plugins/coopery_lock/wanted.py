@@ -28,6 +28,11 @@ class Wanted:
     targets: tuple[Target, ...] = ()
 
     @property
+    def variant(self) -> str:
+        """What an option made of it; see `DependencySet`."""
+        return self.dependencies.variant
+
+    @property
     def shown(self) -> str:
         """What is resolved, for people."""
         count = sum(not r.constraint for r in self.dependencies.requirements)
@@ -63,7 +68,8 @@ def group(
     `bases` are those that are known already, by reference.
     """
     found: dict[tuple[object, ...], Wanted] = {}
-    for item in sorted(sets, key=lambda s: s.image):
+    # The recipe's own question before an option's that is the same.
+    for item in sorted(sets, key=lambda s: (s.variant, s.image)):
         if not item.locals and not any(not r.constraint for r in item.requirements):
             continue
         asked = asked_lines(item, root)

@@ -22,7 +22,12 @@ Step = Mapping[str, Any]
 def configure(parser: argparse.ArgumentParser) -> None:
     """The arguments of `build`."""
     parser.add_argument("images", nargs="*", metavar="IMAGE", help="what to build (default: all)")
-    parser.add_argument("--force", action="store_true", help="build them though they are there")
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="build all their parts anew, without the engine's cache: with "
+        "newer system packages, too",
+    )
 
 
 def run(context: Context) -> int:

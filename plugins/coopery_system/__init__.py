@@ -82,4 +82,8 @@ def add_layers(recipe: Recipe, image: Image, lock: Lock) -> Iterable[Layer]:
             stage=Stage.SYSTEM,
             system=tuple(p.name for p in system.packages if p.local is None),
             assumed=tuple(p.name for p in system.packages if p.local == "assume"),
+            named={
+                package.name: ("image", image.name, "system", index)
+                for index, package in enumerate(system.packages)
+            },
         )

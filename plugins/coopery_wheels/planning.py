@@ -125,7 +125,14 @@ def contribution(
             *gits.requirements(recipe, image),
         ),
         locals=tuple(_distribution(local) for local in found if not local.release),
+        variant=mode or "" if _overridden(image, mode) else "",
     )
+
+
+def _overridden(image: Image, mode: str | None) -> bool:
+    """Whether a mode for all projects makes another than the recipe says of any."""
+    projects = image.facet(Projects)
+    return mode is not None and any(p.mode != mode for p in (projects.items if projects else ()))
 
 
 def _requirement(recipe: Recipe, local: Local) -> Requirement:

@@ -73,6 +73,11 @@ class WheelRelease:
         """The version."""
         return self.package[0][1]
 
+    @property
+    def static_version(self) -> str:
+        """The version, which is known before it is fetched."""
+        return self.release
+
 
 @dataclass(frozen=True, kw_only=True)
 class WheelFile:
@@ -107,3 +112,8 @@ class WheelGit:
     repository: Annotated[Repository, unkeyed]
     accesses: Annotated[tuple[Access, ...], unkeyed] = ()
     origin: Annotated[Origin, unkeyed] = field(default_factory=Origin)
+
+    @property
+    def static_version(self) -> str | None:
+        """The version that the lock has, which is known before it is built."""
+        return self.release

@@ -37,7 +37,8 @@ def render_image(image: Image, layers: Sequence[Layer], base: Base, home: Path) 
     # After what takes long: an image of this home alone, for tests run side by side.
     own = hashlib.sha256(str(home).encode()).hexdigest()
     mark = Instruction(keyword="ENV", arguments=f'HANDMADE="{own}"')
-    parts = [Part(name="system", instructions=(python, link, mark))]
+    named = {name: key for layer in layers for name, key in layer.named.items()}
+    parts = [Part(name="system", instructions=(python, link, mark), named=named)]
     files = [item for layer in layers for item in layer.files]
     if files:
         copies = tuple(

@@ -190,6 +190,50 @@ def test_a_build_that_fails_shows_its_end(made: Project) -> None:
     assert "RUN " in log and "to the builder" in log and "7" in log
 
 
+def test_force_builds_every_part_anew_and_equal_images_once(made: Project, engine: Any) -> None:
+    """Without the builder's cache, so that system packages are fetched again; one build for each
+    distinct part, and nothing of the former ones stays.
+    """
+    made.write("recipe.toml", RECIPE + '[image.same]\nsources = ["src"]\n')
+    assert made.coopery("build", "-r", "docker").exit_code == 0
+    before = {key: image["Id"] for key, image in images(engine, made).items()}
+    answer = made.coopery("build", "-r", "docker", "--force", "-j", "4", "--json")
+    assert answer.exit_code == 0, answer.stderr
+    steps = [s for s in answer.json["steps"] if s["step"].startswith("image ")]
+    built = [s for s in steps if not s["cached"]]
+    assert len(steps) == 6 and len(built) == 3 == len({s["key"] for s in built})
+    assert not any(row["cached"] for s in built for row in s["facts"]["layers"])
+    after = {key: image["Id"] for key, image in images(engine, made).items()}
+    assert before.keys() == after.keys()
+    assert not {*before.values()} & {*after.values()}
+    found = engine.images(filters={"label": [f"{HOME}={home_id(made.home)}"]})
+    assert {image["Id"] for image in found} == {*after.values()}
+
+
+@pytest.mark.parametrize("builder", ["buildkit", "classic"])
+def test_what_apt_lacks_is_told_in_a_line_at_its_place(
+    made: Project, request: pytest.FixtureRequest, builder: str
+) -> None:
+    """Once, whatever the command before it, and not cut."""
+    if builder == "classic":
+        request.getfixturevalue("classic")
+    system = 'sources = ["src"]\nsystem = ["zlib1g", "nothing-like-it"]'
+    made.write("recipe.toml", RECIPE.replace('sources = ["src"]', system))
+    said = "E: Unable to locate package nothing-like-it"
+    script = f"for i in 1 2 3 4; do echo before $i; done; echo {said} >&2; exit 100"
+    answer = made.coopery("run", "-r", "docker", "--json", env={"HANDMADE_RUN": script})
+    step = next(s for s in answer.json["steps"] if s["step"] == "image i system")
+    (found,) = step["problems"]
+    first, hint = found["message"].splitlines()
+    told = f"the image 'i' could not be built (system): {said} (exit code 100) [image-failed]"
+    assert first.endswith(f"recipe.toml:3 (image.i.system[1]): {told}")
+    assert hint == "  hint: the base python:3.11-slim knows no such Debian package: check its name"
+    log = Path(step["log"]).read_text().splitlines()
+    assert said in log
+    if builder == "buildkit":
+        assert log[-1] == "ERROR: exit code 100"
+
+
 def test_the_classic_builder_will_do(made: Project, classic: None) -> None:
     env = {"HANDMADE_RUN": f"mkdir -p /work; chmod 777 /work; echo {time.time()}"}
     first = made.run("-r", "docker", env=env)

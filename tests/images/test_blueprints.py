@@ -7,8 +7,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from coopery.dependencies import Layer, Lock, Stage
 from coopery.digests import digest
-from coopery.images import Base, Blueprint, plan_builds
+from coopery.images import Base, Blueprint, ImageBuild, plan_builds
+from coopery.steps import Need, Step, StepSource
+from coopery_system import System, SystemPackage, add_layers
+from coopery_wheels.work import WheelRelease
 
 from .conftest import Bench
 
@@ -147,3 +151,26 @@ def test_a_path_of_ones_own_comes_after_the_environments(bench: Bench) -> None:
     assert "\\$PATH" in line or "'" in line
     bench.base = replace(bench.base, python=None, executable=None)
     assert "/opt/coopery" not in settings(PATH="/tools")[0]
+
+
+def test_labels_tell_the_version_of_a_released_wheel(bench: Bench) -> None:
+    work = WheelRelease(package=(("beta", "2.0"),), hashes=(), python="3.11", platform="any")
+    step = Step(name="wheel beta (release)", subject="beta", work=work, outputs=("wheel",))
+    need = Need(role="wheel beta", source=StepSource(step=step.name, output="wheel"), name="beta")
+    layer = Layer(name="wheels", stage=Stage.WHEELS, wheels=(need,), steps=(step,))
+    labels = bench.blueprint(layer).labels
+    assert labels["coopery.wheels"] == "beta==2.0"
+    assert labels["org.opencontainers.image.version"] == "2.0"
+
+
+def test_a_build_knows_where_its_system_packages_are_named(bench: Bench) -> None:
+    """For the error in which apt names one."""
+    packages = (SystemPackage(name="zlib1g"), SystemPackage(name="libgomp1", local="assume"))
+    recipe = bench.recipe(System(packages=packages))
+    layers = tuple(add_layers(recipe, recipe.images["science"], Lock()))
+    work = plan_builds(bench.blueprint(*layers, recipe=recipe), "docker")[0].work
+    assert isinstance(work, ImageBuild)
+    assert work.named == {
+        "zlib1g": ("image", "science", "system", 0),
+        "libgomp1": ("image", "science", "system", 1),
+    }

@@ -255,6 +255,46 @@ def test_two_checkouts_make_the_same_archive(filled: Project, tmp_path: Path, na
         assert (b"beta-2.0-py3-none-any.whl@sha256:" in text) is (name == "science")
 
 
+def test_a_packed_task_tells_what_its_container_may(filled: Project) -> None:
+    """All that the recipe says of it, and folders that are there for whoever it runs as."""
+    more = """
+    [task.at_ease]
+    image = "plain"
+    command = ["true"]
+    container = { network = "host", capabilities = ["SYS_PTRACE"] }
+    resources = { cpu = 1.5, memory = "1G", shm = "64M", gpu = 2 }
+    outputs = { one = { path = "one.txt", mount = "/data/one.txt" }, all = "all/" }
+    [task.as_root]
+    image = "plain"
+    command = ["true"]
+    container = { user = "0:0", privileged = true }
+    outputs.one = "two.txt"
+    """
+    filled.write("recipe.toml", RECIPE.partition("[task.bare]")[0] + more)
+    # The bases as before, of the runtime that has containers; no engine is asked.
+    docker = RUNTIME.replace('"boxes"', '"docker"').replace("def runtime_names", "def _")
+    filled.plugin("bases", docker.replace("@hookimpl\ndef _", "def _"))
+    found = {}
+    for name in ("at_ease", "as_root"):
+        with tarfile.open(fileobj=io.BytesIO(packed(filled, name, "-r", "docker"))) as archive:
+            described = archive.extractfile("DESCRIPTION.md")
+            assert described is not None
+            lines = described.read().decode().splitlines()
+        found[name] = [line.strip() for line in lines if line.startswith("    ")][1:]
+    assert found["at_ease"] == [
+        "mkdir -p /folder/for/all /folder/for/one",
+        "docker run --rm --init --user $(id -u):$(id -g) --network host --cap-add SYS_PTRACE "
+        "--cpus 1.5 --memory 1000000000 --memory-swap 1000000000 --shm-size 64000000 --gpus 2 "
+        "-v /folder/for/all:/coopery/outputs/all/all -v /folder/for/one:/data at_ease",
+    ]
+    assert found["as_root"] == [
+        "mkdir -p /folder/for/one",
+        "chmod 0777 /folder/for/one",
+        "docker run --rm --init --user 0:0 --privileged "
+        "-v /folder/for/one:/coopery/outputs/one as_root",
+    ]
+
+
 @pytest.mark.parametrize("buildkit", [False, True], ids=["classic", "buildkit"])
 def test_a_packed_task_runs_with_plain_docker(
     filled: Project, engine: Engine, tmp_path: Path, buildkit: bool
@@ -267,14 +307,15 @@ def test_a_packed_task_runs_with_plain_docker(
     assert text.startswith("# greet\n\nWrites a greeting.\n")
     assert "- `who`: `/coopery/inputs/who/who.txt`" in text
     image = engine.build_tar(gzip.decompress(content), buildkit=buildkit)
+    # As the description prints it, on folders of one's own; the engine's folders would be root's.
+    built, *lines = [line.strip() for line in text.splitlines() if line.startswith("    ")]
+    assert built == "docker build -t greet ."
+    script = "\n".join(["set -e", *lines]).removesuffix(" greet") + f" {image}"
     folder = tmp_path / "made"
-    folder.mkdir()
-    folder.chmod(0o777)
-    volumes = {
-        str(filled.root / "who.txt"): {"bind": "/coopery/inputs/who/who.txt", "mode": "ro"},
-        str(folder): {"bind": "/coopery/outputs/said", "mode": "rw"},
-    }
-    engine.run(image, volumes=volumes)
+    script = script.replace("/folder/for/said", str(folder))
+    script = script.replace("/path/of/who", str(filled.root / "who.txt"))
+    done = subprocess.run(["sh", "-c", script], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
     made = next(folder.iterdir())
     assert made.read_text() == 'you\na text\nit\'s "quoted" $HOME\n<<EOF\n'
     good(filled.coopery("run", "greet"))

@@ -252,6 +252,33 @@ def test_a_mode_for_a_whole_run(shop: Shop, by: str) -> None:
         assert shop.said == "tree"
 
 
+def test_a_mode_for_one_run_leaves_the_recipes_pins(shop: Shop) -> None:
+    """Both are in the lock: neither run locks anew, on whatever machine, until the recipe moves."""
+    shop.recipe('{ path = "kit", mode = "release", extras = ["more"] }')
+    shop("run")
+    first = shop.project.read("recipe.lock")
+    assert "iris-kit[more]==1.0" in first and "variant" not in first
+    shop("run", "--wheels", "editable")
+    assert shop.said == "tree"
+    both = shop.project.read("recipe.lock")
+    assert "variant = 'editable'" in both and both.count("[[set]]") == 2
+    asked = len(shop.asked)
+    for flags in ([], ["--wheels", "editable"], ["--locked"], ["--locked", "--wheels", "editable"]):
+        assert "lock " not in shop("run", *flags).stderr
+        assert shop.project.read("recipe.lock") == both
+    assert shop.asked[asked:] == []
+    assert shop.said == "tree"
+    # A recipe that now says so itself has the one entry, which is its own.
+    shop.recipe('{ path = "kit", extras = ["more"] }')
+    assert "locked" not in shop("run").stderr
+    assert "variant" not in shop.project.read("recipe.lock")
+    shop.recipe('{ path = "kit", mode = "release", extras = ["more"] }')
+    shop("run")
+    shop("run", "--wheels", "editable")
+    shop("lock", "--upgrade")
+    assert shop.project.read("recipe.lock") == first
+
+
 def test_a_mode_that_there_is_not(shop: Shop) -> None:
     answer = shop("run", code=2, env={"COOPERY_WHEELS": "released"})
     assert "expected one of release, editable" in answer.told("bad-option")

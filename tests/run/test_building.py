@@ -56,6 +56,15 @@ def test_what_is_gone_is_made_again_and_force_makes_it_anew(built: Project) -> N
     assert "built" in forced.stdout and "--force" in forced.stderr
 
 
+def test_equal_images_are_forced_once(built: Project) -> None:
+    """The two are one environment: the first to come makes it anew, for both."""
+    built.coopery("build")
+    forced = built.coopery("build", "--force")
+    assert forced.exit_code == 0, forced.stderr
+    states = sorted(part.splitlines()[1].split()[2] for part in forced.stdout.split("\n\n"))
+    assert states == ["built", "cached"]
+
+
 def test_an_unknown_image_is_told_with_the_nearest_name(built: Project) -> None:
     found = built.coopery("build", "smal", "othr")
     assert found.exit_code == 2

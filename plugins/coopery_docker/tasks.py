@@ -32,6 +32,7 @@ from coopery_docker.client import Engine, connect
 from coopery_docker.containers import Ended, Job, Write, run_container
 from coopery_docker.facets import AS_ROOT, Container
 from coopery_docker.giving import WRITABLE, give_back, own_user
+from coopery_docker.leaving import unless_left
 from coopery_docker.looking import read_note
 from coopery_docker.notes import STEP
 
@@ -57,7 +58,12 @@ def run_task(work: TaskWork, workspace: Workspace) -> Made:
 
 def _run_task(engine: Engine, work: TaskWork, workspace: Workspace, given: Handed) -> Made:
     staged = stage(work, workspace, ROOM, given)
-    body = body_of(engine, work, workspace, staged, given)
+
+    def describe() -> dict[str, Any]:
+        return body_of(engine, work, workspace, staged, given)
+
+    # For this too the engine is asked.
+    body = unless_left(describe, engine, workspace.cancelled, workspace.killed)
     started = time.monotonic()
     with workspace.log.open("ab", buffering=0) as log:
         write = _writer(log)

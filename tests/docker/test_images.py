@@ -11,10 +11,12 @@ import socket
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -372,3 +374,47 @@ def test_two_images_alike_are_built_once(made: Project) -> None:
     steps = made.run("-r", "docker")
     built = [name for name in performed(steps) if name.startswith("image")]
     assert len(built) == 3, json.dumps(sorted(steps))
+
+
+def builds(asked: list[str]) -> Counter[str]:
+    """How often the engine was asked to build each image, by its name."""
+    lines = [line.split(" ")[1] for line in asked if line.startswith("POST")]
+    urls = [urlsplit(line) for line in lines]
+    return Counter(parse_qs(url.query)["t"][0] for url in urls if url.path.endswith("/build"))
+
+
+def test_each_image_is_built_once_for_all_its_tasks(contained: Project) -> None:
+    """Nine tasks, side by side, of five images, of which three differ; a part is common to all."""
+    text = ""
+    for number in range(5):
+        contained.write(f"src{number % 3}/a.txt", f"{number % 3}\n")
+        text += f'[image.i{number}]\nsources = ["src{number % 3}"]\n'
+    for number in range(9):
+        text += f'[task.t{number}]\nimage = "i{number % 5}"\n'
+        text += f'command = "cat src*/a.txt; : {number}"\n'
+    contained.write("recipe.toml", text)
+    with counted() as (address, asked):
+        steps = contained.run("-r", "docker", "-j", "4", env={"DOCKER_HOST": address})
+    for number in range(9):
+        log = Path(steps[f"t{number}"]["log"])
+        assert log.read_text() == f"{number % 5 % 3}\n"
+    images = {n: s["facts"]["image"] for n, s in steps.items() if n.startswith("image ")}
+    # Of each that differs its sources and its settings, and once what they are all built on.
+    assert builds(asked) == dict.fromkeys(images.values(), 1) and len(builds(asked)) == 3 * 2 + 1
+    by = [images[name] for name in performed(steps) if name in images]
+    assert sorted(by) == sorted(set(images.values()))
+
+
+def test_two_runs_at_once_build_an_image_once(made: Project) -> None:
+    made.write("recipe.toml", RECIPE + '[task.b]\nimage = "i"\ncommand = "cat src/a.txt"\n')
+    with counted() as (address, asked):
+        env = {"DOCKER_HOST": address, "HANDMADE_RUN": f"mkdir -p /work; sleep 2; : {time.time()}"}
+        runs = [made.start("run", "-r", "docker", "--json", name, env=env) for name in "ab"]
+        told = [run.communicate(timeout=60) for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], told
+    steps = [{s["step"]: s for s in json.loads(out)["steps"]} for out, _ in told]
+    parts = ["image i system", "image i sources", "image i"]
+    by = sorted(name for one in steps for name in performed(one))
+    assert by == sorted([*parts, "a", "b"])
+    wanted = {one[name]["facts"]["image"] for one in steps for name in parts if name in one}
+    assert builds(asked) == dict.fromkeys(wanted, 1) and len(wanted) == 3

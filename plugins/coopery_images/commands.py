@@ -57,8 +57,13 @@ def pack(context: Context) -> int:
     """`coopery pack IMAGE|TASK`."""
     from coopery_images import listing
 
+    given = context.arguments.output
+    if given and not (Path.cwd() / given).parent.is_dir():
+        message = f"--output: there is no folder {(Path.cwd() / given).parent}"
+        hint = "make it first, or name a file in one that is there"
+        raise RecipeError(Problem(slug="bad-option", message=message, hint=hint))
     subject = subject_of(context, overwrite=context.arguments.overwrite)
-    given = context.arguments.output or f"{subject.name}.tar.gz"
+    given = given or f"{subject.name}.tar.gz"
     destination = (Path.cwd() / given).absolute()
     if destination.is_dir():
         destination /= f"{subject.name}.tar.gz"

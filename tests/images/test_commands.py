@@ -172,6 +172,29 @@ def test_a_context_is_listed_with_its_sizes(filled: Project) -> None:
     assert shown[-1].endswith("= all")
 
 
+def test_a_folder_that_is_not_there_is_no_place_for_an_archive(filled: Project) -> None:
+    answer = filled.coopery("pack", "plain", "-r", "boxes", "-o", "mistyped/x.tgz")
+    assert "there is no folder" in answer.told("bad-option")
+    assert not (filled.root / "mistyped").exists()
+
+
+def test_why_an_archive_is_made_again_is_told_in_words(filled: Project) -> None:
+    """The package's version, once, whatever parts of its tree are copied; and no bytes."""
+    command = ("pack", "science", "-r", "boxes")
+    good(filled.coopery(*command))
+    alpha = write_wheel(filled.root / "shelf", "alpha", "1.1", scripts=["alpha"])
+    digest = hashlib.sha256(alpha.read_bytes()).hexdigest()
+    filled.write("pins.json", json.dumps([["alpha", "1.1", f"sha256:{digest}"]]))
+    told = good(filled.coopery(*command)).stderr
+    line = next(line for line in told.splitlines() if line.startswith("done     archive"))
+    assert "packages science changed" in line and "bytes" not in line and "copy " not in line
+    assert "requirements.txt changed: alpha==1.0 -> alpha==1.1" in line
+    filled.write("recipe.toml", RECIPE.replace("hello $HOME", "goodbye"))
+    told = good(filled.coopery(*command)).stderr
+    line = next(line for line in told.splitlines() if line.startswith("done     archive"))
+    assert 'Dockerfile changed: ENV GREETING="hello \\$HOME" -> ENV GREETING="goodbye"' in line
+
+
 def test_an_option_that_would_be_ignored_is_refused(filled: Project) -> None:
     command = ("science", "-r", "boxes")
     flags = ["--junit", "j.xml", "--report", "r.html", "--priority", "3", "-j", "2"]

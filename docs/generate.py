@@ -92,7 +92,8 @@ def arguments_of(command: Command) -> list[tuple[str, str]]:
     """What a command takes beyond the flags that all commands have."""
     parser = argparse.ArgumentParser(add_help=False)
     command.configure(parser)
-    add_flags(parser, tuple(kind for kind in command.options if kind is not CoreOptions))
+    kinds = tuple(kind for kind in command.options if kind is not CoreOptions)
+    add_flags(parser, kinds, performing=command.performing)
     hidden = argparse.SUPPRESS
     return [(flags_of(a), a.help or "") for a in parser._actions if a.help != hidden]
 

@@ -177,10 +177,20 @@ def make_parser(plugins: Plugins, first: str | None) -> argparse.ArgumentParser:
         core = {"home": command.home, "runtime": command.recipe}
         if CoreOptions not in command.options:
             # What a command would take no notice of is refused rather than ignored.
-            add_flags(child, (CoreOptions,), tuple(n for n, takes in core.items() if takes))
+            add_flags(
+                child,
+                (CoreOptions,),
+                tuple(n for n, takes in core.items() if takes),
+                helps={"runtime": command.runtime},
+            )
         else:
             own = (CoreOptions, *own)
-        add_flags(child, tuple(dict.fromkeys((*own, *extra))))
+        add_flags(
+            child,
+            tuple(dict.fromkeys((*own, *extra))),
+            performing=command.performing,
+            helps={"runtime": command.runtime},
+        )
         command.configure(child)
         child.set_defaults(command=command)
     return parser

@@ -48,7 +48,9 @@ class Command:
 
     With `recipe`, it takes `-f/--file`, and `-r` for a runtime; with `home`, it takes `--home`;
     with `json`, it takes `--json`. `options` are the option dataclasses whose flags it takes; a
-    command that takes CoreOptions takes all of the engine's, such as `-j`.
+    command that takes CoreOptions takes all of the engine's, such as `-j`, save those that are
+    about `performing` steps where it performs none. `runtime` is what `-r` means to it, where that
+    is not where tasks run.
     """
 
     name: str
@@ -59,6 +61,8 @@ class Command:
     recipe: bool = True
     home: bool = True
     options: tuple[type, ...] = ()
+    performing: bool = True
+    runtime: str = ""
     epilog: str = ""
 
 

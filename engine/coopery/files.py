@@ -6,11 +6,15 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from coopery.model import Recipe
+
+LOCK_HEAD = "# The exact packages of this recipe's images."
+"""How each lock begins, by which one is known for it."""
 
 # What no project means as its own: version control, byte code, environments, build metadata.
 _NEVER = re.compile(r"(?:^|/)(?:\.git|__pycache__|\.venv|[^/]*\.egg-info)(?:/|$)|\.pyc$")
@@ -50,7 +54,8 @@ def beneath(root: Path, relative: str | PurePath) -> Path:
 
 
 def made_here(recipe: Recipe, home: Path | None = None) -> tuple[Path, ...]:
-    """What coopery itself writes among a recipe's files: outputs, the lock, the home.
+    """What coopery itself writes among a recipe's files: outputs, the locks (those of recipes
+    beside it, too), the home.
 
     Absolute paths; `*` stands where a destination has a placeholder.
     """
@@ -60,7 +65,20 @@ def made_here(recipe: Recipe, home: Path | None = None) -> tuple[Path, ...]:
         for output in task.outputs.values()
         if output.path
     )
-    return (*dict.fromkeys(outputs), recipe.lock_file, *([home, home.resolve()] if home else []))
+    own = (recipe.lock_file, *_locks_beside(recipe))
+    return (*dict.fromkeys(outputs), *own, *([home, home.resolve()] if home else []))
+
+
+def _locks_beside(recipe: Recipe) -> list[Path]:
+    """The locks of recipes in the same folder; other files of such names begin otherwise."""
+    found = []
+    for path in sorted(recipe.file.parent.glob("*.lock")):
+        if path == recipe.lock_file or not path.is_file():
+            continue
+        with suppress(OSError), path.open("rb") as file:  # what nobody can read is told elsewhere
+            if file.read(len(LOCK_HEAD)) == LOCK_HEAD.encode():
+                found.append(path)
+    return found
 
 
 def project_files(

@@ -33,9 +33,14 @@ def option(
     short: str | None = None,
     metavar: str | None = None,
     flag: bool = True,
+    performing: bool = False,
+    least: float | None = None,
 ) -> Any:
-    """A field of an option dataclass. With `flag=False` the command line does not offer it."""
-    meta = {"help": help, "short": short, "metavar": metavar, "flag": flag}
+    """A field of an option dataclass. With `flag=False` the command line does not offer it; one
+    that is about `performing` steps, only with commands that do. A number is `least` or more.
+    """
+    meta: dict[str, Any] = {"help": help, "short": short, "metavar": metavar, "flag": flag}
+    meta |= {"performing": performing, "least": least}
     return dataclasses.field(default=default, metadata=meta)
 
 
@@ -76,7 +81,11 @@ class CoreOptions:
         None, short="-r", help="where tasks run (default: local)", metavar="NAME"
     )
     jobs: int | None = option(
-        None, short="-j", help="steps at a time (default: the number of cores)", metavar="N"
+        None,
+        short="-j",
+        help="steps at a time (default: the number of cores)",
+        metavar="N",
+        performing=True,
     )
 
 
@@ -127,9 +136,16 @@ class Settings:
 
 
 def add_flags(
-    parser: argparse.ArgumentParser, kinds: tuple[type, ...], only: tuple[str, ...] | None = None
+    parser: argparse.ArgumentParser,
+    kinds: tuple[type, ...],
+    only: tuple[str, ...] | None = None,
+    *,
+    performing: bool = True,
+    helps: Mapping[str, str] | None = None,
 ) -> None:
-    """Give `parser` a flag for every option of these dataclasses, or `only` for those named."""
+    """Give `parser` a flag for every option of these dataclasses, or `only` for those named; those
+    about `performing` steps if it does. `helps` are texts that differ for this command, by name.
+    """
     import argparse
 
     for kind in kinds:
@@ -138,9 +154,12 @@ def add_flags(
             meta = item.metadata
             if not meta.get("flag", True) or (only is not None and item.name not in only):
                 continue
+            if meta.get("performing") and not performing:
+                continue
             names = [n for n in (meta.get("short"), f"--{item.name.replace('_', '-')}") if n]
             hint = _bare(hints[item.name])
             shared: dict[str, Any] = {"dest": f"{kind.__name__}.{item.name}", "help": meta["help"]}
+            shared["help"] = (helps or {}).get(item.name) or meta["help"]
             if typing.get_origin(hint) is typing.Literal:
                 choices = typing.get_args(hint)
                 parser.add_argument(
@@ -206,6 +225,11 @@ def read_settings(
                 place = Place() if by_flag else _place(file, ("tool", "coopery", name))
                 hint = "leave it out, or say what is meant"
                 problems.append(Problem(slug="bad-option", message=message, place=place, hint=hint))
+            least = item.metadata.get("least")
+            numeric = least is not None and isinstance(sourced.value, int | float)
+            if numeric and sourced.value < least:
+                message = f"--{name}: expected at least {least:g}, found {sourced.value}"
+                problems.append(Problem(slug="bad-option", message=message))
             if kind is CoreOptions and item.name == "jobs":
                 problems += _check_jobs(sourced)
             values[kind][item.name] = sourced

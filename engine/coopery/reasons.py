@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -111,12 +111,34 @@ def changes(before: Sequence[Part], after: Sequence[Part]) -> list[Change]:
         for c in found
         if c.before and c.after and c.name.startswith("parameter ")
     }
-    return [
+    return _folded(
         c
         for c in found
         if c.name.removeprefix("files of ") not in names - {c.name}
         and not _follows(c, moved, known)
+    )
+
+
+def _folded(found: Iterable[Change]) -> list[Change]:
+    """Several needs of parts of one result as one change, of the step that makes it."""
+    grouped: dict[object, list[Change]] = {}
+    for number, change in enumerate(found):
+        sides = [(p.step, m) for p in (change.before, change.after) if p and (m := _inner(p))]
+        alike = tuple((step, m[1]) for step, m in sides)
+        whole = len(sides) == 2 and sides[0][0] == sides[1][0] and sides[0][0]
+        grouped.setdefault(alike if whole else number, []).append(change)
+    return [
+        replace(group[0], name=group[0].after.step or group[0].name)
+        if len(group) > 1 and group[0].after
+        else group[0]
+        for group in grouped.values()
     ]
+
+
+def _inner(part: Part) -> re.Match[str] | None:
+    """The identity of a part that is one with a path inside it."""
+    found = _DIGEST.fullmatch(part.value)
+    return found if found and found[2] else None
 
 
 def words(change: Change, store: Store, places: Mapping[str, Path] | None = None) -> str:
@@ -138,7 +160,29 @@ def words(change: Change, store: Store, places: Mapping[str, Path] | None = None
         return f"{name} changed: from {was.step} to {now.step}"
     if change.role or _digest_of(was):
         return _need(change, was.value, now.value, store, (places or {}).get(change.role))
-    return f"{name} changed: {_difference(_parsed(was.value), _parsed(now.value))}"
+    old, new = _parsed(was.value), _parsed(now.value)
+    if _is_content(old) and _is_content(new):
+        return f"{name} changed{_lines(*(bytes.fromhex(x['bytes']) for x in (old, new)))}"
+    return f"{name} changed: {_difference(old, new)}"
+
+
+def _is_content(value: Any) -> bool:
+    """Whether it is the content of a small file, as `coopery.digests` writes it."""
+    return isinstance(value, dict) and [*value] == ["bytes"]
+
+
+def _lines(old: bytes, new: bytes) -> str:
+    """The line that differs between two texts, where it is one; else nothing."""
+    try:
+        texts = [content.decode().splitlines() for content in (old, new)]
+    except UnicodeDecodeError:
+        return ""
+    apart = [[x for x in texts[a] if x not in texts[1 - a]] for a in (0, 1)]
+    if [len(lines) for lines in apart] != [1, 1]:
+        return ""
+    # Of a package's hashes nobody would see how.
+    first, second = (lines[0].partition(" --hash=")[0] for lines in apart)
+    return f": {' -> '.join(_window(first, second))}" if first != second else ""
 
 
 # -- names ----------------------------------------------------------------------------------------
@@ -183,6 +227,8 @@ def _said(part: Part) -> Iterator[tuple[str, Part]]:
     match kind:
         case "hashes":
             name = f"files of package {rest}"
+        case "texts":
+            name = rest
         case "coords":
             name = f"matrix axis {rest}"
         case "aux_digests":

@@ -633,7 +633,7 @@ class Run:
             self._lost = self._lost or isinstance(error, MachineLost)
         problems = tuple(
             located(replace(p, place=Place(key=step.key_path)) if p.place == Place() else p, locate)
-            if step.key_path or p.place.key
+            if (step.key_path or p.place.key) and not isinstance(error, MachineLost)
             else p
             for p in error.problems
         )

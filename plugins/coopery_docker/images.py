@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from coopery.contexts import Entry, entries_of
-from coopery.errors import StepError, problem
+from coopery.errors import KeyPath, StepError, problem
 from coopery.images import ImageBuild, ImagePull, wheel_labels
 from coopery.quantities import show_bytes
 from coopery.steps import Made, Workspace
@@ -240,7 +240,8 @@ def _failed(found: Building, work: ImageBuild) -> Exception:
     for line in (error, *reversed(said)):
         if FULL.search(line):
             return refused("did not build", redact(line.strip()))
-    end, key, hint = shown_error(error), (), "the log tells more"
+    key: KeyPath = ()
+    end, hint = shown_error(error), "the log tells more"
     if exit_code_of(error) is not None and said:
         told = [line for line in said if _ERROR.match(line)][:_MOST] or said[-_MOST:]
         end = "\n".join(told) + f" ({end})"

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from coopery.steps import Made, Step, Workspace
 
 
+_WHOSE = "the runtime whose image it is (default: docker)"
+
+
 @dataclass(frozen=True)
 class ImageOptions:
     """What images begin with, and how large a build context may be without a warning."""
@@ -32,7 +35,11 @@ class ImageOptions:
         (), help="take this version of a family of bases, or latest", metavar="FAMILY=VERSION"
     )
     context_limit: int = option(
-        500, help="warn of build contexts that are larger, in megabytes", metavar="MB"
+        500,
+        help="warn of build contexts that are larger, in megabytes",
+        metavar="MB",
+        performing=True,
+        least=0,
     )
 
 
@@ -52,6 +59,8 @@ def add_commands() -> Sequence[Command]:
             run=_dockerfile,
             configure=_configure_dockerfile,
             options=(CoreOptions, ImageOptions),
+            performing=False,
+            runtime=_WHOSE,
         ),
         Command(
             name="context",
@@ -60,6 +69,7 @@ def add_commands() -> Sequence[Command]:
             configure=_configure_subject,
             json=True,
             options=(CoreOptions, ImageOptions),
+            runtime=_WHOSE,
             epilog="What the image is made of is made first, as far as it is not remembered.",
         ),
         Command(
@@ -69,6 +79,7 @@ def add_commands() -> Sequence[Command]:
             configure=_configure_pack,
             json=True,
             options=(CoreOptions, ImageOptions),
+            runtime=_WHOSE,
             epilog="The archive is a .tar.gz that holds a Dockerfile and all that it copies; the "
             "same content is always the same bytes. `docker build - < FILE` builds it.",
         ),

@@ -229,6 +229,11 @@ def read_overrides(given: tuple[str, ...], families: Mapping[str, Family]) -> di
             near = nearest(name, families)
             problems.append(Problem(slug="unknown-family", message=message, hint=near))
             continue
+        if "version" not in _PLACEHOLDER.findall(families[name].template):
+            message = f"--base-version: the template of {name!r} has no {{version}}"
+            hint = f"it is {families[name].template!r}: write {{version}} where it belongs"
+            problems.append(Problem(slug="bad-option", message=message, hint=hint))
+            continue
         try:
             check_tag(version)
         except ValueError as error:

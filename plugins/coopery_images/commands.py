@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from coopery import planning
 from coopery.commands import Context, table
@@ -57,8 +57,13 @@ def pack(context: Context) -> int:
     """`coopery pack IMAGE|TASK`."""
     from coopery_images import listing
 
+    given = context.arguments.output
+    if given and not (Path.cwd() / given).parent.is_dir():
+        message = f"--output: there is no folder {(Path.cwd() / given).parent}"
+        hint = "make it first, or name a file in one that is there"
+        raise RecipeError(Problem(slug="bad-option", message=message, hint=hint))
     subject = subject_of(context, overwrite=context.arguments.overwrite)
-    given = context.arguments.output or f"{subject.name}.tar.gz"
+    given = given or f"{subject.name}.tar.gz"
     destination = (Path.cwd() / given).absolute()
     if destination.is_dir():
         destination /= f"{subject.name}.tar.gz"
@@ -115,7 +120,14 @@ def subject_of(context: Context, *, tasks: bool = True, overwrite: bool = False)
     plugins, given = context.plugins, context.arguments.subject
     settings = _with_runtime(context)
     policy = LockPolicy.LOCKED if _value(settings, "locked") else LockPolicy.RENEW
-    request = Request(file=context.arguments.file, overwrite=overwrite, lock=policy)
+    request = Request(
+        file=context.arguments.file,
+        overwrite=overwrite,
+        lock=policy,
+        fail_fast=bool(_value(settings, "fail_fast")),
+        capacity=cast("tuple[str, ...]", _value(settings, "capacity") or ()),
+        priority=cast("int", _value(settings, "priority") or 0),
+    )
     opened = open_recipe(request, plugins, settings)
     warnings = [Event(kind="warning", time=time.time(), message=str(p)) for p in opened.warnings]
     plugins.observe(warnings, settings)

@@ -11,6 +11,7 @@ from pathlib import Path
 from coopery.dependencies import DependencySet, Pin
 from coopery.digests import digest
 from coopery.errors import MachineError, Place, Problem
+from coopery.files import LOCK_HEAD
 from coopery.images import Base
 from coopery.indexes import redact
 from coopery.writing import write_atomically
@@ -25,8 +26,8 @@ GITS = 4
 """The format of one that holds packages of git repositories: for the same reason."""
 VERSION = 5
 """The format of one that holds variants: for the same reason."""
-_HEADER = """\
-# The exact packages of this recipe's images. This is a source file: keep it in version control.
+_HEADER = f"""\
+{LOCK_HEAD} This is a source file: keep it in version control.
 # `coopery lock` renews it, `coopery lock --upgrade` takes newer versions; do not edit it by hand.
 """
 

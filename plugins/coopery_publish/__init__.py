@@ -26,7 +26,11 @@ class BundleOptions:
     """How much is taken from a registry."""
 
     bundle_limit: int = option(
-        10_000, help="refuse bundles of tasks that are larger, in megabytes", metavar="MB"
+        10_000,
+        help="refuse bundles of tasks that are larger, in megabytes",
+        metavar="MB",
+        performing=True,
+        least=0,
     )
 
 

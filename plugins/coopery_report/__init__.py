@@ -24,10 +24,16 @@ class ReportOptions:
     """Files that tell of a run once it has ended."""
 
     junit: str | None = option(
-        None, help="write how the run went to FILE, as JUnit XML for CI systems", metavar="FILE"
+        None,
+        help="write how the run went to FILE, as JUnit XML for CI systems",
+        metavar="FILE",
+        performing=True,
     )
     report: str | None = option(
-        None, help="write how the run went to FILE, as a page for a browser", metavar="FILE"
+        None,
+        help="write how the run went to FILE, as a page for a browser",
+        metavar="FILE",
+        performing=True,
     )
 
 

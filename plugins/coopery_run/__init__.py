@@ -23,13 +23,21 @@ if TYPE_CHECKING:
 class RunOptions:
     """How failures and the lock are treated."""
 
-    fail_fast: bool = option(False, help="start nothing more once a task has failed")
+    fail_fast: bool = option(
+        False, help="start nothing more once a task has failed", performing=True
+    )
     locked: bool = option(False, help="refuse to change the lock file, for CI")
     capacity: tuple[str, ...] = option(
-        (), help="how much of a resource there is, as in license=1", metavar="NAME=AMOUNT"
+        (),
+        help="how much of a resource there is, as in license=1",
+        metavar="NAME=AMOUNT",
+        performing=True,
     )
     priority: int = option(
-        0, help="of runs that wait for the same resources, the highest goes first", metavar="N"
+        0,
+        help="of runs that wait for the same resources, the highest goes first",
+        metavar="N",
+        performing=True,
     )
 
 

@@ -24,18 +24,26 @@ class CacheOptions:
         None,
         help="how large the home folder may grow, or `none` (default: 50Gi, or half the disk)",
         metavar="SIZE",
+        performing=True,
     )
     images_budget: str | None = option(
         None,
         help="how large the images that were built may grow in a container engine, or `none` "
         "(default: 50Gi, or half its disk)",
         metavar="SIZE",
+        performing=True,
     )
     cache_age: str = option(
-        "1d", help="what was used within this time is never evicted", metavar="TIME"
+        "1d",
+        help="what was used within this time is never evicted",
+        metavar="TIME",
+        performing=True,
     )
     keep_runs: int = option(
-        1000, help="of how many runs the records and logs are kept", metavar="N"
+        1000,
+        help="of how many runs the records and logs are kept",
+        metavar="N",
+        performing=True,
     )
 
 

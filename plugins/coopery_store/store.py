@@ -264,7 +264,8 @@ class HomeStore:
             told.append(f"evicted {size} from the home folder, to its budget{left}")
         for one in swept.outside:
             if one.evicted:
-                what = f"{one.evicted} {one.holding.kind}, {show_bytes(one.freed)}"
+                kind = one.holding.kind.removesuffix("s" if one.evicted == 1 else "")
+                what = f"{one.evicted} {kind}, {show_bytes(one.freed)}"
                 told.append(f"evicted {what}, from {one.holding.where}")
         return "; ".join(told)
 

@@ -172,6 +172,53 @@ def test_a_context_is_listed_with_its_sizes(filled: Project) -> None:
     assert shown[-1].endswith("= all")
 
 
+def test_a_folder_that_is_not_there_is_no_place_for_an_archive(filled: Project) -> None:
+    answer = filled.coopery("pack", "plain", "-r", "boxes", "-o", "mistyped/x.tgz")
+    assert "there is no folder" in answer.told("bad-option")
+    assert not (filled.root / "mistyped").exists()
+
+
+def test_why_an_archive_is_made_again_is_told_in_words(filled: Project) -> None:
+    """The package's version, once, whatever parts of its tree are copied; and no bytes."""
+    command = ("pack", "science", "-r", "boxes")
+    good(filled.coopery(*command))
+    alpha = write_wheel(filled.root / "shelf", "alpha", "1.1", scripts=["alpha"])
+    digest = hashlib.sha256(alpha.read_bytes()).hexdigest()
+    filled.write("pins.json", json.dumps([["alpha", "1.1", f"sha256:{digest}"]]))
+    told = good(filled.coopery(*command)).stderr
+    line = next(line for line in told.splitlines() if line.startswith("done     archive"))
+    assert "packages science changed" in line and "bytes" not in line and "copy " not in line
+    assert "requirements.txt changed: alpha==1.0 -> alpha==1.1" in line
+    filled.write("recipe.toml", RECIPE.replace("hello $HOME", "goodbye"))
+    told = good(filled.coopery(*command)).stderr
+    line = next(line for line in told.splitlines() if line.startswith("done     archive"))
+    assert 'Dockerfile changed: ENV GREETING="hello \\$HOME" -> ENV GREETING="goodbye"' in line
+
+
+def test_an_option_that_would_be_ignored_is_refused(filled: Project) -> None:
+    command = ("science", "-r", "boxes")
+    flags = ["--junit", "j.xml", "--report", "r.html", "--priority", "3", "-j", "2"]
+    flags += ["--capacity", "disk=1", "--cache-budget", "1G", "--context-limit", "3"]
+    told = filled.coopery("dockerfile", *command, *flags).told("bad-command-line")
+    assert f"unrecognized arguments: {' '.join(flags)}" in told
+    told = filled.coopery("context", *command, "--context-limit", "-5").told("bad-option")
+    assert "--context-limit: expected at least 0, found -5" in told
+    # What performs steps heeds how.
+    assert filled.coopery("pack", *command, "--capacity", "disk").slugs == ("bad-option",)
+    told = filled.coopery("dockerfile", "science", "--help").stdout
+    assert "the runtime whose image it is (default: docker)" in told and "local" not in told
+
+
+def test_a_version_that_a_family_has_no_room_for_is_refused(filled: Project) -> None:
+    family = '[family.tools]\ntemplate = "python:3.11-slim"\n'
+    text = RECIPE.replace('base = "python:3.11-slim"', 'base = { family = "tools" }')
+    filled.write("recipe.toml", family + text)
+    command = ("dockerfile", "science", "-r", "boxes")
+    told = filled.coopery(*command, "--base-version", "tools=3").told("bad-option")
+    assert "the template of 'tools' has no {version}" in told
+    good(filled.coopery(*command))
+
+
 def test_a_context_over_the_limit_is_warned_of(filled: Project) -> None:
     (filled.root / "src" / "large.bin").write_bytes(bytes(2_500_000))
     command = ("context", "greet", "-r", "boxes")

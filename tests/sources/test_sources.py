@@ -13,6 +13,7 @@ from coopery.model import Image, Output, Recipe, Task
 from coopery.shapes import convert
 from coopery.steps import FileSet, FileSource
 from coopery.testing import Project
+from coopery_lock.lockfile import Entry, write_lock
 from coopery_sources import Source, Sources
 
 from .test_files import write
@@ -59,6 +60,15 @@ def test_outputs_lock_and_home_are_no_sources(tmp_path: Path) -> None:
     ((_, need),) = layer(recipe_with(tmp_path, Source("."), t=task)).files
     assert isinstance(need.source, FileSet)
     assert need.source.files == ("a.py",)
+
+
+def test_the_lock_of_a_recipe_beside_is_no_source(tmp_path: Path) -> None:
+    """Another file of such a name is one."""
+    write(tmp_path, "a.py", "flake.lock")
+    write_lock(tmp_path / "other.lock", (Entry(python="3.11", platforms=(), images=(), asked=()),))
+    ((_, need),) = layer(recipe_with(tmp_path, Source("."))).files
+    assert isinstance(need.source, FileSet)
+    assert need.source.files == ("a.py", "flake.lock")
 
 
 @pytest.mark.parametrize(

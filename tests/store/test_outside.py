@@ -227,7 +227,7 @@ def test_a_run_asks_only_where_it_made_something(home: Path, keeper: Keeper) -> 
             store.complete("b")
         told = store.tidy(keeper)  # type: ignore[arg-type]
         assert keeper.asked == asked and keeper.left == left
-        assert told == ("evicted 1 jars, 100 B, from the cellar" if made else "")
+        assert told == ("evicted 1 jar, 100 B, from the cellar" if made else "")
         store.close()
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
-import re
 import socket
 import tempfile
 import threading
@@ -172,7 +172,8 @@ def test_an_engine_that_does_not_answer_is_not_an_image_that_is_missing(made: Pr
     )
     assert answer.exit_code == 3 and "no-engine" in answer.slugs, answer.stderr
     assert "-r local" in answer.stderr and "/nowhere/docker.sock (DOCKER_HOST)" in answer.stderr
-    assert not re.search(r"recipe\.toml:\d", answer.stderr), answer.stderr  # no line of the recipe is to blame
+    # No line of the recipe is to blame.
+    assert not re.search(r"recipe\.toml:\d", answer.stderr), answer.stderr
 
 
 def test_a_tag_that_means_another_image_is_not_taken(made: Project, engine: Any) -> None:

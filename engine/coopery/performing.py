@@ -58,8 +58,9 @@ class Performer:
         *,
         anew: bool = False,
     ) -> tuple[Made, dict[str, Identity]]:
-        """Do the work once, on these GPUs, `anew` if it was forced; its facts, and the outputs as the
-        store took them.
+        """Do the work once, on these GPUs, `anew` if it was forced.
+
+        Returns its facts, and the outputs as the store took them.
 
         The `dropper` keeps them until the step's end.
 

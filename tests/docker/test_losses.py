@@ -210,7 +210,10 @@ def test_a_pull_ends_when_the_run_must(
         def pull(self, *_: Any, **__: Any) -> Iterator[dict[str, Any]]:
             cancelled.set()
             try:
-                while talks or not ended.wait():
+                for _ in range(500):
+                    if not talks:
+                        ended.wait(5)
+                        return
                     yield {"id": "layer", "status": "Downloading"}
                     time.sleep(0.01)
             finally:

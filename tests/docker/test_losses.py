@@ -196,17 +196,24 @@ def test_a_run_ends_though_the_engine_hangs(
 def test_a_pull_ends_when_the_run_must(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, talks: bool
 ) -> None:
+    from docker.errors import NotFound
+
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
-    monkeypatch.setattr("coopery_docker.images.find", lambda engine, reference: None)
     cancelled, ended = threading.Event(), threading.Event()
 
     class Api:
         api_version = "1.41"
 
+        def inspect_image(self, reference: str) -> None:
+            raise NotFound(reference, SimpleNamespace(status_code=404))
+
         def pull(self, *_: Any, **__: Any) -> Iterator[dict[str, Any]]:
             cancelled.set()
             try:
-                while talks or not ended.wait():
+                for _ in range(500):
+                    if not talks:
+                        ended.wait(5)
+                        return
                     yield {"id": "layer", "status": "Downloading"}
                     time.sleep(0.01)
             finally:

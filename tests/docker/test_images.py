@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
-import re
 import socket
 import tempfile
 import threading
@@ -152,7 +152,8 @@ def test_an_engine_that_does_not_answer_is_not_an_image_that_is_missing(made: Pr
     )
     assert answer.exit_code == 3 and "no-engine" in answer.slugs, answer.stderr
     assert "-r local" in answer.stderr and "/nowhere/docker.sock (DOCKER_HOST)" in answer.stderr
-    assert not re.search(r"recipe\.toml:\d", answer.stderr), answer.stderr  # no line of the recipe is to blame
+    # No line of the recipe is to blame.
+    assert not re.search(r"recipe\.toml:\d", answer.stderr), answer.stderr
 
 
 def test_a_tag_that_means_another_image_is_not_taken(made: Project, engine: Any) -> None:
@@ -172,6 +173,26 @@ def test_a_build_that_fails_shows_its_end(made: Project) -> None:
     assert found["slug"] == "image-failed" and "to the builder" in found["message"]
     log = Path(step["log"]).read_text()
     assert "RUN " in log and "to the builder" in log and "7" in log
+
+
+def test_two_processes_that_want_one_image_build_it_once(made: Project) -> None:
+    """And N tasks of K images give K builds, several at a time."""
+    made.write("more/b.txt", "two\n")
+    declared = '[image.i0]\nsources = ["src"]\n[image.i1]\nsources = ["more"]\n'
+    tasks = "".join(
+        f'[task.t{n}]\nimage = "i{n % 2}"\ncommand = "echo {n} > {{outputs.o}}"\n'
+        f'outputs.o = "o{n}"\n'
+        for n in range(4)
+    )
+    made.write("recipe.toml", declared + tasks)
+    targets = ([f"t{n}" for n in range(4)], ["t0", "t1"])
+    started = [made.start("run", "-r", "docker", "-j", "4", "--json", *t) for t in targets]
+    told = [process.communicate(timeout=120) for process in started]
+    assert [process.returncode for process in started] == [0, 0], told
+    steps = [step for out, _ in told for step in json.loads(out)["steps"]]
+    built = [s["key"] for s in steps if s["step"].startswith("image ") and not s["cached"]]
+    # The two share their system packages; two parts on them differ.
+    assert len(built) == len(set(built)) == 5
 
 
 def test_force_builds_every_part_anew_and_equal_images_once(made: Project, engine: Any) -> None:

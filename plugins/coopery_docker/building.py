@@ -26,8 +26,8 @@ _PULSE = 0.1
 _STEP = re.compile(r"(?:Step (\d+)/\d+ : |STEP (\d+)/\d+: )")
 """How Docker's classic builder and Podman's begin a step."""
 _RUNNING = re.compile(r" ---> Running in ([0-9a-f]{12,64})")
-_OWN = re.compile(r" ?--->? |Removing intermediate container |Successfully (?:built|tagged) ")
-"""How lines begin that the classic builder says itself."""
+_OWN = re.compile(r" ---> |--> |Removing intermediate container |Successfully (?:built|tagged) ")
+"""How lines begin that the classic builder, and Podman's, say themselves."""
 
 
 @dataclass

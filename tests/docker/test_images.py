@@ -195,6 +195,26 @@ def test_a_build_that_fails_shows_its_end(made: Project) -> None:
     assert "RUN " in log and "to the builder" in log and "7" in log
 
 
+def test_two_processes_that_want_one_image_build_it_once(made: Project) -> None:
+    """And N tasks of K images give K builds, several at a time."""
+    made.write("more/b.txt", "two\n")
+    declared = '[image.i0]\nsources = ["src"]\n[image.i1]\nsources = ["more"]\n'
+    tasks = "".join(
+        f'[task.t{n}]\nimage = "i{n % 2}"\ncommand = "echo {n} > {{outputs.o}}"\n'
+        f'outputs.o = "o{n}"\n'
+        for n in range(4)
+    )
+    made.write("recipe.toml", declared + tasks)
+    targets = ([f"t{n}" for n in range(4)], ["t0", "t1"])
+    started = [made.start("run", "-r", "docker", "-j", "4", "--json", *t) for t in targets]
+    told = [process.communicate(timeout=120) for process in started]
+    assert [process.returncode for process in started] == [0, 0], told
+    steps = [step for out, _ in told for step in json.loads(out)["steps"]]
+    built = [s["key"] for s in steps if s["step"].startswith("image ") and not s["cached"]]
+    # The two share their system packages; two parts on them differ.
+    assert len(built) == len(set(built)) == 5
+
+
 def test_force_builds_every_part_anew_and_equal_images_once(made: Project, engine: Any) -> None:
     """Without the builder's cache, so that system packages are fetched again; one build for each
     distinct part, and nothing of the former ones stays.

@@ -21,6 +21,7 @@ import pytest
 import registries
 import searching
 
+from coopery import masking
 from coopery.testing import Project, make_project
 
 from .own_engine import NoOwnEngine, OwnEngine, running
@@ -33,6 +34,13 @@ sys.dont_write_bytecode = False
 GuardIndex = Callable[[Path, str, str], str]
 HANDMADE = Path(__file__).parent / "docker" / "handmade.py"
 """A plugin that makes images by hand."""
+
+
+@pytest.fixture(autouse=True)
+def nothing_confidential(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one test in this process calls confidential concerns no other."""
+    monkeypatch.setattr(masking, "_forms", set())
+    monkeypatch.setattr(masking, "_known", None)
 
 
 @pytest.fixture

@@ -93,7 +93,8 @@ def _run_task(engine: Engine, work: TaskWork, workspace: Workspace, given: Hande
         "seconds": round(time.monotonic() - started, 6),
         "peak_memory": ended.peak_memory,
     }
-    _judge(engine, ended, work, facts, str(body["Entrypoint"][0]))
+    # What hands variables over comes before the command, in a container.
+    _judge(engine, ended, work, facts, command_of(work, staged)[0])
     check_outputs(staged, facts)
     return Made(outputs=staged.results, facts=facts, warnings=_warnings(work, body))
 

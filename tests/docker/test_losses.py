@@ -207,7 +207,7 @@ def test_a_pull_ends_when_the_run_must(
         def inspect_image(self, reference: str) -> None:
             raise NotFound(reference, SimpleNamespace(status_code=404))
 
-        def pull(self, *_: Any, **__: Any) -> Iterator[dict[str, Any]]:
+        def pull(self, *given: Any, **more: Any) -> Iterator[dict[str, Any]]:
             cancelled.set()
             try:
                 for _ in range(500):

@@ -342,7 +342,7 @@ def test_without_mounts_shm_is_at_least_that(locked: Scene) -> None:
 def test_too_much_shm_is_told_beforehand(monkeypatch: pytest.MonkeyPatch) -> None:
     def problems(size: float) -> list[tuple[str, KeyPath]]:
         task = Task(name="a", resources=Resources(shm=size))
-        recipe = cast(Recipe, SimpleNamespace(tasks={"a": task}))
+        recipe = cast(Recipe, SimpleNamespace(images={}, tasks={"a": task}, root=Path("/")))
         return [(p.slug, p.place.key) for p in coopery_local.check(recipe, "local")]
 
     monkeypatch.setattr(namespaces, "can_mount", lambda: False)

@@ -477,7 +477,8 @@ class Run:
 
     def _just_made(self, step: Step, record: Record) -> bool:
         """Whether what is forced has been made anew in this run already, by its equal."""
-        return self._reasons[step.name].code == "forced" and record.run == self.id
+        forced = self._reasons[step.name].code == "forced"
+        return forced and record.run == self.id and not step.always
 
     def _usable(self, step: Step, record: Record) -> bool:
         if step.work.in_place:

@@ -17,6 +17,9 @@ from coopery.testing.traces import traces, traces_in, traces_in_processes
 from coopery_docker.notes import HOME, home_id
 
 HEAD = '[defaults]\nimage = "i"\n[image.i]\n'
+# They look for one canary in the folders that all runs of this user share.
+pytestmark = pytest.mark.xdist_group("docker-secrets")
+
 CANARY = "canary-9a1c-'value\"-é"
 BOTH = """
 secrets.file = { secret = "A" }

@@ -308,13 +308,13 @@ def test_a_packed_task_tells_what_its_container_may(filled: Project) -> None:
     [task.at_ease]
     image = "plain"
     command = ["true"]
-    container = { network = "host", capabilities = ["SYS_PTRACE"] }
+    container = { network = "host" }
     resources = { cpu = 1.5, memory = "1G", shm = "64M", gpu = 2 }
     outputs = { one = { path = "one.txt", mount = "/data/one.txt" }, all = "all/" }
     [task.as_root]
     image = "plain"
     command = ["true"]
-    container = { user = "0:0", privileged = true }
+    container = { user = "0:0", privileged = true, capabilities = ["SYS_PTRACE"] }
     outputs.one = "two.txt"
     """
     filled.write("recipe.toml", RECIPE.partition("[task.bare]")[0] + more)
@@ -330,14 +330,14 @@ def test_a_packed_task_tells_what_its_container_may(filled: Project) -> None:
         found[name] = [line.strip() for line in lines if line.startswith("    ")][1:]
     assert found["at_ease"] == [
         "mkdir -p /folder/for/all /folder/for/one",
-        "docker run --rm --init --user $(id -u):$(id -g) --network host --cap-add SYS_PTRACE "
+        "docker run --rm --init --user $(id -u):$(id -g) --network host "
         "--cpus 1.5 --memory 1000000000 --memory-swap 1000000000 --shm-size 64000000 --gpus 2 "
         "-v /folder/for/all:/coopery/outputs/all/all -v /folder/for/one:/data at_ease",
     ]
     assert found["as_root"] == [
         "mkdir -p /folder/for/one",
         "chmod 0777 /folder/for/one",
-        "docker run --rm --init --user 0:0 --privileged "
+        "docker run --rm --init --user 0:0 --cap-add SYS_PTRACE --privileged "
         "-v /folder/for/one:/coopery/outputs/one as_root",
     ]
 

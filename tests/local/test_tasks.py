@@ -271,7 +271,7 @@ def test_params_and_set(project: Project) -> None:
 def test_always_and_force(project: Project) -> None:
     project.write(
         "recipe.toml",
-        "[task.a]\ncommand = ['true']\nalways = true\n[task.b]\ncommand = ['true']\n",
+        "[task.a]\ncommand = ['true', 'a']\nalways = true\n[task.b]\ncommand = ['true']\n",
     )
     project.run()
     assert performed(project.run()) == ["a"]

@@ -75,7 +75,7 @@ RECIPES: dict[str, str | bytes] = {
     "a package over two lines": ON_I.format('packages = ["a\\nb"]'),
     "a package that is a variable": ON_I.format("packages = ['${X}']"),
     "a package that is a path": ON_I.format("packages = ['./x']"),
-    "a package from a repository": ON_I.format("packages = ['x @ git+https://h.example/x']"),
+    "a package from a repository": ON_I.format("packages = ['x @ hg+https://h.example/x']"),
     "a package from elsewhere": ON_I.format("packages = ['x @ ftp://h.example/x.whl']"),
     "a package of another wheel": ON_I.format(
         "packages = ['x @ https://h.example/y-1-py3-none-any.whl']"

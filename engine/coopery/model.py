@@ -249,6 +249,11 @@ class Image(Faceted):
     env: Mapping[str, str] = field(default_factory=dict)
     description: Annotated[str | None, unkeyed] = None
 
+    @property
+    def is_prebuilt(self) -> bool:
+        """Whether a facet says that it is used as it is: nothing is put upon it."""
+        return any(getattr(facet, "is_prebuilt", False) for facet in self.facets)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Task(Faceted):

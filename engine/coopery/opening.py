@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coopery import credentials, expanding, recipes
 from coopery.errors import Problem, RecipeError, nearest
 from coopery.model import secrets_in
-from coopery.options import CoreOptions, LockPolicy, Selection, Settings
+from coopery.options import CoreOptions, LockPolicy, Selection, Settings, Sourced
 
 if TYPE_CHECKING:
     from coopery.expanding import Nodes
@@ -169,6 +169,24 @@ def _position(problem: Problem) -> tuple[str, int]:
 def _runtime(recipe: Recipe, settings: Settings) -> str:
     """The option's, else pyproject's, else the recipe's, else `local` (semantics 16)."""
     return settings.get(CoreOptions).runtime or recipe.defaults.runtime or "local"
+
+
+def with_bases(settings: Settings, plugins: Plugins, otherwise: str) -> Settings:
+    """The settings with a runtime whose images have bases: the one chosen if it does, or another.
+
+    Raises RecipeError (`runtime-without-images`) for one that a flag asks for and that has none.
+    """
+    chosen = settings.get(CoreOptions).runtime
+    if chosen is not None and plugins.wants_bases(chosen):
+        return settings
+    if chosen is not None and settings.source(CoreOptions, "runtime") == "flag":
+        if chosen in plugins.runtime_names():
+            message = f"the runtime {chosen!r} makes no images of a base"
+            hint = f"leave -r away, or say -r {otherwise}"
+            raise RecipeError(Problem(slug="runtime-without-images", message=message, hint=hint))
+        return settings  # the recipe's reader tells that there is none of this name
+    core = {**settings.values[CoreOptions], "runtime": Sourced(otherwise, "default")}
+    return replace(settings, values={**settings.values, CoreOptions: core})
 
 
 def first_line(opened: Opened, settings: Settings) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -12,8 +12,8 @@ from coopery import planning
 from coopery.commands import Context, table
 from coopery.errors import Problem, RecipeError, nearest
 from coopery.images import Blueprint
-from coopery.opening import Opened, Request, open_recipe
-from coopery.options import CoreOptions, LockPolicy, Settings, Sourced
+from coopery.opening import Opened, Request, open_recipe, with_bases
+from coopery.options import LockPolicy, Settings
 from coopery.selecting import matching
 from coopery.session import open_store, policy_of, run_plan
 from coopery.steps import Event
@@ -118,7 +118,7 @@ def subject_of(context: Context, *, tasks: bool = True, overwrite: bool = False)
     `runtime-without-images`).
     """
     plugins, given = context.plugins, context.arguments.subject
-    settings = _with_runtime(context)
+    settings = with_bases(context.settings, context.plugins, _RUNTIME)
     policy = LockPolicy.LOCKED if _value(settings, "locked") else LockPolicy.RENEW
     request = Request(
         file=context.arguments.file,
@@ -149,22 +149,6 @@ def subject_of(context: Context, *, tasks: bool = True, overwrite: bool = False)
         node=node,
         part=part,
     )
-
-
-def _with_runtime(context: Context) -> Settings:
-    """The settings with a runtime whose images have bases: the one chosen if it does, or docker."""
-    settings, plugins = context.settings, context.plugins
-    chosen = settings.get(CoreOptions).runtime
-    if chosen is not None and plugins.wants_bases(chosen):
-        return settings
-    if chosen is not None and settings.source(CoreOptions, "runtime") == "flag":
-        if chosen in plugins.runtime_names():
-            message = f"the runtime {chosen!r} makes no images of a base"
-            hint = f"leave -r away, or say -r {_RUNTIME}"
-            raise RecipeError(Problem(slug="runtime-without-images", message=message, hint=hint))
-        return settings  # the recipe's reader tells that there is none of this name
-    core = {**settings.values[CoreOptions], "runtime": Sourced(_RUNTIME, "default")}
-    return replace(settings, values={**settings.values, CoreOptions: core})
 
 
 def _value(settings: Settings, name: str) -> object:

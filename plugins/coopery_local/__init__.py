@@ -32,7 +32,7 @@ def check(recipe: Recipe, runtime: str) -> Iterable[Problem]:
     if runtime != NAME:
         return
     for image in recipe.images.values():
-        if any(getattr(facet, "is_prebuilt", False) for facet in image.facets):
+        if image.is_prebuilt:
             message = (
                 f"the runtime {NAME} runs no containers, and {image.name!r} is an image as it is"
             )

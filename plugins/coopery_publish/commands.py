@@ -12,8 +12,8 @@ from coopery import planning, selecting
 from coopery.bundles import BuiltImage, Bundle, Parcel, Published
 from coopery.commands import Context, table
 from coopery.errors import MachineError, Problem, RecipeError, nearest
-from coopery.opening import Opened, Request, open_recipe
-from coopery.options import CoreOptions, LockPolicy, Settings, Sourced
+from coopery.opening import Opened, Request, open_recipe, with_bases
+from coopery.options import LockPolicy, Settings
 from coopery.session import open_store, policy_of, run_plan
 from coopery.steps import Event
 from coopery_publish.bundling import make_bundle
@@ -47,7 +47,7 @@ def run(context: Context) -> int:
     plugins, arguments = context.plugins, context.arguments
     tags = tuple(dict.fromkeys(arguments.tags))
     _check_tags(tags)
-    settings = _with_runtime(context)
+    settings = with_bases(context.settings, context.plugins, _RUNTIME)
     locked = next((t["locked"].value for t in settings.values.values() if "locked" in t), False)
     policy = LockPolicy.LOCKED if locked else LockPolicy.RENEW
     request = Request(file=arguments.file, lock=policy)
@@ -139,9 +139,7 @@ def subject_of(opened: Opened, given: Sequence[str]) -> Subject:
 
 def _as_it_is(recipe: Recipe, lock: Lock, name: str) -> bool:
     """Whether an image is one of a registry, by its digest: nobody needs to send it."""
-    facets = recipe.images[name].facets
-    prebuilt = any(getattr(facet, "is_prebuilt", False) for facet in facets)
-    return prebuilt and lock.bases[name].digest is not None
+    return recipe.images[name].is_prebuilt and lock.bases[name].digest is not None
 
 
 def _at_hand(name: str, lock: Lock) -> BuiltImage:
@@ -227,28 +225,11 @@ def _bundler(
                 continue
             noun = opened.recipe.images[image.name]
             # What coopery builds has its own in the PATH.
-            prebuilt = any(getattr(facet, "is_prebuilt", False) for facet in noun.facets)
-            executable = image.base.executable if prebuilt else None
+            executable = image.base.executable if noun.is_prebuilt else None
             tables[image.name] = image_table(noun, references[image.name], image.base, executable)
         return make_bundle(frozen, tables, opened.runtime, scratch)
 
     return bundle
-
-
-def _with_runtime(context: Context) -> Settings:
-    """The settings with a runtime whose images have bases: the one chosen if it does, or docker."""
-    settings, plugins = context.settings, context.plugins
-    chosen = settings.get(CoreOptions).runtime
-    if chosen is not None and plugins.wants_bases(chosen):
-        return settings
-    if chosen is not None and settings.source(CoreOptions, "runtime") == "flag":
-        if chosen in plugins.runtime_names():
-            message = f"the runtime {chosen!r} makes no images of a base"
-            hint = f"leave -r away, or say -r {_RUNTIME}"
-            raise RecipeError(Problem(slug="runtime-without-images", message=message, hint=hint))
-        return settings  # the recipe's reader tells that there is none of this name
-    core = {**settings.values[CoreOptions], "runtime": Sourced(_RUNTIME, "default")}
-    return replace(settings, values={**settings.values, CoreOptions: core})
 
 
 def _document(done: Sequence[Published]) -> list[dict[str, object]]:

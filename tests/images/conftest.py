@@ -234,11 +234,22 @@ class Engine:
             container.remove(force=True)
 
     def close(self) -> None:
+        from docker import errors
+
         mine = {"filters": {"label": f"{LABEL}={self.mark}"}}
         for container in self.client.containers.list(all=True, **mine):
             container.remove(force=True)
-        for image in self.client.images.list(**mine):
-            self.client.images.remove(image.id, force=True)
+        # Labels are inherited: what coopery built upon an image of a test is listed, too, and goes
+        # before what it was built upon. What others still build upon is theirs to remove.
+        before: list[str] = []
+        while (left := [image.id for image in self.client.images.list(**mine)]) != before:
+            for image in left:
+                try:
+                    self.client.images.remove(image, force=True)
+                except errors.APIError as error:
+                    if error.status_code not in (404, 409):
+                        raise
+            before = left
         self.client.close()
 
 

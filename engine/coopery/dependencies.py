@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 from coopery.errors import KeyPath, Place
 from coopery.images import Base
+from coopery.marks import unkeyed
 from coopery.model import Index
 from coopery.repositories import Access
-from coopery.shapes import unkeyed
 from coopery.steps import Need, Step
 
 

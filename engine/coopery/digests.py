@@ -12,7 +12,8 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
-from coopery.shapes import fields_of, unkeyed
+from coopery.marks import unkeyed
+from coopery.shapes import fields_of
 
 _encoder = json.JSONEncoder(
     sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":")

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 
 from coopery.errors import KeyPath
 from coopery.logins import RegistryLogin
-from coopery.shapes import unkeyed
+from coopery.marks import unkeyed
 from coopery.steps import Need, Step, StepSource
 
 WORKING_FOLDER = "/work"

@@ -12,8 +12,9 @@ from typing import Any
 from coopery.digests import digest, plain
 from coopery.errors import CooperyError
 from coopery.images import ImageBuild, Instruction
+from coopery.marks import unkeyed
 from coopery.model import TaskSecret
-from coopery.shapes import fields_of, unkeyed
+from coopery.shapes import fields_of
 from coopery.steps import (
     FileSet,
     FileSource,

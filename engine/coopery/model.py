@@ -13,8 +13,9 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from urllib.parse import quote, urlsplit
 
 from coopery.errors import KeyPath, Place
+from coopery.marks import AtLeast, NotText, Text, named, rest, shorthand, unkeyed
 from coopery.quantities import Duration, Quantity
-from coopery.shapes import AtLeast, Name, NotText, Text, named, rest, shorthand, unkeyed
+from coopery.shapes import Name
 
 HOST_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 """X.Y of the interpreter that plans; an image's default."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from coopery.shapes import Text
+from coopery.marks import Text
 
 _SUFFIXES = {
     "": "1",

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from coopery import model
+from coopery.marks import AtLeast, Callables, Text, rest, shorthand
 from coopery.recipes import Facet
-from coopery.shapes import AtLeast, Callables, Field, Text, fields_of, rest, shorthand
+from coopery.shapes import Field, fields_of
 
 
 def recipe_schema(facets: Sequence[Facet]) -> dict[str, Any]:

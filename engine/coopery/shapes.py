@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import functools
-import json
 import math
 import re
 import sys
@@ -21,69 +20,19 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from coopery.errors import KeyPath, Problem, nearest, problem
+from coopery.marks import (
+    AtLeast,
+    Callables,
+    NotText,
+    Text,
+    named,
+    rest,
+    shorthand,
+)
+from coopery.wording import expected, mend, pair, type_name
 
 MISSING: Any = object()
 """What `convert` returns for a value that has problems."""
-
-
-@dataclass(frozen=True)
-class _Mark:
-    text: str
-
-
-shorthand = _Mark("shorthand")
-"""Marks the field that a plain value in place of a table stands for."""
-unkeyed = _Mark("unkeyed")
-"""Marks a field that enters no key."""
-rest = _Mark("rest")
-"""Marks the `Mapping[str, X]` that takes all keys which no other field has."""
-
-
-@dataclass(frozen=True)
-class named:
-    """Marks a field whose name in recipes differs from its name in Python."""
-
-    name: str
-
-
-@dataclass(frozen=True)
-class Text:
-    """Marks a value written as text and parsed by `parse` (which raises ValueError to refuse).
-
-    With `number`, a plain number greater than zero is taken as it is.
-    """
-
-    parse: Callable[[str], Any]
-    pattern: str
-    what: str
-    number: bool = False
-    mend: str | None = None
-    """How to write it, as a hint."""
-    quiet: bool = False
-    """Whether a message must not repeat a wrong value, which may be a password."""
-
-
-@dataclass(frozen=True)
-class NotText:
-    """What is said where a table is expected and text is found, which is never repeated.
-
-    A dataclass says so by a class attribute `not_text`.
-    """
-
-    slug: str
-    message: str
-    mend: str
-
-
-class Callables:
-    """Marks a field that a Python recipe fills with a function; TOML writes `module:name`."""
-
-
-@dataclass(frozen=True)
-class AtLeast:
-    """Marks a number that must not be smaller than `least`."""
-
-    least: float
 
 
 def check_name(text: str) -> str:
@@ -141,6 +90,10 @@ def fields_of(kind: type) -> tuple[Field, ...]:
     return tuple(found)
 
 
+def _keys_of(kind: type) -> list[str]:
+    return [field.key for field in fields_of(kind) if rest not in field.marks]
+
+
 def _unwrap(hint: Any) -> tuple[Any, tuple[object, ...]]:
     """The type under `Annotated`, with the field's own marks; a Text mark stays with its type."""
     if get_origin(hint) is not Annotated:
@@ -149,64 +102,6 @@ def _unwrap(hint: Any) -> tuple[Any, tuple[object, ...]]:
     kept = tuple(m for m in marks if isinstance(m, Text | Callables | AtLeast))
     own = tuple(m for m in marks if m not in kept)
     return (Annotated[(base, *kept)] if kept else base), own
-
-
-def _type_name(value: object) -> str:
-    names = {str: "text", bool: "a boolean", int: "a whole number", float: "a number"}
-    if value is None:
-        return "nothing"
-    if isinstance(value, Mapping):
-        return "a table"
-    if isinstance(value, list | tuple):
-        return "a list"
-    name = type(value).__name__
-    return names.get(type(value), f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}")
-
-
-def _expected(hint: Any) -> str:
-    origin = get_origin(hint)
-    if origin is Annotated:
-        for mark in get_args(hint)[1:]:
-            if isinstance(mark, Text):
-                return mark.what
-            if isinstance(mark, Callables):
-                return "a function"
-        return _expected(get_args(hint)[0])
-    if origin in (Union, types.UnionType):
-        wanted = [_expected(arg) for arg in get_args(hint) if arg is not type(None)]
-        return " or ".join(dict.fromkeys(wanted))
-    if origin is Literal:
-        return " or ".join(repr(arg) for arg in get_args(hint))
-    if origin is tuple:
-        return "a list"
-    if (origin is not None and issubclass(origin, Mapping)) or dataclasses.is_dataclass(hint):
-        return "a table"
-    simple = {str: "text", bool: "a boolean", int: "a whole number", float: "a number"}
-    return simple.get(hint, "a value")
-
-
-def _mend(hint: Any) -> str:
-    """How a value of a type is written."""
-    origin = get_origin(hint)
-    if origin is Annotated:
-        marks = get_args(hint)[1:]
-        if any(isinstance(mark, Callables) for mark in marks):
-            return 'a function, or "module:function"'
-        return _mend(get_args(hint)[0])
-    if origin in (Union, types.UnionType):
-        ways = [_mend(arg) for arg in get_args(hint) if arg is not type(None)]
-        return ", or ".join(dict.fromkeys(ways))
-    if origin is Literal:
-        return " or ".join(json.dumps(arg) for arg in get_args(hint))
-    if origin is tuple:
-        return "a list in brackets: […]"
-    if origin is not None and issubclass(origin, Mapping):
-        return "a table: { NAME = … }"
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        keys = [f"{field.key} = …" for field in fields_of(hint) if rest not in field.marks]
-        return f"a table: {{ {', '.join(keys)} }}"
-    simple = {bool: "true or false", int: "a whole number: 3", float: "a number: 0.5"}
-    return simple.get(hint, 'text in quotes: "…"')
 
 
 Reader = Callable[[Any, KeyPath, list[Problem]], Any]
@@ -225,8 +120,9 @@ def reader(hint: Any) -> Reader:
     def read(raw: Any, key: KeyPath, problems: list[Problem]) -> Any:
         value = attempt(raw, key, problems)
         if value is _MISMATCH:
-            message = f"expected {_expected(hint)}, found {_type_name(raw)}"
-            problems.append(problem("wrong-type", message, key=key, hint=f"write {_mend(hint)}"))
+            message = f"expected {expected(hint)}, found {type_name(raw)}"
+            how = f"write {mend(hint, _keys_of)}"
+            problems.append(problem("wrong-type", message, key=key, hint=how))
             return MISSING
         return value
 
@@ -313,7 +209,7 @@ def _read_text(mark: Text, raw: Any, key: KeyPath, problems: list[Problem]) -> A
         )
         return MISSING
     if not isinstance(raw, str):
-        message = f"expected {mark.what}, found {_type_name(raw)}"
+        message = f"expected {mark.what}, found {type_name(raw)}"
         problems.append(problem("wrong-type", message, key=key, hint=mark.mend))
         return MISSING
     try:
@@ -458,7 +354,7 @@ def convert_table(
                 values[item.attribute] = converted
     for item in known:
         if item.required and item.key not in raw:
-            hint = f"add {item.key} = …: {_mend(item.type)}"
+            hint = f"add {pair(item.key)}: {mend(item.type, _keys_of)}"
             problems.append(problem("missing-key", f"{item.key!r} is missing", key=key, hint=hint))
     return values
 
@@ -503,4 +399,4 @@ def freeze(raw: Any) -> Any:
             raise ValueError("text holds a NUL character")
         case None | str() | bool() | int() | float():
             return raw
-    raise NotPlain(f"{_type_name(raw)} is no plain value")
+    raise NotPlain(f"{type_name(raw)} is no plain value")

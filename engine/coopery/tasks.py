@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
 from coopery.dependencies import Aux
+from coopery.marks import unkeyed
 from coopery.model import Resources, Scalar, TaskSecret
-from coopery.shapes import unkeyed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from coopery.errors import Problem, RecipeError, problem
 from coopery.hooks import hookimpl
+from coopery.marks import Callables
 from coopery.recipes import Facet
-from coopery.shapes import Callables
 from coopery_functions.frozen import Pickled
 
 if TYPE_CHECKING:

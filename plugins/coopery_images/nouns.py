@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
-from coopery.shapes import shorthand
+from coopery.marks import shorthand
 
 DEFAULT = "python:{python}-slim"
 """The base of images that say nothing of one."""

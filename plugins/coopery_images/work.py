@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar
 
 from coopery.dependencies import IndexOptions, Pin
 from coopery.images import PREFIX
-from coopery.shapes import unkeyed
+from coopery.marks import unkeyed
 
 ENVIRONMENT = f"{PREFIX}/env"
 """The virtual environment of an image."""

@@ -13,8 +13,8 @@ from typing import Annotated, ClassVar
 
 from coopery.dependencies import ImagePlan, IndexOptions, Layer, Pin
 from coopery.errors import MachineError, Problem, StepError, problem
+from coopery.marks import unkeyed
 from coopery.model import HOST_PYTHON, Image, Recipe
-from coopery.shapes import unkeyed
 from coopery.steps import Made, Need, Step, StepSource, Workspace
 
 _UNFIT = re.compile(r"path \((?:[^()]*/)?([^()/]+\.whl)\) dependency is incompatible")

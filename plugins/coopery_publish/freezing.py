@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from coopery.credentials import is_credential_file
 from coopery.errors import Problem, RecipeError, problem
 from coopery.images import Base
+from coopery.marks import rest
 from coopery.recipes import located
-from coopery.shapes import fields_of, rest
+from coopery.shapes import fields_of
 from coopery.steps import FileSource
 
 if TYPE_CHECKING:

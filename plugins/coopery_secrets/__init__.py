@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from coopery.commands import Command, Context
 from coopery.hooks import hookimpl
+from coopery.marks import Text
 from coopery.options import option
-from coopery.shapes import Text
 
 if TYPE_CHECKING:
     from coopery.errors import Problem

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from coopery.hooks import hookimpl
+from coopery.marks import named, shorthand
 from coopery.recipes import Facet
-from coopery.shapes import named, shorthand
 
 if TYPE_CHECKING:
     from coopery.dependencies import Layer, Lock

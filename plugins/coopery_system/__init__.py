@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from coopery.errors import Problem, problem
 from coopery.hooks import hookimpl
+from coopery.marks import shorthand
 from coopery.recipes import Facet
-from coopery.shapes import shorthand
 
 if TYPE_CHECKING:
     from coopery.dependencies import Layer, Lock

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 
 from coopery.dependencies import IndexOptions
+from coopery.marks import unkeyed
 from coopery.repositories import Access, Repository
 from coopery.secrets import Secrets
-from coopery.shapes import unkeyed
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,9 +14,9 @@ from coopery.commands import Command, Context
 from coopery.dependencies import ImagePlan, Layer, Lock, Stage
 from coopery.errors import Problem, StepError, problem
 from coopery.hooks import hookimpl
+from coopery.marks import shorthand
 from coopery.model import Image, Recipe
 from coopery.recipes import Facet
-from coopery.shapes import shorthand
 from coopery.steps import Made, Step, Workspace
 from coopery.tasks import TaskWork
 

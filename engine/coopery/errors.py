@@ -28,19 +28,34 @@ def show_key(key: KeyPath) -> str:
     return text
 
 
+def show_pointer(key: KeyPath) -> str:
+    """The key path as a JSON pointer (RFC 6901): `/templates/0/value`, empty for the whole."""
+    parts = (str(part).replace("~", "~0").replace("/", "~1") for part in key)
+    return "".join("/" + json.dumps(part, ensure_ascii=False)[1:-1] for part in parts)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
-    """A position a user can go to. `line` counts from 1; any part may be unknown."""
+    """A position a user can go to. `line` counts from 1; any part may be unknown.
+
+    In a JSON document, the key is shown as a `pointer`.
+    """
 
     file: str | None = None
     line: int | None = None
     key: KeyPath = ()
+    pointer: bool = False
+
+    @property
+    def shown_key(self) -> str:
+        """The key as the document's people write it; empty where none is known."""
+        return show_pointer(self.key) if self.pointer else show_key(self.key)
 
     def __str__(self) -> str:
         spot = self.file or ""
         if self.file and self.line is not None:
             spot += f":{self.line}"
-        key = show_key(self.key)
+        key = self.shown_key
         return f"{spot} ({key})" if spot and key else spot or key
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from coopery.elsewhere import Holding, Kept
     from coopery.errors import Problem
     from coopery.findings import Finding
+    from coopery.formats import Format
     from coopery.images import Base, Blueprint
     from coopery.model import Image, Instance, Recipe, Secret, Task
     from coopery.options import LockPolicy, Settings
@@ -77,6 +78,22 @@ def declare_facets() -> Sequence[Facet]:  # type: ignore[empty-body]
     @hookimpl
     def declare_facets():
         return [Facet(noun="image", key="motd", type=Motd)]
+    """
+
+
+@hookspec
+def declare_formats() -> Sequence[Format]:  # type: ignore[empty-body]
+    """All: kinds of documents besides recipes, for `coopery validate` and `coopery schema`.
+
+    @hookimpl
+    def declare_formats():
+        def recognises(path, shown):
+            return path.suffix == ".menu"
+
+        def check(path, shown, sets):
+            return Checked(about=f"a menu of {len(read_menu(path))} dishes")
+
+        return [Format(name="menu", doc="what there is", recognises=recognises, check=check)]
     """
 
 

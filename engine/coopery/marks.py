@@ -62,6 +62,7 @@ class Callables:
 
 @dataclass(frozen=True)
 class AtLeast:
-    """Marks a number that must not be smaller than `least`."""
+    """Marks a number that must not be smaller than `least`, nor equal to it if it is `above`."""
 
     least: float
+    above: bool = False

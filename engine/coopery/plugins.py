@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     )
     from coopery.elsewhere import Holding, Kept
     from coopery.findings import Finding
+    from coopery.formats import Format
     from coopery.images import Base, Blueprint
     from coopery.model import Image, Instance, Recipe, Secret, Task
     from coopery.options import LockPolicy
@@ -112,6 +113,16 @@ class Plugins(Registry):
                 message = f"its key {facet.key!r} of {facet.noun}s is one of plugin {other!r} too"
                 raise plugin_error("duplicate-facet", name, message, other)
         return tuple(facet for _, facet in found.values())
+
+    def declare_formats(self) -> dict[str, Format]:
+        """Every kind of document, by name. Raises RecipeError when two plugins claim one name."""
+        found: dict[str, tuple[str, Format]] = {}
+        for name, made in self._items("declare_formats"):
+            other, first = found.setdefault(made.name, (name, made))
+            if first is not made:
+                message = f"its kind of document {made.name!r} is one of plugin {other!r} too"
+                raise plugin_error("duplicate-format", name, message, other)
+        return {key: made for key, (_, made) in found.items()}
 
     def recipe_names(self) -> tuple[str, ...]:
         """The file names under which a recipe is found."""

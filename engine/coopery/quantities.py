@@ -15,6 +15,8 @@ _SUFFIXES = {
     **{f"{unit}i": str(1024**power) for power, unit in enumerate("KMGTPE", start=1)},
 }
 _QUANTITY = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2}|[numkMGTPE]|[KMGTPE]i)?"
+_MOST = 10**30
+"""More than any machine has of anything: beyond it, arithmetic on amounts ends in errors."""
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|[smhd]))+"
 
@@ -35,6 +37,8 @@ def parse_quantity(text: str) -> float:
     value = Decimal(split[1]) * Decimal(_SUFFIXES[split[2] or ""])
     if value <= 0:
         raise ValueError("expected more than zero")
+    if value > _MOST:
+        raise ValueError("expected less than 1e30")
     return float(value)
 
 

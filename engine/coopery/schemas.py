@@ -44,10 +44,13 @@ def recipe_schema(facets: Sequence[Facet]) -> dict[str, Any]:
     }
 
 
-def schema(hint: Any, extra: Mapping[type, tuple[Field, ...]] | None = None) -> dict[str, Any]:
+def schema(
+    hint: Any, extra: Mapping[type, tuple[Field, ...]] | None = None, *, nulls: bool = False
+) -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of what `convert` takes for `hint`.
 
-    `extra` adds keys to a dataclass: what plugins' facets allow there.
+    `extra` adds keys to a dataclass: what plugins' facets allow there. With `nulls`, `X | None`
+    takes null, which recipes do not have.
     """
     origin = get_origin(hint)
     if hint is Any:
@@ -62,38 +65,49 @@ def schema(hint: Any, extra: Mapping[type, tuple[Field, ...]] | None = None) -> 
                     return {"anyOf": [text, number]} if mark.number else text
                 case Callables():
                     return {"type": "string"}
-                case AtLeast(least=least):
-                    return {**schema(base, extra), "minimum": least}
-        return schema(base, extra)
+                case AtLeast(least=least, above=above):
+                    bound = "exclusiveMinimum" if above else "minimum"
+                    return {**schema(base, extra, nulls=nulls), bound: least}
+        return schema(base, extra, nulls=nulls)
     if origin in (Union, types.UnionType):
-        options = [schema(arg, extra) for arg in get_args(hint) if arg is not type(None)]
+        kinds = [arg for arg in get_args(hint) if arg is not type(None)]
+        options = [schema(arg, extra, nulls=nulls) for arg in kinds]
+        if nulls and len(kinds) < len(get_args(hint)):
+            options.append({"type": "null"})
         return options[0] if len(options) == 1 else {"anyOf": options}
     if origin is Literal:
         return {"enum": list(get_args(hint))}
     if origin is tuple:
-        return {"type": "array", "items": schema(get_args(hint)[0], extra)}
+        return {"type": "array", "items": schema(get_args(hint)[0], extra, nulls=nulls)}
     if origin is not None and issubclass(origin, Mapping):
-        return {"type": "object", "additionalProperties": schema(get_args(hint)[1], extra)}
+        values = schema(get_args(hint)[1], extra, nulls=nulls)
+        return {"type": "object", "additionalProperties": values}
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         known = fields_of(hint) + (extra or {}).get(hint, ())
-        table = table_schema(known, extra)
+        table = table_schema(known, extra, nulls=nulls)
         if hint.__doc__:
             table["description"] = " ".join(hint.__doc__.split("\n\n")[0].split())
         short = next((f for f in known if shorthand in f.marks), None)
-        return {"anyOf": [schema(short.type, extra), table]} if short else table
+        return {"anyOf": [schema(short.type, extra, nulls=nulls), table]} if short else table
     return {"type": {str: "string", int: "integer", float: "number", bool: "boolean"}[hint]}
 
 
 def table_schema(
-    known: tuple[Field, ...], extra: Mapping[type, tuple[Field, ...]] | None = None
+    known: tuple[Field, ...],
+    extra: Mapping[type, tuple[Field, ...]] | None = None,
+    *,
+    nulls: bool = False,
 ) -> dict[str, Any]:
     """The JSON Schema of a table with these keys and no others."""
-    others = next((schema(f.type, extra) for f in known if rest in f.marks), None)
+    others = next((schema(f.type, extra, nulls=nulls) for f in known if rest in f.marks), None)
     table: dict[str, Any] = {
         "type": "object",
         "additionalProperties": others["additionalProperties"] if others else False,
         "properties": {
-            f.key: {**schema(f.type, extra), **({"description": f.doc} if f.doc else {})}
+            f.key: {
+                **schema(f.type, extra, nulls=nulls),
+                **({"description": f.doc} if f.doc else {}),
+            }
             for f in known
             if f.attribute != "facets" and rest not in f.marks
         },

@@ -221,6 +221,10 @@ def _read_text(mark: Text, raw: Any, key: KeyPath, problems: list[Problem]) -> A
         return MISSING
 
 
+def _is_within(number: float, bound: AtLeast) -> bool:
+    return number > bound.least if bound.above else number >= bound.least
+
+
 def _attempt_marked(base: Any, *marks: object) -> Reader:
     text = next((mark for mark in marks if isinstance(mark, Text)), None)
     attempt = functools.partial(_read_text, text) if text else _attempt(base)
@@ -232,9 +236,10 @@ def _attempt_marked(base: Any, *marks: object) -> Reader:
     def read(raw: Any, key: KeyPath, problems: list[Problem]) -> Any:
         if callables and callable(raw):
             return raw
-        if bound and isinstance(raw, int | float) and not raw >= bound.least:
-            message = f"expected at least {bound.least:g}, found {raw}"
-            hint = f"write {bound.least:g} or more"
+        if bound and isinstance(raw, int | float) and not _is_within(raw, bound):
+            than = "more than" if bound.above else "at least"
+            message = f"expected {than} {bound.least:g}, found {raw}"
+            hint = f"write a number {than} {bound.least:g}"
             problems.append(problem("wrong-value", message, key=key, hint=hint))
             return MISSING
         return attempt(raw, key, problems)
@@ -265,13 +270,16 @@ def _attempt_union(options: tuple[Any, ...]) -> Reader:
 
 def _attempt_literal(options: tuple[Any, ...]) -> Reader:
     names = [str(option) for option in options]
+    kinds = {type(option) for option in options}
 
     def read(raw: Any, key: KeyPath, problems: list[Problem]) -> Any:
-        if raw in options:
+        if any(raw == option and type(raw) is type(option) for option in options):
             return raw
-        if isinstance(raw, str):
+        if type(raw) in kinds:
             message = f"{raw!r} is not one of {', '.join(names)}"
-            problems.append(problem("unknown-value", message, key=key, hint=nearest(raw, names)))
+            problems.append(
+                problem("unknown-value", message, key=key, hint=nearest(str(raw), names))
+            )
             return MISSING
         return _MISMATCH
 

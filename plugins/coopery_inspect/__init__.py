@@ -80,7 +80,7 @@ def add_commands() -> Sequence[Command]:
         ),
         Command(
             name="validate",
-            help="check a recipe without planning or running it",
+            help="check a recipe, or another document, without planning or running it",
             run=_run("validating"),
             configure=_validate,
             json=True,
@@ -103,7 +103,7 @@ def add_commands() -> Sequence[Command]:
         ),
         Command(
             name="schema",
-            help="print the JSON Schema of recipe.toml, or of a run's record",
+            help="print the JSON Schema of recipes, of records, or of another document",
             run=_run("listing", "run_schema"),
             configure=_schema,
             json=True,
@@ -177,6 +177,9 @@ def _stop(parser: argparse.ArgumentParser) -> None:
 
 
 def _schema(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "format", nargs="?", metavar="KIND", help="of this kind of document (default: recipe)"
+    )
     parser.add_argument("--record", action="store_true", help="that of a run's record")
 
 
@@ -199,6 +202,19 @@ def _get(parser: argparse.ArgumentParser) -> None:
 def _validate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "path", nargs="?", action=_RecipeFile, metavar="FILE", help="default: the nearest recipe"
+    )
+    parser.add_argument(
+        "--schema",
+        metavar="KIND",
+        help="what the file is: recipe, or the name of another kind (default: by its contents)",
+    )
+    parser.add_argument(
+        "--set",
+        dest="sets",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="override a parameter, or give a value that the document asks for",
     )
 
 

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from coopery.commands import Context, table
+from coopery.errors import Problem, RecipeError, nearest
 from coopery.model import Recipe
 from coopery.opening import Opened, Request, open_recipe
 
@@ -127,14 +128,32 @@ def run_plugins(context: Context) -> int:
 
 
 def run_schema(context: Context) -> int:
-    """Print the schema of recipes, or of records with `--record`; it is JSON either way."""
+    """Print the schema of recipes, of records with `--record`, or of another kind of document."""
     from coopery import record_schema
     from coopery.schemas import recipe_schema
 
-    if context.arguments.record:
+    chosen = context.arguments.format
+    if chosen is not None and context.arguments.record:
+        raise _bad("--record and a kind of document are given", "name one")
+    document: Any
+    if chosen not in (None, "recipe"):
+        document = _schema_of(chosen, context)
+    elif context.arguments.record:
         document = record_schema.schema()
     else:
         document = recipe_schema(context.plugins.declare_facets())
     # Byte for byte what the reference publishes, with --json or without.
     context.print(json.dumps(document, indent=2, ensure_ascii=False))
     return 0
+
+
+def _schema_of(chosen: str, context: Context) -> Any:
+    known = {k: f.schema for k, f in context.plugins.declare_formats().items() if f.schema}
+    if chosen not in known:
+        hint = nearest(chosen, ("recipe", *known))
+        raise _bad(f"there is no schema of {chosen!r}", hint or "")
+    return known[chosen]()
+
+
+def _bad(message: str, hint: str) -> RecipeError:
+    return RecipeError(Problem(slug="bad-command-line", message=message, hint=hint))

@@ -1,0 +1,35 @@
+"""Documents that people write for coopery besides recipes: what plugins tell of each kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from coopery.errors import Problem
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """A document that was found good: `about` it in a few words, and what should be told."""
+
+    about: str
+    warnings: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """A kind of document, by its `name`, and what `coopery validate` and `coopery schema` do of it.
+
+    `recognises` tells by a file's contents whether it is of this kind, without looking whether it
+    is right; both it and `check` raise RecipeError for a file that cannot be read. `check` takes
+    the file, how it is called in messages, and what `--set` gave; it raises RecipeError with all
+    that is wrong, each with its place. `schema` makes the JSON Schema, where there is one.
+    """
+
+    name: str
+    doc: str
+    recognises: Callable[[Path, str], bool]
+    check: Callable[[Path, str, Sequence[str]], Checked]
+    schema: Callable[[], Mapping[str, Any]] | None = None

@@ -15,7 +15,7 @@ from coopery.masking import keep_out
 from coopery.wording import JSON, speaking
 from coopery_taskapi import text
 from coopery_taskapi.models import ProcessingContainer, Task
-from coopery_taskapi.paths import misfit
+from coopery_taskapi.paths import check_mounted, misfit
 from coopery_taskapi.templating import Filled, Variables, fill
 from coopery_taskapi.text import Text
 
@@ -154,13 +154,7 @@ def _check_template(template: Any, key: KeyPath) -> Iterator[Problem]:
 def _check_mounts(template: Any, key: KeyPath) -> Iterator[Problem]:
     """No two channels have one place in the container, nor one inside another's."""
     places: dict[str, KeyPath] = {}
-    mounts = [
-        ((*where, "mounted_path"), item["mounted_path"].rstrip("/"))
-        for side in ("inputs", "outputs")
-        for where, item in _tables(template, side, key)
-        if isinstance(item.get("mounted_path"), str)
-    ]
-    for where, path in mounts:
+    for where, path in _mounted(template, key):
         for other in places:
             if path == other or path.startswith(f"{other}/") or other.startswith(f"{path}/"):
                 message = f"the channels at {other} and {path} are in each other's way"
@@ -168,6 +162,15 @@ def _check_mounts(template: Any, key: KeyPath) -> Iterator[Problem]:
                 yield problem("bad-mount", message, key=where, hint=hint)
                 break
         places.setdefault(path, where)
+
+
+def _mounted(template: Any, key: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+    for side in ("inputs", "outputs"):
+        for where, item in _tables(template, side, key):
+            try:
+                yield (*where, "mounted_path"), check_mounted(str(item.get("mounted_path")))
+            except ValueError:
+                continue  # it is missing or wrong, and told as that
 
 
 def _check_default(variable: Mapping[str, Any], key: KeyPath) -> Iterator[Problem]:

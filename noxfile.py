@@ -143,6 +143,14 @@ def crashes(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def fuzz(session: nox.Session) -> None:
+    """Ten thousand documents changed at random; every day there are a few hundred."""
+    session.install("-e", ".", *tools())
+    env = {"COOPERY_MUTATIONS": "10000"}
+    session.run("pytest", "tests/taskapi/test_mutations.py", "--timeout=3000", env=env)
+
+
+@nox.session(default=False)
 def engines(session: nox.Session) -> None:
     """All that is tested in Podman; of it the everyday tests hold a part."""
     session.install("-e", ".", *tools())

@@ -71,6 +71,17 @@ def record_schema_text(plugins: Plugins) -> str:
     return json.dumps(record_schema.schema(), indent=2, ensure_ascii=False) + "\n"
 
 
+def format_text(name: str) -> Callable[[Plugins], str]:
+    """The schema of a kind of document that plugins declare."""
+
+    def write(plugins: Plugins) -> str:
+        schema = plugins.declare_formats()[name].schema
+        assert schema is not None
+        return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
+
+    return write
+
+
 def table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     """A Markdown table."""
     lines = [header, tuple("---" for _ in header), *rows]
@@ -196,6 +207,8 @@ def hooks_text(plugins: Plugins) -> str:
 FILES: Mapping[str, Callable[[Plugins], str]] = {
     "recipe.schema.json": schema_text,
     "record.schema.json": record_schema_text,
+    "processing-container.schema.json": format_text("processing-container"),
+    "task.schema.json": format_text("task"),
     "commands.md": commands_text,
     "options.md": options_text,
     "hooks.md": hooks_text,

@@ -66,6 +66,17 @@ class Command:
     epilog: str = ""
 
 
+def later(module: str, function: str = "run") -> Callable[..., Any]:
+    """A function in a module that is imported when it is first called, not when coopery starts."""
+
+    def call(*arguments: Any) -> Any:
+        import importlib
+
+        return getattr(importlib.import_module(module), function)(*arguments)
+
+    return call
+
+
 def table(rows: Sequence[tuple[str, ...]], header: tuple[str, ...] | None = None) -> str:
     """Rows as aligned columns, two spaces apart."""
     lines = [header, *rows] if header else rows
@@ -78,4 +89,4 @@ def table(rows: Sequence[tuple[str, ...]], header: tuple[str, ...] | None = None
     )
 
 
-__all__ = ["Command", "Context", "Mapping", "table"]
+__all__ = ["Command", "Context", "Mapping", "later", "table"]

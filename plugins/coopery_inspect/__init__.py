@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from coopery.commands import Command, Context
+from coopery.commands import Command, later
 from coopery.hooks import hookimpl
 
 
@@ -18,13 +17,13 @@ def add_commands() -> Sequence[Command]:
         Command(
             name="list",
             help="list the recipe's tasks and images",
-            run=_run("listing"),
+            run=later("coopery_inspect.listing"),
             json=True,
         ),
         Command(
             name="why",
             help="say what of a target changed, or which run made its result",
-            run=_run("why"),
+            run=later("coopery_inspect.why"),
             configure=_why,
             json=True,
             epilog="A target is a task, an instance (fit@fold=0), a glob, an output's path, or an "
@@ -33,7 +32,7 @@ def add_commands() -> Sequence[Command]:
         Command(
             name="logs",
             help="print what a task printed when it last ran, or prints as it runs",
-            run=_run("logs"),
+            run=later("coopery_inspect.logs"),
             configure=_logs,
             json=True,
             recipe=False,
@@ -44,35 +43,35 @@ def add_commands() -> Sequence[Command]:
         Command(
             name="status",
             help="tell what runs now",
-            run=_run("status"),
+            run=later("coopery_inspect.status"),
             configure=_status,
             json=True,
         ),
         Command(
             name="runs",
             help="list the runs of the recipe, latest first",
-            run=_run("overview"),
+            run=later("coopery_inspect.overview"),
             configure=_runs,
             json=True,
         ),
         Command(
             name="stop",
             help="end a run that is under way, as Ctrl-C does where it runs",
-            run=_run("ending"),
+            run=later("coopery_inspect.ending"),
             configure=_stop,
             json=True,
         ),
         Command(
             name="show",
             help="show the record of a run (default: the latest)",
-            run=_run("showing"),
+            run=later("coopery_inspect.showing"),
             configure=_show,
             json=True,
         ),
         Command(
             name="get",
             help="copy an output out of the store",
-            run=_run("getting"),
+            run=later("coopery_inspect.getting"),
             configure=_get,
             json=True,
             epilog="An output of a task with a matrix comes as a folder of all its instances; "
@@ -81,14 +80,14 @@ def add_commands() -> Sequence[Command]:
         Command(
             name="validate",
             help="check a recipe, or another document, without planning or running it",
-            run=_run("validating"),
+            run=later("coopery_inspect.validating"),
             configure=_validate,
             json=True,
         ),
         Command(
             name="init",
             help="write a first recipe into the current folder",
-            run=_run("starting"),
+            run=later("coopery_inspect.starting"),
             configure=_init,
             recipe=False,
             home=False,
@@ -96,7 +95,7 @@ def add_commands() -> Sequence[Command]:
         Command(
             name="plugins",
             help="list the installed plugins and the hooks they answer",
-            run=_run("listing", "run_plugins"),
+            run=later("coopery_inspect.listing", "run_plugins"),
             json=True,
             recipe=False,
             home=False,
@@ -104,24 +103,13 @@ def add_commands() -> Sequence[Command]:
         Command(
             name="schema",
             help="print the JSON Schema of recipes, of records, or of another document",
-            run=_run("listing", "run_schema"),
+            run=later("coopery_inspect.listing", "run_schema"),
             configure=_schema,
             json=True,
             recipe=False,
             home=False,
         ),
     ]
-
-
-def _run(module: str, function: str = "run") -> Callable[[Context], int]:
-    """A command's function in a module that is imported when the command is chosen."""
-
-    def run(context: Context) -> int:
-        chosen: Any = importlib.import_module(f"{__name__}.{module}")
-        code: int = getattr(chosen, function)(context)
-        return code
-
-    return run
 
 
 def _targets(parser: argparse.ArgumentParser) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from coopery.commands import Command, Context
+from coopery.commands import Command, later
 from coopery.hooks import hookimpl
 from coopery.options import Settings, option
 
@@ -50,7 +49,7 @@ def add_commands() -> Sequence[Command]:
         Command(
             name="graph",
             help="show which task reads from which",
-            run=_run("graphing"),
+            run=later("coopery_report.graphing"),
             configure=_graph,
             json=True,
             epilog="A task with a matrix is one node that says how many instances it has; "
@@ -59,7 +58,7 @@ def add_commands() -> Sequence[Command]:
         Command(
             name="report",
             help="write a page about a run (default: the recipe's latest)",
-            run=_run("reporting"),
+            run=later("coopery_report.reporting"),
             configure=_report,
             epilog="The page is one file that needs nothing else: a graph, a timeline, a table of "
             "steps, and the ends of failed steps' logs. `coopery run --report FILE` writes it too.",
@@ -130,17 +129,6 @@ def _try(name: str, text: str, flag: str) -> Sequence[Problem]:
     except MachineError as error:
         return error.problems
     return ()
-
-
-def _run(module: str) -> Callable[[Context], int]:
-    """A command's function in a module that is imported when the command is chosen."""
-
-    def run(context: Context) -> int:
-        chosen: Any = importlib.import_module(f"{__name__}.{module}")
-        code: int = chosen.run(context)
-        return code
-
-    return run
 
 
 def _graph(parser: argparse.ArgumentParser) -> None:

@@ -2,61 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from coopery.formats import Checked, Format
+from coopery.commands import Command, later
 from coopery.hooks import hookimpl
+
+if TYPE_CHECKING:
+    from coopery.formats import Format
+
+_VALIDATING, _SCHEMAS = "coopery_taskapi.validating", "coopery_taskapi.schemas"
 
 
 @hookimpl
 def declare_formats() -> Sequence[Format]:
     """`processing-container` and `task`."""
+    from coopery.formats import Format
+
     return [
         Format(
             name="processing-container",
             doc="what an image can do: processing-container.json, at the image's root",
-            recognises=_recognise("is_container"),
-            check=_check("check_container"),
-            schema=_schema("container_schema"),
+            recognises=later(_VALIDATING, "is_container"),
+            check=later(_VALIDATING, "check_container"),
+            schema=later(_SCHEMAS, "container_schema"),
         ),
         Format(
             name="task",
             doc="one use of a processing container: task.json",
-            recognises=_recognise("is_task"),
-            check=_check("check_task"),
-            schema=_schema("task_schema"),
+            recognises=later(_VALIDATING, "is_task"),
+            check=later(_VALIDATING, "check_task"),
+            schema=later(_SCHEMAS, "task_schema"),
         ),
     ]
 
 
-# The documents' modules are imported when one is looked at, not whenever coopery starts.
-def _recognise(name: str) -> Callable[[Path, str], bool]:
-    def recognise(path: Path, shown: str) -> bool:
-        from coopery_taskapi import validating
-
-        known: bool = path.suffix == ".json" and getattr(validating, name)(path, shown)
-        return known
-
-    return recognise
-
-
-def _check(name: str) -> Callable[[Path, str, Sequence[str]], Checked]:
-    def check(path: Path, shown: str, sets: Sequence[str]) -> Checked:
-        from coopery_taskapi import validating
-
-        checked: Checked = getattr(validating, name)(path, shown, sets)
-        return checked
-
-    return check
+@hookimpl
+def add_commands() -> Sequence[Command]:
+    """`explain`."""
+    return [
+        Command(
+            name="explain",
+            help="show a task.json with its template: where each value is from, and its memory",
+            run=later("coopery_taskapi.explaining"),
+            configure=_explain,
+            json=True,
+            recipe=False,
+            epilog="The data is looked at as it is now: of each scale rule, the sum behind it is "
+            "shown.",
+        ),
+    ]
 
 
-def _schema(name: str) -> Callable[[], Mapping[str, Any]]:
-    def schema() -> Mapping[str, Any]:
-        from coopery_taskapi import schemas
-
-        made: Mapping[str, Any] = getattr(schemas, name)()
-        return made
-
-    return schema
+def _explain(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("document", metavar="FILE", help="a task.json")
+    parser.add_argument(
+        "--specification",
+        metavar="FILE",
+        help="a processing-container.json to take instead of the image's",
+    )
+    parser.add_argument(
+        "--set",
+        dest="sets",
+        action="append",
+        default=[],
+        metavar="custom.NAME=VALUE",
+        help="what {{ custom.NAME }} stands for in the document",
+    )

@@ -40,6 +40,15 @@ class Text:
         return Place(file=self.file, line=self.lines.get(near, 1), key=key, pointer=True)
 
 
+def begins_object(path: Path) -> bool:
+    """Whether a file begins as a JSON object does. What cannot be read does not."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{"
+    except OSError:
+        return False
+
+
 def read_file(path: Path, shown: str) -> Text:
     """A document in a file, called as `shown` in messages. Raises RecipeError."""
     try:

@@ -12,12 +12,19 @@ from coopery_taskapi.models import ProcessingContainer, Task, Template
 
 def is_container(path: Path, shown: str) -> bool:
     """Whether a file is a `processing-container.json`, whatever it is called."""
-    return reading.kind_of(text.read_file(path, shown).data) is ProcessingContainer
+    return _kind_of(path, shown) is ProcessingContainer
 
 
 def is_task(path: Path, shown: str) -> bool:
     """Whether a file is a `task.json`, whatever it is called."""
-    return reading.kind_of(text.read_file(path, shown).data) is Task
+    return _kind_of(path, shown) is Task
+
+
+def _kind_of(path: Path, shown: str) -> type | None:
+    """Which of the two a file is; one that is no JSON object, nor called so, is none of them."""
+    if path.suffix != ".json" and not text.begins_object(path):
+        return None
+    return reading.kind_of(text.read_file(path, shown).data)
 
 
 def check_container(path: Path, shown: str, sets: Sequence[str]) -> Checked:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from coopery_taskapi import reading, text
-from coopery_taskapi.models import ProcessingContainer, Task
 
 from coopery.errors import RecipeError
 from coopery.testing import Project
+from coopery_taskapi import reading, text
+from coopery_taskapi.models import ProcessingContainer, Task
 
 from .documents import CONTAINER, TASK, container, put, task, write
 
@@ -97,7 +97,9 @@ WRONG_TASK: list[tuple[str, Any, str, str, str]] = [
 ]  # fmt: skip
 
 
-def faults(document: dict[str, Any], kind: type, source: str | None = None) -> list[tuple[str, ...]]:
+def faults(
+    document: dict[str, Any], kind: type, source: str | None = None
+) -> list[tuple[str, ...]]:
     """What is wrong: slug, pointer, and all that is said."""
     content = (source or json.dumps(document, indent=1)).encode()
     with pytest.raises(RecipeError) as raised:
@@ -193,6 +195,8 @@ def test_the_installed_command(project: Project) -> None:
     )
     good = project.coopery("validate", "t.json", "--set", "custom.registry=a", "--json")
     assert good.json["kind"] == "task" and good.json["ok"] is True
+    write(project.root / "any", container())
+    assert "processing-container" in project.coopery("validate", "any").stdout
     write(project.root / "any.json", put(CONTAINER, f"{T0}/env/0/value", 3))
     bad = project.coopery("validate", "any.json", "--json")
     assert bad.exit_code == 2

@@ -6,11 +6,11 @@ import json
 from typing import Any
 
 import pytest
+
+from coopery.errors import RecipeError
 from coopery_taskapi import reading, text
 from coopery_taskapi.merging import TaskInstance, merge, template_of
 from coopery_taskapi.models import ProcessingContainer, Task
-
-from coopery.errors import RecipeError
 
 from .documents import CONTAINER, TASK, put, task
 
@@ -124,4 +124,8 @@ def test_a_template_of_its_own_needs_no_specification() -> None:
     own = {"identifier": "mine", "description": "x", "command": ["true"]}
     given = task(taskTemplate=own, env=[], inputs=[], outputs=[], resources=None)
     found = merged(given=given)
-    assert (found.identifier, found.command, found.command_source) == ("mine", ("true",), "template")
+    assert (found.identifier, found.command, found.command_source) == (
+        "mine",
+        ("true",),
+        "template",
+    )

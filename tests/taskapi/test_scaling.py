@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from coopery.errors import RecipeError
 from coopery_taskapi import scaling
 from coopery_taskapi.merging import Channel
 from coopery_taskapi.models import ScaleRule
-
-from coopery.errors import RecipeError
 
 from .test_merging import merged
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import jsonschema
 import pytest
-from coopery_taskapi import reading, schemas, text
-from coopery_taskapi.models import ProcessingContainer, Task
 
 from coopery.testing import Project
+from coopery_taskapi import reading, schemas, text
+from coopery_taskapi.models import ProcessingContainer, Task
 
 from .documents import CONTAINER, TASK, put
 from .test_documents import WRONG, WRONG_TASK, faults

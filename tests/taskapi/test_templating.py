@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from coopery_taskapi.templating import Variables, fill
 
 NASTY = 'a"b\\c\n{{ env.OTHER }} {"x": 1} \u2028 é'

@@ -40,8 +40,18 @@ def declare_formats() -> Sequence[Format]:
 
 @hookimpl
 def add_commands() -> Sequence[Command]:
-    """`explain`."""
+    """`explain` and `spec`."""
     return [
+        Command(
+            name="spec",
+            help="print what an image can do: its processing-container.json",
+            run=later("coopery_taskapi.specifying"),
+            configure=_spec,
+            json=True,
+            recipe=False,
+            epilog="The image is not started. An engine that has it is asked, else its registry; "
+            "of the image a label is read, else the file.",
+        ),
         Command(
             name="explain",
             help="show a task.json with its template: where each value is from, and its memory",
@@ -53,6 +63,10 @@ def add_commands() -> Sequence[Command]:
             "shown.",
         ),
     ]
+
+
+def _spec(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("image", metavar="IMAGE", help="its reference: registry.example/name:tag")
 
 
 def _explain(parser: argparse.ArgumentParser) -> None:

@@ -24,7 +24,7 @@ def run(context: Context) -> int:
     for warning in task.warnings:
         context.tell(f"warning: {warning}")
     found = finding.specification_of(task, arguments.specification, context)
-    instance = merge(task, template_of(task, found.container))
+    instance = merge(task, template_of(task, found.container.document if found.container else None))
     memory = scaling.memory_of(instance)
     context.answer(document_of(instance, memory, found), _text(instance, memory, found, task))
     return 0

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from coopery.errors import Problem
     from coopery.findings import Finding
     from coopery.formats import Format
+    from coopery.glimpses import Glimpse
     from coopery.images import Base, Blueprint
+    from coopery.logins import RegistryLogin
     from coopery.model import Image, Instance, Recipe, Secret, Task
     from coopery.options import LockPolicy, Settings
     from coopery.recipes import Document, Facet
@@ -226,6 +228,32 @@ def inspect_base(
     def inspect_base(reference, runtime):
         if runtime == "mine":
             return Base(reference=reference, id=my_engine.id(reference), platform="linux/amd64")
+    """
+
+
+@hookspec(firstresult=True)
+def look_into_image(
+    reference: str,
+    paths: Sequence[str],
+    settings: Settings,
+    tell: Callable[[str], None],
+    secrets: Secrets,
+    login: RegistryLogin | None,
+) -> Glimpse | None:
+    """First: what an image is and holds, which is never started for that.
+
+    `paths` are absolute ones of files in it that are wanted, if they are there; with none, no
+    contents are read. None where this plugin has no such image, which `tell` may say. The engine
+    of the runtime `docker` is asked before all that is `trylast`, such as its registry. `login`
+    says who one is there; without it, what Docker's configuration says holds.
+
+    @hookimpl(tryfirst=True)
+    def look_into_image(reference, paths):
+        if reference.startswith("shelf://"):
+            root = my_shelf.unpacked(reference)
+            there = [path for path in paths if (root / path[1:]).is_file()]
+            files = {path: (root / path[1:]).read_bytes() for path in there}
+            return Glimpse(id=my_shelf.digest(reference), source="shelf", files=files)
     """
 
 

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from coopery.elsewhere import Holding, Kept
     from coopery.findings import Finding
     from coopery.formats import Format
+    from coopery.glimpses import Glimpse
     from coopery.images import Base, Blueprint
+    from coopery.logins import RegistryLogin
     from coopery.model import Image, Instance, Recipe, Secret, Task
     from coopery.options import LockPolicy
     from coopery.recipes import Document, Facet
@@ -248,6 +250,28 @@ class Plugins(Registry):
                 Problem(slug="no-engine", message=message, hint="choose another with -r")
             )
         return base
+
+    def look_into_image(
+        self,
+        reference: str,
+        paths: Sequence[str],
+        settings: Settings,
+        tell: Callable[[str], None],
+        secrets: Secrets,
+        login: RegistryLogin | None = None,
+    ) -> Glimpse:
+        """What an image is and holds, seen without starting it. Raises MachineError
+        (`image-not-found`, `image-damaged`, `image-file-size`, `registry-…`, `engine-…`).
+        """
+        from coopery.glimpses import check_paths, not_found
+
+        check_paths(tuple(paths))
+        arguments: dict[str, Any] = {"reference": reference, "paths": tuple(paths), "login": login}
+        arguments |= {"settings": settings, "tell": tell, "secrets": secrets}
+        glimpse: Glimpse | None = self._first("look_into_image", **arguments)[1]
+        if glimpse is None:
+            raise not_found(reference, "no container engine has it, and no plugin knows a registry")
+        return glimpse
 
     def resolve(
         self,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from coopery.elsewhere import Holding, Kept
     from coopery.errors import Problem
     from coopery.findings import Finding
+    from coopery.glimpses import Glimpse
     from coopery.images import Base, Blueprint
     from coopery.model import Recipe
     from coopery.options import Settings
@@ -67,6 +68,16 @@ def inspect_base(
 
     given = login_at(recipe, host_of(reference))
     return inspect(reference, settings.home, tell, renew=renew, given=given, secrets=secrets)
+
+
+@hookimpl
+def look_into_image(
+    reference: str, paths: Sequence[str], settings: Settings, tell: Callable[[str], None]
+) -> Glimpse | None:
+    """An image that the engine has. Not `trylast`: it comes before what a registry has."""
+    from coopery_docker.glimpses import look
+
+    return look(reference, tuple(paths), settings.home, tell)
 
 
 @hookimpl(trylast=True)

@@ -79,7 +79,7 @@ def find_gone(folders: Mapping[str, Path]) -> list[str]:
     if not tags:
         return [*lost, *others]
     if len(tags) == 1:
-        found = _inspect(*tags.values())
+        found = inspect(*tags.values())
         there = {own_tag((found or {}).get("Config") or {})}
     else:
         there = {own_tag(image) for image in _listed() if own_tag(image) in tags_of(image)}
@@ -88,14 +88,14 @@ def find_gone(folders: Mapping[str, Path]) -> list[str]:
 
 def _has(note: Mapping[str, Any]) -> bool:
     """Whether the engine still has an image that is used as it is."""
-    found = _inspect(quote(str(note["tag"]), safe="/:@"))
+    found = inspect(str(note["tag"]))
     return found is not None and found["Id"] == note["id"]
 
 
-def _inspect(tag: str) -> dict[str, Any] | None:
-    """An image as the engine has it; None where it has none of this name."""
+def inspect(tag: str) -> dict[str, Any] | None:
+    """An image as the engine has it; None where it has none of this name. Raises MachineError."""
     try:
-        status, found = _ask(f"/images/{tag}/json")
+        status, found = _ask(f"/images/{quote(tag, safe='/:@')}/json")
         if status == 200:
             return dict(found)
         if "no such image" in str(found.get("message")).lower():

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import argparse
 
     from coopery.bundles import Parcel, Published
+    from coopery.glimpses import Glimpse
+    from coopery.logins import RegistryLogin
     from coopery.options import Settings
     from coopery.recipes import Document
     from coopery.secrets import Secrets
@@ -91,6 +93,20 @@ def publish(
     from coopery_publish import publishing
 
     return publishing.publish(parcel, tell, secrets)
+
+
+@hookimpl(trylast=True)
+def look_into_image(
+    reference: str,
+    paths: Sequence[str],
+    tell: Callable[[str], None],
+    secrets: Secrets,
+    login: RegistryLogin | None,
+) -> Glimpse | None:
+    """An image that its registry has."""
+    from coopery_publish.glimpses import look
+
+    return look(reference, paths, tell, secrets, login)
 
 
 @hookimpl(trylast=True)

@@ -1,0 +1,140 @@
+"""`coopery spec`, and `explain` without a file: specifications in images that never start."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from registries import Registry
+
+from coopery.testing import Project
+from coopery_taskapi.finding import LABEL
+
+from .documents import CONTAINER, TASK, put, write
+
+MakeImage = Callable[..., str]
+FILE = "processing-container.json"
+
+
+@pytest.fixture
+def image(sdk_engine: Any) -> Iterator[MakeImage]:
+    """Makes small images of files at their root and labels; they are gone afterwards."""
+    made: list[str] = []
+
+    def make(files: dict[str, str], labels: dict[str, str] | None = None) -> str:
+        content = io.BytesIO()
+        files = {"Dockerfile": "FROM scratch\nCOPY . /\n", **files, ".any": "x"}
+        with tarfile.open(fileobj=content, mode="w") as archive:
+            for name, text in files.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(text.encode())
+                archive.addfile(info, io.BytesIO(text.encode()))
+        tag = f"coopery-test-spec:{uuid.uuid4().hex[:12]}"
+        content.seek(0)
+        told = sdk_engine.build(
+            fileobj=content, custom_context=True, tag=tag, rm=True, labels=labels, decode=True
+        )
+        assert not [line for line in told if "error" in line]
+        made.append(tag)
+        return tag
+
+    yield make
+    for tag in made:
+        sdk_engine.remove_image(tag, force=True)
+
+
+def test_a_file_at_the_root(project: Project, image: MakeImage) -> None:
+    tag = image({FILE: json.dumps(CONTAINER)})
+    answer = project.coopery("spec", tag)
+    assert answer.exit_code == 0
+    assert answer.json == CONTAINER
+    assert answer.stderr == f"from {tag}:/{FILE}, from the container engine\n"
+    (project.root / FILE).write_text(answer.stdout)
+    assert project.coopery("validate", FILE).exit_code == 0
+
+
+def test_a_label_comes_first(project: Project, image: MakeImage) -> None:
+    other = {**CONTAINER, "name": "labelled"}
+    tag = image({FILE: json.dumps(CONTAINER)}, {LABEL: json.dumps(other)})
+    assert project.coopery("spec", tag).json["name"] == "labelled"
+
+
+def test_an_image_that_says_nothing(project: Project, image: MakeImage) -> None:
+    answer = project.coopery("spec", image({}))
+    assert (answer.exit_code, answer.stdout) == (2, "")
+    assert (
+        "[no-specification]" in answer.stderr and "COPY processing-container.json" in answer.stderr
+    )
+
+
+def test_what_is_wrong_in_it_is_told_by_pointers(project: Project, image: MakeImage) -> None:
+    wrong = put(put(CONTAINER, "/templates/0/env/0/value", 3), "/nmae", "x")
+    tag = image({FILE: json.dumps(wrong)})
+    answer = project.coopery("spec", tag)
+    assert (answer.exit_code, answer.stdout) == (2, "")
+    assert f"{tag}:/{FILE}:1 (/templates/0/env/0/value)" in answer.stderr
+    assert "(/nmae)" in answer.stderr
+    garbage = project.coopery("spec", image({FILE: "{"}))
+    assert garbage.exit_code == 2 and "[invalid-json]" in garbage.stderr
+
+
+def test_no_container_is_started(project: Project, image: MakeImage, sdk_engine: Any) -> None:
+    tag = image({FILE: json.dumps(CONTAINER)})
+    since = int(time.time())
+    assert project.coopery("spec", tag).exit_code == 0
+    events = sdk_engine.events(
+        since=since, until=int(time.time()) + 1, decode=True, filters={"image": tag}
+    )
+    assert "start" not in {event["Action"] for event in events if event["Type"] == "container"}
+    left = sdk_engine.containers(all=True, filters={"ancestor": tag})
+    assert left == []
+
+
+def test_straight_from_a_registry_as_the_task_says(
+    project: Project, image: MakeImage, sdk_engine: Any, registry: Registry
+) -> None:
+    """The credentials stand in the task: taken, told of, and shown nowhere."""
+    registry.push(sdk_engine, image({FILE: json.dumps(CONTAINER)}), "spec", "1")
+    config = {
+        "type": "k8s",
+        "registryUrl": f"https://{registry.host}/team",
+        "registryUsername": registry.user,
+        "registryPassword": registry.password,
+    }
+    data = project.root / "data"
+    data.mkdir()
+    task = put(TASK, "/config", config)
+    task = put(task, "/image", f"{registry.host}/spec:1")
+    for index in (0, 1):
+        task = put(task, f"/inputs/{index}/volume_source/host_path", str(data))
+    write(project.root / "t.json", task)
+    # Docker's own configuration knows nobody there.
+    env = {"DOCKER_CONFIG": str(project.root / "none")}
+    answer = project.coopery("explain", "t.json", env=env)
+    assert answer.exit_code == 0, answer.stderr
+    assert f"from {registry.host}" in answer.stdout
+    assert "[password-as-text]" in answer.stderr
+    assert registry.password not in answer.stdout + answer.stderr
+
+    refused = put(task, "/config/registryPassword", "wrong-7f3a-wrong")
+    write(project.root / "t.json", refused)
+    answer = project.coopery("explain", "t.json", env=env)
+    assert answer.exit_code == 3
+    assert registry.host in answer.stderr and "wrong-7f3a" not in answer.stderr
+
+    elsewhere = put(task, "/config/registryUrl", "registry.example")
+    write(project.root / "t.json", elsewhere)
+    answer = project.coopery("explain", "t.json", env=env)
+    assert answer.exit_code == 3 and "[other-registry]" in answer.stderr
+
+
+def test_an_image_that_is_nowhere(project: Project, registry: Registry) -> None:
+    answer = project.coopery("spec", f"{registry.host}/gone:1")
+    assert answer.exit_code == 3
+    assert f"{registry.host}/gone:1" in answer.stderr

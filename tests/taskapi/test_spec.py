@@ -88,10 +88,11 @@ def test_no_container_is_started(project: Project, image: MakeImage, sdk_engine:
     tag = image({FILE: json.dumps(CONTAINER)})
     since = int(time.time())
     assert project.coopery("spec", tag).exit_code == 0
+    known = (tag, sdk_engine.inspect_image(tag)["Id"])
     events = sdk_engine.events(
-        since=since, until=int(time.time()) + 1, decode=True, filters={"image": tag}
+        since=since, until=int(time.time()) + 1, decode=True, filters={"type": "container"}
     )
-    actions = {event["Action"] for event in events if event["Type"] == "container"}
+    actions = {event["Action"] for event in events if event["from"] in known}
     assert "create" in actions and "start" not in actions
     left = sdk_engine.containers(all=True, filters={"ancestor": tag})
     assert left == []

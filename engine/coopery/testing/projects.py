@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -11,7 +12,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from coopery.testing.forking import Zygotes
+
+_zygotes: Zygotes | None = None
+
+
+def fork_calls(fork: bool = True) -> None:
+    """From here on `Project.coopery` forks its processes off one that has imported coopery.
+
+    That spares most of the time of a short call. What differs is told in `coopery.testing.forking`.
+    """
+    global _zygotes
+    from coopery.testing.forking import Zygotes
+
+    _zygotes = Zygotes() if fork else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,13 +120,27 @@ class Project:
         return (self.root / name).read_text("utf-8")
 
     def coopery(
-        self, *arguments: str, env: Mapping[str, str] | None = None, cwd: Path | None = None
+        self,
+        *arguments: str,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        real: bool = False,
     ) -> Answer:
-        """Call the installed command in the project, as a user would."""
+        """Call the installed command in the project, as a user would.
+
+        After `fork_calls` the process is forked where that is the same; `real` forbids it.
+        """
+        folder, variables = cwd or self.root, self.environment(env)
+        if _zygotes is not None and not real:
+            forked = _zygotes.call(arguments, cwd=folder, env=variables)
+            if forked is not None:
+                code, *streams = forked
+                out, err = (io.TextIOWrapper(io.BytesIO(text)).read() for text in streams)
+                return Answer(exit_code=code, stdout=out, stderr=err)
         done = subprocess.run(
             [sys.executable, "-m", "coopery", *arguments],
-            cwd=cwd or self.root,
-            env=self.environment(env),
+            cwd=folder,
+            env=variables,
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,

@@ -80,9 +80,9 @@ def run(context):
             print("o" * 300_000)
             print("e" * 300_000, file=sys.stderr)
         case "sleeps":
-            print(os.getpid(), flush=True)
             with open("pid.txt", "w") as file:
                 file.write(str(os.getpid()))
+            print("written", flush=True)
             time.sleep(60)
     return 0
 
@@ -164,7 +164,7 @@ def same(answer: Answer, project: Project) -> list[str]:
     def plain(text: str) -> str:
         text = text.replace(str(project.root.parent), "FOLDER")
         text = re.sub(r"\d{8}T\d{9}-[0-9a-f]{4}", "RUN", text)
-        text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.+Z]+", "WHEN", text)
+        text = re.sub(r"\d{4}-\d\d-\d\d[T ][\d:.+Z]+", "WHEN", text)
         return re.sub(r"\b\d+(\.\d+)?( ?(s|ms|[kKMG]i?B)\b|(?=,?$))", "N", text, flags=re.MULTILINE)
 
     told = f"{answer.exit_code}\n{plain(answer.stdout)}\nstderr:\n{plain(answer.stderr)}"

@@ -12,6 +12,7 @@ process for them (see `Zygotes.call`).
 
 from __future__ import annotations
 
+import atexit
 import marshal
 import os
 import selectors
@@ -51,26 +52,40 @@ class Zygotes:
         self._zygotes: Iterator[_Zygote] | None = None
         self._like = ("", "")
 
-    def call(self, arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> Call | None:
+    def call(
+        self,
+        arguments: Sequence[str],
+        *,
+        cwd: Path,
+        env: Mapping[str, str],
+        together: bool = False,
+    ) -> Call | None:
         """Call `coopery`; None where only a real process is the same thing.
 
         That is where one of the variables in `START` differs, but for PYTHONPATH; where this
         process has another user, other capabilities, limits or ignored signals than it had; and
         where a module beside the recipe, in the current folder or on PYTHONPATH hides one that
-        the zygote has imported already.
+        the zygote has imported already. With `together`, stderr goes where stdout goes.
         """
         with self._lock:
             if os.getpid() != self._owner or not hasattr(os, "pidfd_open"):
                 return None
             if self._zygotes is None:
                 self._like = _kind_of_process()
-                self._zygotes = cycle([_Zygote(self._start), _Zygote(self._start)])
+                two = [_Zygote(self._start), _Zygote(self._start)]
+                self._zygotes = cycle(two)
+                atexit.register(self._end, two)
             if self._like != _kind_of_process():
                 return None
             zygote = next(self._zygotes)
         if _at_start(env) != _at_start(self._start) or not zygote.may_do(arguments, cwd, env):
             return None
-        return zygote.call(arguments, cwd, env)
+        return zygote.call(arguments, cwd, env, together)
+
+    def _end(self, zygotes: Sequence[_Zygote]) -> None:
+        if os.getpid() == self._owner:
+            for zygote in zygotes:
+                zygote.end()
 
 
 class _Zygote:
@@ -101,7 +116,9 @@ class _Zygote:
         hidden = self._known() | _CUSTOM
         return not any(name in hidden for folder in found for name in _importable(folder))
 
-    def call(self, arguments: Sequence[str], cwd: Path, env: Mapping[str, str]) -> Call:
+    def call(
+        self, arguments: Sequence[str], cwd: Path, env: Mapping[str, str], together: bool
+    ) -> Call:
         """Fork, and wait for the end. Raises ChildProcessError when the zygote is gone."""
         request = marshal.dumps(
             {
@@ -118,9 +135,10 @@ class _Zygote:
         # Closing the socket is to give up: the zygote kills the call.
         with ours, open(out, "rb", buffering=0) as stdout, open(err, "rb", buffering=0) as stderr:  # noqa: PTH123
             try:
+                streams = [theirs.fileno(), to_out, to_out if together else to_err]
                 with theirs, self._lock:
                     self._known_or_read()
-                    socket.send_fds(self._control, [b"."], [theirs.fileno(), to_out, to_err])
+                    socket.send_fds(self._control, [b"."], streams)
             finally:
                 os.close(to_out)
                 os.close(to_err)
@@ -130,6 +148,11 @@ class _Zygote:
         if not answer:
             raise ChildProcessError(f"the zygote ended: {self._last_words()}")
         return marshal.loads(answer), *contents
+
+    def end(self) -> None:
+        """Have it end, and wait for that; calls that still run go on."""
+        self._control.close()
+        self._process.communicate()
 
     def _known(self) -> frozenset[str]:
         with self._lock:

@@ -63,6 +63,37 @@ class Answer:
         raise AssertionError(f"{slug} was not told:\n{self.stderr}")
 
 
+def call(
+    *arguments: str,
+    cwd: Path,
+    env: Mapping[str, str],
+    together: bool = False,
+    real: bool = False,
+) -> Answer:
+    """Call the installed command in a folder, with these variables and no others.
+
+    With `together`, what goes to stderr is found in `stdout`, in its place.
+    After `fork_calls` the process is forked where that is the same; `real` forbids it.
+    """
+    if _zygotes is not None and not real:
+        forked = _zygotes.call(arguments, cwd=cwd, env=env, together=together)
+        if forked is not None:
+            code, *streams = forked
+            out, err = (io.TextIOWrapper(io.BytesIO(text)).read() for text in streams)
+            return Answer(exit_code=code, stdout=out, stderr=err)
+    done = subprocess.run(
+        [sys.executable, "-m", "coopery", *arguments],
+        cwd=cwd,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT if together else subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    return Answer(exit_code=done.returncode, stdout=done.stdout, stderr=done.stderr or "")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Project:
     """A folder with a recipe, and a home folder beside it."""
@@ -130,23 +161,7 @@ class Project:
 
         After `fork_calls` the process is forked where that is the same; `real` forbids it.
         """
-        folder, variables = cwd or self.root, self.environment(env)
-        if _zygotes is not None and not real:
-            forked = _zygotes.call(arguments, cwd=folder, env=variables)
-            if forked is not None:
-                code, *streams = forked
-                out, err = (io.TextIOWrapper(io.BytesIO(text)).read() for text in streams)
-                return Answer(exit_code=code, stdout=out, stderr=err)
-        done = subprocess.run(
-            [sys.executable, "-m", "coopery", *arguments],
-            cwd=folder,
-            env=variables,
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
-        return Answer(exit_code=done.returncode, stdout=done.stdout, stderr=done.stderr)
+        return call(*arguments, cwd=cwd or self.root, env=self.environment(env), real=real)
 
     def start(self, *arguments: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         """Start the command without waiting for it: in a process group of its own, stderr piped."""

@@ -113,8 +113,8 @@ class _Zygote:
         if not all(place.is_absolute() for place in places) or not cwd.is_dir():
             return False
         found = {cwd, *cwd.absolute().parents, *places, *_named(arguments, cwd)}
-        hidden = self._known() | _CUSTOM
-        return not any(name in hidden for folder in found for name in _importable(folder))
+        names = self._known() | _CUSTOM
+        return not any(_holds(folder, names) for folder in found)
 
     def call(
         self, arguments: Sequence[str], cwd: Path, env: Mapping[str, str], together: bool
@@ -206,18 +206,20 @@ def _named(arguments: Sequence[str], cwd: Path) -> Iterator[Path]:
                 yield (cwd / text).parent
 
 
-def _importable(folder: Path) -> Iterator[str]:
-    """The names of the modules in a folder. One that cannot be read has none."""
+def _holds(folder: Path, names: frozenset[str]) -> bool:
+    """Whether one of these modules lies in a folder; in one that cannot be read, none does."""
     try:
-        entries = list(os.scandir(folder))
+        entries = os.listdir(folder)  # noqa: PTH208 - there may be thousands
     except OSError:
-        return
+        return False
     for entry in entries:
-        stem, _, ending = entry.name.partition(".")
-        if ending.endswith(("py", "pyc", "so")) or (
-            not ending and Path(entry.path, "__init__.py").exists()
+        stem, _, ending = entry.partition(".")
+        if stem in names and (
+            ending.endswith(("py", "pyc", "so"))
+            or (not ending and (folder / entry / "__init__.py").exists())
         ):
-            yield stem
+            return True
+    return False
 
 
 def _umask() -> int:

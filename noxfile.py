@@ -123,12 +123,12 @@ _leftovers = shutil.ignore_patterns("build", "*.lock")
 @nox.session
 def docs(session: nox.Session) -> None:
     """The reference is up to date, every link works; `-- --write` renews the reference."""
-    session.install("-e", ".", *tools("pytest", "jsonschema"))
+    session.install("-e", ".", *tools("pytest", "pytest-xdist", "jsonschema"))
     if "--write" in session.posargs:
         session.run("python", "docs/generate.py", "--write")
         return
     session.run("python", "docs/generate.py")
-    session.run("pytest", "tests/test_docs.py")
+    session.run("pytest", "-n", "2", "tests/test_docs.py")
 
 
 @nox.session(default=False)

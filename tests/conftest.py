@@ -22,7 +22,7 @@ import registries
 import searching
 
 from coopery import masking
-from coopery.testing import Project, make_project
+from coopery.testing import Project, fork_calls, make_project
 
 from .own_engine import NoOwnEngine, OwnEngine, running
 
@@ -34,6 +34,15 @@ sys.dont_write_bytecode = False
 GuardIndex = Callable[[Path, str, str], str]
 HANDMADE = Path(__file__).parent / "docker" / "handmade.py"
 """A plugin that makes images by hand."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    told = "start a Python for each call of the command, instead of forking one that has started"
+    parser.addoption("--real-processes", action="store_true", help=told)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    fork_calls(not config.getoption("--real-processes"))
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,7 @@ import importlib.util
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from coopery.testing import make_project
+from coopery.testing import call, make_project
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -266,20 +267,30 @@ def try_blocks(page: Path, folder: Path, home: Path, shown: Path | None = None) 
             if command.startswith("cd "):
                 folder /= command.removeprefix("cd ")
                 continue
-            ended = subprocess.run(
-                ["sh", "-c", command],
-                cwd=folder,
-                env=env,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                check=False,
-            )
-            where = f"{page_id(shown or page)}:{block.line}: {command}\n{ended.stdout}"
-            assert ended.returncode == code, where
+            found, told = type_in(command, folder, env)
+            where = f"{page_id(shown or page)}:{block.line}: {command}\n{told}"
+            assert found == code, where
             if expected:
-                assert matches(expected, ended.stdout), where
+                assert matches(expected, told), where
+
+
+def type_in(command: str, folder: Path, env: dict[str, str]) -> tuple[int, str]:
+    """Exit code and output of a command line; coopery is called without a shell where it can be."""
+    words = shlex.split(command)
+    if words[0] == "coopery" and not set(command) & set("|&;<>()$`\\*?[#~!{"):
+        answer = call(*words[1:], cwd=folder, env=env, together=True)
+        return answer.exit_code, answer.stdout
+    ended = subprocess.run(
+        ["sh", "-c", command],
+        cwd=folder,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return ended.returncode, ended.stdout
 
 
 @pytest.mark.parametrize("page", RUN, ids=page_id)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from coopery.testing import Answer, call
 
 RECIPE = '''\
 [task.prep]
@@ -43,18 +43,11 @@ class Project:
     root: Path
     home: Path
 
-    def __call__(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    def __call__(self, *arguments: str, code: int = 0) -> Answer:
         """Run coopery; it must exit with `code`."""
         env = {k: v for k, v in os.environ.items() if not k.startswith("COOPERY_")}
-        ended = subprocess.run(
-            [sys.executable, "-m", "coopery", *arguments],
-            cwd=self.root,
-            env={**env, "COOPERY_HOME": str(self.home)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert ended.returncode == code, ended.stdout + ended.stderr
+        ended = call(*arguments, cwd=self.root, env={**env, "COOPERY_HOME": str(self.home)})
+        assert ended.exit_code == code, ended.stdout + ended.stderr
         return ended
 
     def json(self, *arguments: str, code: int = 0) -> Any:

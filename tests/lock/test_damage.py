@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +10,7 @@ import pytest
 
 from coopery.errors import RecipeError
 from coopery.options import LockPolicy
+from coopery.testing import Answer, call
 
 
 @pytest.fixture
@@ -168,29 +167,24 @@ def test_the_commands_tell_and_mend(bench: Any) -> None:
         '[image.a]\npackages = ["alpha"]\n[task.t]\nimage = "a"\ncommand = ["true"]\n'
     )
 
-    def coopery(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "coopery", *arguments],
-            cwd=bench.root,
-            env={**os.environ, "COOPERY_HOME": str(bench.root.parent / "coopery-home")},
-            capture_output=True,
-            text=True,
-        )
+    def coopery(*arguments: str) -> Answer:
+        env = {**os.environ, "COOPERY_HOME": str(bench.root.parent / "coopery-home")}
+        return call(*arguments, cwd=bench.root, env=env)
 
-    assert coopery("lock").returncode == 0
+    assert coopery("lock").exit_code == 0
     file = bench.root / "recipe.lock"
     good = file.read_text()
     file.write_text(good.replace("'2.0'", "'1.0'"))
     for command in (["run"], ["run", "--dry-run"], ["lock", "--check"]):
         done = coopery(*command)
-        assert done.returncode == 2
+        assert done.exit_code == 2
         assert f"{file}:{line_of(good, '[[set]]')}: " in done.stderr
         assert "[lock-damaged]" in done.stderr
         assert "`coopery lock`" in done.stderr
     done = coopery("lock")
-    assert done.returncode == 0
+    assert done.exit_code == 0
     assert done.stderr.startswith("mend     ")
     assert "version = '1.0'" in file.read_text()
-    assert coopery("lock", "--check").returncode == 0
-    assert coopery("lock", "--upgrade").returncode == 0
+    assert coopery("lock", "--check").exit_code == 0
+    assert coopery("lock", "--upgrade").exit_code == 0
     assert file.read_text() == good

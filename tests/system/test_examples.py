@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from coopery.testing import Answer, call
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 FITS = tuple(f"fit@fold={fold}" for fold in (0, 1, 2))
@@ -32,20 +33,13 @@ class Project:
     file: str = "recipe.toml"
     env: Mapping[str, str] = field(default_factory=dict)
 
-    def call(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    def call(self, *arguments: str, code: int = 0) -> Answer:
         """Run `coopery` on this project's recipe; it must exit with `code`."""
         env = {k: v for k, v in os.environ.items() if not k.startswith("COOPERY_")}
         env |= {"COOPERY_HOME": str(self.home), **self.env}
         command, *rest = arguments
-        ended = subprocess.run(
-            [sys.executable, "-m", "coopery", command, "-f", self.file, *rest],
-            cwd=self.folder,
-            env=env,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert ended.returncode == code, ended.stdout + ended.stderr
+        ended = call(command, "-f", self.file, *rest, cwd=self.folder, env=env)
+        assert ended.exit_code == code, ended.stdout + ended.stderr
         return ended
 
     def steps(self, *arguments: str) -> dict[str, dict[str, Any]]:

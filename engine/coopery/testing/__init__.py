@@ -13,6 +13,6 @@ pytest; this module does not.
 
 from __future__ import annotations
 
-from coopery.testing.projects import Answer, Project, make_project, performed
+from coopery.testing.projects import Answer, Project, call, fork_calls, make_project, performed
 
-__all__ = ["Answer", "Project", "make_project", "performed"]
+__all__ = ["Answer", "Project", "call", "fork_calls", "make_project", "performed"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -11,7 +12,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from coopery.testing.forking import Zygotes
+
+_zygotes: Zygotes | None = None
+
+
+def fork_calls(fork: bool = True) -> None:
+    """From here on `Project.coopery` forks its processes off one that has imported coopery.
+
+    That spares most of the time of a short call. What differs is told in `coopery.testing.forking`.
+    """
+    global _zygotes
+    from coopery.testing.forking import Zygotes
+
+    _zygotes = Zygotes() if fork else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +61,37 @@ class Answer:
                     end += 1
                 return "\n".join(lines[number:end])
         raise AssertionError(f"{slug} was not told:\n{self.stderr}")
+
+
+def call(
+    *arguments: str,
+    cwd: Path,
+    env: Mapping[str, str],
+    together: bool = False,
+    real: bool = False,
+) -> Answer:
+    """Call the installed command in a folder, with these variables and no others.
+
+    With `together`, what goes to stderr is found in `stdout`, in its place.
+    After `fork_calls` the process is forked where that is the same; `real` forbids it.
+    """
+    if _zygotes is not None and not real:
+        forked = _zygotes.call(arguments, cwd=cwd, env=env, together=together)
+        if forked is not None:
+            code, *streams = forked
+            out, err = (io.TextIOWrapper(io.BytesIO(text)).read() for text in streams)
+            return Answer(exit_code=code, stdout=out, stderr=err)
+    done = subprocess.run(
+        [sys.executable, "-m", "coopery", *arguments],
+        cwd=cwd,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT if together else subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    return Answer(exit_code=done.returncode, stdout=done.stdout, stderr=done.stderr or "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,19 +151,17 @@ class Project:
         return (self.root / name).read_text("utf-8")
 
     def coopery(
-        self, *arguments: str, env: Mapping[str, str] | None = None, cwd: Path | None = None
+        self,
+        *arguments: str,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        real: bool = False,
     ) -> Answer:
-        """Call the installed command in the project, as a user would."""
-        done = subprocess.run(
-            [sys.executable, "-m", "coopery", *arguments],
-            cwd=cwd or self.root,
-            env=self.environment(env),
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
-        return Answer(exit_code=done.returncode, stdout=done.stdout, stderr=done.stderr)
+        """Call the installed command in the project, as a user would.
+
+        After `fork_calls` the process is forked where that is the same; `real` forbids it.
+        """
+        return call(*arguments, cwd=cwd or self.root, env=self.environment(env), real=real)
 
     def start(self, *arguments: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         """Start the command without waiting for it: in a process group of its own, stderr piped."""

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from coopery.errors import MachineError
 from coopery.testing import Project
 from coopery_publish.bundling import ARTIFACT, LAYER, MANIFEST
+from coopery_publish.unpacking import read_recipe
 
 from .conftest import DIGEST, Asked, Speaker
 
@@ -211,6 +213,33 @@ def test_recipes_that_are_none(
     assert slug in refused(project, serve(speaker, tar(), recipe=recipe))
 
 
+@pytest.mark.parametrize(
+    "task",
+    [
+        {"command": ["touch", "/on-this-machine"]},
+        {"image": None, "command": ["true"]},
+        {"image": "j", "command": ["true"]},
+        {"image": {"packages": ["x"]}, "command": ["true"]},  # it would be built
+        {"image": {}, "command": ["true"]},
+        {"image": ["i"], "command": ["true"]},
+        ["true"],
+        {"image": "i", "command": ["true"], "env": {"A": "\ud800"}},
+        {"image": "i", "command": ["true"], "env": {"\udc80": "x"}},
+        {"image": "i", "command": ["true\0"]},
+        {"image": "i", "command": ["true"], "matrix": {"m": [float("inf")]}},
+        {"image": "i", "command": ["true"], "params": {"m": float("nan")}},
+        {"image": "i", "command": ["true"], "resources": {"cpu": 10**400}},
+    ],
+)
+def test_tasks_that_no_recipe_could_hold(task: object) -> None:
+    """Nothing is built for a bundle, and nothing of it runs on the machine itself."""
+    tables = {"image": {"i": IMAGE}, "task": {"t": task}}
+    raw = json.dumps({"version": 1, "recipe": tables}).encode()
+    with pytest.raises(MachineError) as error:
+        read_recipe(raw, "shown")
+    assert error.value.problems[0].slug == "bundle-damaged"
+
+
 @pytest.mark.parametrize("config", [b"{", b"[" * 100_000, b"\xff\xfe", b"null"])
 def test_a_recipe_that_is_no_json(project: Project, speaker: Speaker, config: bytes) -> None:
     assert "bundle-damaged" in refused(project, serve(speaker, tar(), config=config))
@@ -231,6 +260,26 @@ def test_tasks_that_reach_out(project: Project, speaker: Speaker, task: Table, s
     recipe = {"version": 1, "recipe": {"defaults": {"runtime": "docker"}, **tables}}
     answer = project.coopery("list", "-f", serve(speaker, tar(), recipe=recipe))
     assert answer.exit_code == 2 and slug in answer.slugs, answer.stderr
+
+
+def test_nothing_of_a_bundle_runs_on_the_machine_itself(
+    project: Project, speaker: Speaker, tmp_path: Path
+) -> None:
+    """Whatever runtime it names: people look at it by `list`, and trust its images at most."""
+    mark = tmp_path / "mark"
+    tables = {"defaults": {"runtime": "local"}, "task": {"t": {"command": ["touch", str(mark)]}}}
+    reference = serve(speaker, tar(), recipe={"version": 1, "recipe": tables})
+    answer = project.coopery("run", "-f", reference)
+    assert answer.exit_code == 3 and "names none of its images" in answer.told("bundle-damaged")
+    assert not mark.exists()
+
+
+def test_texts_steer_no_terminal(project: Project, speaker: Speaker) -> None:
+    told = "\x1b]0;all is well\x07\x1b[2Jshown"
+    tables = {"image": {"i": IMAGE}, "task": {"t": {**TASK, "description": told}}}
+    recipe = {"version": 1, "recipe": {"defaults": {"runtime": "docker"}, **tables}}
+    answer = project.coopery("list", "-f", serve(speaker, tar(), recipe=recipe))
+    assert answer.exit_code == 0 and "\x1b" not in answer.stdout and "shown" in answer.stdout
 
 
 def test_functions_whose_files_reach_out(project: Project, speaker: Speaker) -> None:

@@ -56,7 +56,7 @@ def fetch(reference: Reference, home: Path, limit: int, tell: Tell, secrets: Sec
     digest = reference.digest
     if digest is not None and (kept := _kept(home, digest, shown)):
         return kept
-    client = Client(reference.host, lambda: find_login(reference.host, None, secrets))
+    client = Client(reference.host, lambda: find_login(reference.host, None, secrets), tell)
     repository = Repository(client, reference.repository)
     found = repository.manifest(digest or reference.tag or "latest")
     if found is None:
@@ -101,7 +101,7 @@ def _folder(home: Path, digest: str) -> Path:
 
 
 def _fill(new: Path, contents: Contents, repository: Repository, shown: str, limit: int) -> None:
-    config = b"".join(repository.get_blob(contents.config.digest, contents.config.size))
+    config = repository.read_blob(contents.config.digest, contents.config.size)
     read_recipe(config, shown)
     unpacker = Unpacker(new, shown, limit)
     for number, layer in enumerate(contents.layers):

@@ -99,7 +99,7 @@ def read_manifest(raw: bytes, shown: str, limit: int) -> Contents:
     total = sum(layer.size for layer in contents.layers) + contents.config.size
     if total > limit or contents.config.size > LARGEST_CONFIG:
         message = f"the bundle {shown} has {total:,} bytes; it may have {limit:,}"
-        hint = "where that is meant, allow it: COOPERY_BUNDLE_LIMIT=MB"
+        hint = "where that is meant, allow it: --bundle-limit MB"
         raise MachineError(Problem(slug="bundle-too-large", message=message, hint=hint))
     return contents
 

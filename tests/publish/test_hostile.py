@@ -156,6 +156,11 @@ def test_what_is_too_large_is_not_fetched(project: Project, speaker: Speaker) ->
     layer = tar(member("project/x", b"x" * 3_000_000))
     reference = serve(speaker, layer)
     assert "3,0" in refused(project, reference, {"COOPERY_BUNDLE_LIMIT": "1"})
+    by_flag = project.coopery("validate", "-f", reference, "--bundle-limit", "2")
+    assert by_flag.slugs == ("bundle-too-large",)
+    for words in (["cache", "info"], ["doctor"], ["init"]):
+        ignoring = project.coopery(*words, "--bundle-limit", "2")
+        assert ignoring.slugs == ("bad-command-line",), words
     assert not any(a.path.endswith(digest(layer)) for a in speaker.asked)
 
     def claim(manifest: Table) -> None:

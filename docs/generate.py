@@ -34,7 +34,8 @@ line or the recipe is wrong, 3 the machine lacks something, 130 interrupted.
 
 `-f FILE` names the recipe; without it, it is the `recipe.toml` or `recipe.py` in this folder or the
 nearest above. It may be a [bundle](bundles.md) in a registry, too; `--bundle-limit` is about these.
-`--debug` shows tracebacks. `--without PLUGIN` does without a plugin. All commands take the [options](options.md) of the engine.
+`--debug` shows tracebacks. `--without PLUGIN` does without a plugin. All commands take
+the [options](options.md) of the engine.
 """
 OPTIONS = """
 Each option may be given in four ways. The flag wins, then the variable, then the key in the table

@@ -33,8 +33,9 @@ Stdout carries the answer, stderr the story. Exit codes: 0 all well, 1 a task fa
 line or the recipe is wrong, 3 the machine lacks something, 130 interrupted.
 
 `-f FILE` names the recipe; without it, it is the `recipe.toml` or `recipe.py` in this folder or the
-nearest above. `--debug` shows tracebacks. `--without PLUGIN` does without a plugin. All commands
-take the [options](options.md) of the engine.
+nearest above. It may be a [bundle](bundles.md) in a registry, too; `--bundle-limit` is about these.
+`--debug` shows tracebacks. `--without PLUGIN` does without a plugin. All commands take
+the [options](options.md) of the engine.
 """
 OPTIONS = """
 Each option may be given in four ways. The flag wins, then the variable, then the key in the table

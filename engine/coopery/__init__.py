@@ -25,7 +25,8 @@ if TYPE_CHECKING:
         secret,
         task,
     )
-    from coopery.interactive import Recipe, Results, RunFailed
+    from coopery.interactive import Recipe, RunFailed
+    from coopery.results import Results
 
 __version__ = "0.1.0"
 
@@ -56,5 +57,6 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'coopery' has no attribute {name!r}")
     import importlib
 
-    module = "interactive" if name in ("Recipe", "Results", "RunFailed") else "authoring"
+    homes = {"Recipe": "interactive", "RunFailed": "interactive", "Results": "results"}
+    module = homes.get(name, "authoring")
     return getattr(importlib.import_module(f"coopery.{module}"), name)

@@ -126,7 +126,7 @@ def make_parser(plugins: Plugins, first: str | None) -> argparse.ArgumentParser:
     """
     import argparse
 
-    from coopery.options import CoreOptions, add_flags
+    from coopery.options import CoreOptions, about_reading, add_flags
 
     class Parser(argparse.ArgumentParser):
         """Errors in the form of all errors, with the nearest choice."""
@@ -172,8 +172,9 @@ def make_parser(plugins: Plugins, first: str | None) -> argparse.ArgumentParser:
             child.add_argument("--json", action="store_true", help="answer in JSON")
         child.add_argument("--debug", action="store_true", help="show tracebacks")
         own = tuple(k for k in command.options if k is not CoreOptions)
+        others = plugins.declare_options()[1:]
         # Options of plugins that tell the run's story go with every command that runs.
-        extra = plugins.declare_options()[1:] if CoreOptions in command.options else ()
+        extra = others if CoreOptions in command.options else ()
         core = {"home": command.home, "runtime": command.recipe}
         if CoreOptions not in command.options:
             # What a command would take no notice of is refused rather than ignored.
@@ -190,7 +191,11 @@ def make_parser(plugins: Plugins, first: str | None) -> argparse.ArgumentParser:
             tuple(dict.fromkeys((*own, *extra))),
             performing=command.performing,
             helps={"runtime": command.runtime},
+            reading=command.recipe,
         )
+        if command.recipe:
+            rest = tuple(kind for kind in others if kind not in (*own, *extra))
+            add_flags(child, rest, about_reading(rest))
         command.configure(child)
         child.set_defaults(command=command)
     return parser

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from coopery.errors import visible
+
 if TYPE_CHECKING:
     import argparse
 
@@ -29,7 +31,8 @@ class Context:
 
             print(json.dumps(document, indent=2, sort_keys=False, default=str))
         elif text:
-            print(text)
+            # Descriptions and names may be of a bundle, which is anybody's.
+            print(visible(text))
 
     @staticmethod
     def print(text: str) -> None:

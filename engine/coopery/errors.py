@@ -12,6 +12,8 @@ KeyPath = tuple[str | int, ...]
 
 def visible(text: str) -> str:
     """The text with control characters written out, so that none can steer a terminal."""
+    if text.replace("\n", "").replace("\t", "").isprintable():
+        return text  # as nearly always, and long answers take their time letter by letter
     return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
 
 

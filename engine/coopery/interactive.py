@@ -15,14 +15,17 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import os
+import re
 import sys
+import typing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
-from coopery import authoring, session
+from coopery import authoring, session, shapes
 from coopery.authoring import Collector, ImageHandle, TaskHandle
 from coopery.errors import (
     CooperyError,
@@ -30,20 +33,17 @@ from coopery.errors import (
     Place,
     Problem,
     RecipeError,
-    StepError,
     nearest,
 )
 from coopery.opening import Request
 from coopery.options import Settings, read_settings
 from coopery.plugins import Plugins
 from coopery.recipes import Document
+from coopery.results import Results
 from coopery.steps import Outcome, State
 
-if TYPE_CHECKING:
-    from coopery.steps import Identity, Store
-
-_RUN = {field.name for field in dataclasses.fields(Request)} - {"file", "document", "lock", "cwd"}
-_RUN -= {"targets", "sets"}
+_OURS = {"file", "document", "lock", "cwd", "targets", "sets"}
+_RUN = {field.name for field in dataclasses.fields(Request)} - _OURS
 """What a run is asked by keywords, besides the options of plugins."""
 
 
@@ -70,6 +70,12 @@ class Recipe:
         script = getattr(sys.modules.get("__main__"), "__file__", None)
         file = Path(os.path.realpath(script)) if script else Path.cwd() / "notebook.py"
         self.root = Path(os.path.realpath(root)) if root is not None else file.parent
+        if name is not None and not (
+            isinstance(name, str) and re.fullmatch(r"[\w-][\w. -]*", name)
+        ):
+            message = f"{name!r} cannot be the name of a recipe: files are called after it"
+            hint = "write letters, digits, `-` and `_`; another folder is named by `root`"
+            raise RecipeError(Problem(slug="wrong-value", message=message, hint=hint))
         self.file = self.root / (f"{name}.py" if name is not None else file.name)
         self._collector = Collector()
 
@@ -102,6 +108,11 @@ class Recipe:
     def family(self) -> Any:
         """`coopery.family`, for this recipe."""
         return self._collecting(authoring.family)
+
+    @property
+    def registries(self) -> Any:
+        """`coopery.registries`, for this recipe."""
+        return self._collecting(authoring.registries)
 
     def run(
         self,
@@ -139,25 +150,37 @@ class Recipe:
         sets: Mapping[str, Any] | None,
         options: Mapping[str, Any],
     ) -> tuple[Request, Plugins, Settings]:
+        if not self.root.is_dir():
+            message = f"there is no folder {self.root}, in which the recipe would be"
+            hint = "make it first, or name another as `root`"
+            raise RecipeError(Problem(slug="no-folder", message=message, hint=hint))
         plugins = Plugins.discover()
         kinds = plugins.declare_options()
-        flags = {f.name: kind.__name__ for kind in kinds for f in dataclasses.fields(kind)}
+        flags = {f.name: kind for kind in kinds for f in dataclasses.fields(kind)}
         given = argparse.Namespace()
-        asked = {}
+        asked: dict[str, Any] = {}
+        problems: list[Problem] = []
         for name, value in options.items():
             if name in _RUN:
-                asked[name] = value
+                asked[name] = _typed(value, Request, name, problems)
             elif name in flags:
-                setattr(given, f"{flags[name]}.{name}", value)
+                found = _typed(value, flags[name], name, problems)
+                setattr(given, f"{flags[name].__name__}.{name}", found)
             else:
-                hint = nearest(name, (*_RUN, *flags))
+                near = nearest(name, (*_RUN, *flags))
                 message = f"there is no option {name!r}"
-                raise RecipeError(Problem(slug="bad-option", message=message, hint=hint))
+                problems.append(Problem(slug="bad-option", message=message, hint=near))
+        texts = tuple(
+            f"{name}={_as_toml(value, name, problems)}" for name, value in (sets or {}).items()
+        )
+        names = tuple(_name_of(target, problems) for target in targets)
+        if problems:
+            raise RecipeError(*problems)
         request = Request(
             file=str(self.file),
             document=self.document(),
-            targets=tuple(str(getattr(target, "name", target)) for target in targets),
-            sets=tuple(f"{name}={_as_toml(value)}" for name, value in (sets or {}).items()),
+            targets=names,
+            sets=texts,
             cwd=self.root,
             **asked,
         )
@@ -188,104 +211,6 @@ class Recipe:
         return collect
 
 
-@dataclass(frozen=True, kw_only=True)
-class Results:
-    """How a run of a recipe went, and what it made."""
-
-    done: session.Done
-    plugins: Plugins
-    settings: Settings
-
-    def __repr__(self) -> str:
-        counts: dict[str, int] = {}
-        for outcome in self.outcomes.values():
-            state = "cached" if outcome.cached else outcome.state.value
-            counts[state] = counts.get(state, 0) + 1
-        return f"<run {', '.join(f'{n} {state}' for state, n in counts.items())}>"
-
-    @property
-    def exit_code(self) -> int:
-        """What `coopery run` would have ended with."""
-        return self.done.report.exit_code
-
-    @property
-    def record(self) -> Mapping[str, Any]:
-        """The run's record, as `coopery show --json` has it."""
-        return self.done.record
-
-    @property
-    def outcomes(self) -> Mapping[str, Outcome]:
-        """How each step ended, by name."""
-        return self.done.report.outcomes
-
-    def value(self, output: str) -> Any:
-        """What a task's function returned, by `TASK.OUTPUT`; of a task with a matrix, by instance.
-
-        Raises RecipeError (`unknown-output`, `no-value`), StepError (`output-gone`).
-        """
-        import json
-        import pickle
-
-        found = {}
-        for name, channel, identity in self._named(output):
-            form = self.done.plan.recipe.tasks[name.partition("@")[0]].outputs[channel].returns
-            if form is None:
-                message = f"{output} is no returned value, but a file or folder"
-                hint = 'copy it with `get`, or write returns = "json" at the output'
-                raise RecipeError(Problem(slug="no-value", message=message, hint=hint))
-            with session.open_store(self.plugins, self.settings) as store:
-                content = _bytes_of(store, name, identity).read_bytes()
-            found[name] = json.loads(content) if form == "json" else pickle.loads(content)
-        return found[output.rpartition(".")[0]] if "@" in output or len(found) == 1 else found
-
-    def get(self, output: str, destination: str | Path) -> Path:
-        """Copy one output, by `TASK.OUTPUT`, to a path that is not there yet.
-
-        Raises RecipeError (`unknown-output`, `path-exists`), StepError (`output-gone`).
-        """
-        target = Path(destination)
-        if os.path.lexists(target):
-            message = f"there is a {target} already"
-            hint = "remove it, or name another place"
-            raise RecipeError(Problem(slug="path-exists", message=message, hint=hint))
-        (name, _, identity), *others = self._named(output)
-        if others:
-            message = f"{output} is {len(others) + 1} outputs"
-            hint = f"name one: {name}.{output.rpartition('.')[2]}"
-            raise RecipeError(Problem(slug="unknown-output", message=message, hint=hint))
-        with session.open_store(self.plugins, self.settings) as store:
-            store.copy(_bytes_of(store, name, identity), target)
-        return target
-
-    def _named(self, output: str) -> list[tuple[str, str, Identity]]:
-        """The step, channel and identity of each output that a text names."""
-        task, _, channel = output.rpartition(".")
-        steps = self.done.plan.steps
-        names = [name for name in steps if task in (name, name.partition("@")[0])]
-        known = [f"{n}.{o}" for n, s in steps.items() if s.work.kind == "task" for o in s.outputs]
-        found = [
-            (name, channel, self.outcomes[name].outputs[channel])
-            for name in names
-            if name in self.outcomes and channel in self.outcomes[name].outputs
-        ]
-        if not found:
-            message = f"this run has no output {output!r}"
-            raise RecipeError(
-                Problem(slug="unknown-output", message=message, hint=nearest(output, known))
-            )
-        return found
-
-
-def _bytes_of(store: Store, name: str, identity: Identity) -> Path:
-    store.lease([identity])
-    path = store.find(identity)
-    if path is None:
-        message = f"the bytes of {name} are gone"
-        hint = "it is transient, or was dropped to keep the home folder small: run it with force"
-        raise StepError(Problem(slug="output-gone", message=message, hint=hint))
-    return path
-
-
 def _told(outcome: Outcome, problem: Problem) -> Problem:
     """A step's problem, with its name and its log."""
     log = f"\nits log: {outcome.log}" if outcome.log else ""
@@ -296,15 +221,37 @@ def _stopped() -> Problem:
     return Problem(slug="cancelled", message="the run was stopped")
 
 
-def _as_toml(value: Any) -> str:
-    """A parameter's value as `--set` takes it: JSON's text, lists and numbers are TOML's too."""
-    import json
+def _typed(value: Any, kind: type, name: str, problems: list[Problem]) -> Any:
+    """An option's value as the field of this name of a dataclass has it."""
+    hint = typing.get_type_hints(kind, localns={"Document": Any}, include_extras=True)[name]
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        found = shapes.convert(str(value), Literal[tuple(hint)], (name,), problems)
+        return found if found is shapes.MISSING else hint(found)
+    return shapes.convert(value, hint, (name,), problems)
 
-    if isinstance(value, Mapping):
-        message = "a table cannot be given to `sets`"
-        hint = "change it where the task is declared"
-        raise RecipeError(Problem(slug="bad-set", message=message, hint=hint))
-    return json.dumps(value)
+
+def _name_of(target: object, problems: list[Problem]) -> str:
+    name = target.name if isinstance(target, TaskHandle) else target
+    if not isinstance(name, str):
+        message = f"{target!r} is no task of the recipe"
+        hint = "name tasks as text, or by what `recipe.task` or `recipe.command` returned"
+        problems.append(Problem(slug="unknown-target", message=message, hint=hint))
+    return str(name)
+
+
+def _as_toml(value: Any, name: str, problems: list[Problem]) -> str:
+    """A parameter's value as `--set` takes it."""
+    match value:
+        case bool() | int() | str():
+            return json.dumps(value)
+        case float():
+            return repr(value)
+        case list() | tuple():
+            return f"[{', '.join(_as_toml(item, name, problems) for item in value)}]"
+    message = f"{name}: a {type(value).__name__} cannot be given to `sets`"
+    hint = "give text, a number, true or false, or a list; or change it where the task is declared"
+    problems.append(Problem(slug="bad-set", message=message, hint=hint))
+    return "0"
 
 
 def _latest(collector: Collector) -> Collector:
@@ -319,4 +266,13 @@ def _latest(collector: Collector) -> Collector:
     own = [
         call for call in collector.calls if call not in last.values() and id(call.handle) in used
     ]
-    return Collector(calls=[*own, *last.values()], defaults=collector.defaults[-1:])
+    logins = {_host_of(login): (login, place) for login, place in collector.registries}
+    return Collector(
+        calls=[*own, *last.values()],
+        defaults=collector.defaults[-1:],
+        registries=list(logins.values()),
+    )
+
+
+def _host_of(login: object) -> str:
+    return str(login.get("host") if isinstance(login, Mapping) else login)

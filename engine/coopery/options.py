@@ -34,13 +34,15 @@ def option(
     metavar: str | None = None,
     flag: bool = True,
     performing: bool = False,
+    reading: bool = False,
     least: float | None = None,
 ) -> Any:
     """A field of an option dataclass. With `flag=False` the command line does not offer it; one
-    that is about `performing` steps, only with commands that do. A number is `least` or more.
+    that is about `performing` steps, only with commands that do, and one that is about `reading`
+    a recipe, with all that take `-f`. A number is `least` or more.
     """
     meta: dict[str, Any] = {"help": help, "short": short, "metavar": metavar, "flag": flag}
-    meta |= {"performing": performing, "least": least}
+    meta |= {"performing": performing, "reading": reading, "least": least}
     return dataclasses.field(default=default, metadata=meta)
 
 
@@ -135,16 +137,24 @@ class Settings:
         return self.get(CoreOptions).jobs or len(os.sched_getaffinity(0))
 
 
+def about_reading(kinds: tuple[type, ...]) -> tuple[str, ...]:
+    """The options of these dataclasses that are about reading a recipe."""
+    items = (item for kind in kinds for item in dataclasses.fields(kind))
+    return tuple(item.name for item in items if item.metadata.get("reading"))
+
+
 def add_flags(
     parser: argparse.ArgumentParser,
     kinds: tuple[type, ...],
     only: tuple[str, ...] | None = None,
     *,
     performing: bool = True,
+    reading: bool = True,
     helps: Mapping[str, str] | None = None,
 ) -> None:
     """Give `parser` a flag for every option of these dataclasses, or `only` for those named; those
-    about `performing` steps if it does. `helps` are texts that differ for this command, by name.
+    about `performing` steps, or `reading` a recipe, if it does. `helps` are texts that differ for
+    this command, by name.
     """
     import argparse
 
@@ -155,6 +165,8 @@ def add_flags(
             if not meta.get("flag", True) or (only is not None and item.name not in only):
                 continue
             if meta.get("performing") and not performing:
+                continue
+            if meta.get("reading") and not reading:
                 continue
             names = [n for n in (meta.get("short"), f"--{item.name.replace('_', '-')}") if n]
             hint = _bare(hints[item.name])

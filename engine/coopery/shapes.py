@@ -165,7 +165,13 @@ def _read_none(raw: Any, key: KeyPath, problems: list[Problem]) -> Any:
 
 
 def _read_float(raw: Any, key: KeyPath, problems: list[Problem]) -> Any:
-    return float(raw) if isinstance(raw, int | float) and not isinstance(raw, bool) else _MISMATCH
+    if not isinstance(raw, int | float) or isinstance(raw, bool):
+        return _MISMATCH
+    if not abs(raw) <= sys.float_info.max:
+        hint = "write digits: 0.5"
+        problems.append(problem("wrong-value", "expected a finite number", key=key, hint=hint))
+        return MISSING
+    return float(raw)
 
 
 def _read_int(raw: Any, key: KeyPath, problems: list[Problem]) -> Any:
@@ -201,7 +207,7 @@ def _read_plain(raw: Any, key: KeyPath, problems: list[Problem]) -> Any:
 
 def _read_text(mark: Text, raw: Any, key: KeyPath, problems: list[Problem]) -> Any:
     if mark.number and isinstance(raw, int | float) and not isinstance(raw, bool):
-        if raw > 0 and raw == raw and raw != float("inf"):
+        if 0 < raw <= sys.float_info.max:
             return float(raw)
         hint = mark.mend or "write a number greater than zero"
         problems.append(

@@ -31,7 +31,7 @@ class BundleOptions:
         10_000,
         help="refuse bundles of tasks that are larger, in megabytes",
         metavar="MB",
-        performing=True,
+        reading=True,
         least=0,
     )
 
@@ -52,7 +52,7 @@ def add_commands() -> Sequence[Command]:
             run=_publish,
             configure=_configure,
             json=True,
-            options=(CoreOptions, BundleOptions),
+            options=(CoreOptions,),
             epilog="Without IMAGE or TASK, all tasks are published, as one bundle, with their "
             "images. The answer is what each can be had by from now on: "
             "`coopery run -f REFERENCE` runs a bundle.",

@@ -26,6 +26,8 @@ from coopery_publish.transport import allows_plain, open_url, scheme_of
 
 TRIES = 5
 """How often is asked what may be asked again."""
+_SILENT_TRIES = 2
+"""How often, where nothing was answered at all: each of these takes `transport.PATIENCE`."""
 _DELAYS = (0.2, 0.5, 1.0, 2.0)
 _LONGEST = 30.0
 """Seconds that are waited at most where a registry says how long."""
@@ -33,6 +35,10 @@ _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 """Answers that may be others in a moment."""
 _BODY = 1 << 16
 """As much of an error's body is read."""
+_WHOLE = 60.0
+"""Seconds in which a short answer must have come, however steadily it drips."""
+_TOLD = 1.0
+"""Seconds: of shorter waits nothing is told."""
 
 Body = bytes | Callable[[], IO[bytes]] | None
 """What is sent: bytes, or what opens them, anew for each try."""
@@ -40,16 +46,40 @@ Body = bytes | Callable[[], IO[bytes]] | None
 
 @dataclass
 class Response:
-    """An answer whose body may still be read: `status`, `headers` by any case, `url`."""
+    """An answer whose body may still be read: `status`, `headers` by any case, `url`.
+
+    `content` is the body where it was asked for as a whole.
+    """
 
     status: int
     headers: http.client.HTTPMessage
     url: str
-    stream: IO[bytes]
+    stream: Any
+    content: bytes = b""
 
     def read(self, limit: int) -> bytes:
-        """The body, at most `limit` bytes and one more."""
-        return self.stream.read(limit + 1)
+        """The body, at most `limit` bytes and one more.
+
+        Raises OSError and HTTPException, also where less comes than was announced.
+        """
+        begun, parts, left = time.monotonic(), [], limit + 1
+        while left and (part := self.stream.read1(left)):
+            parts.append(part)
+            left -= len(part)
+            if time.monotonic() - begun > _WHOLE:
+                raise TimeoutError(f"its answer is not whole after {_WHOLE:.0f} s")
+        content = b"".join(parts)
+        announced = self.headers.get("Content-Length") or ""
+        if left and announced.isdigit() and len(content) < int(announced):
+            raise http.client.IncompleteRead(content, int(announced) - len(content))
+        return content
+
+    def read_error(self) -> str:
+        """What an answer that is an error says; nothing where that does not come."""
+        try:
+            return self.read(_BODY).decode("utf-8", "replace")
+        except (http.client.HTTPException, OSError):
+            return ""  # the status is what matters
 
     def __enter__(self) -> Response:
         return self
@@ -60,13 +90,15 @@ class Response:
 
 @dataclass
 class Client:
-    """One registry, for one process. `find_login` is asked once, when the registry wants to know.
+    """One registry, for one process. `find_login` is asked once, when the registry wants to know;
+    `tell` hears of long waits.
 
     Safe from several threads.
     """
 
     host: str
     find_login: Callable[[], Login | None]
+    tell: Callable[[str], None] = lambda text: None
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _scheme: str = ""
     _login: tuple[Login | None] | None = None
@@ -85,10 +117,13 @@ class Client:
         good: tuple[int, ...] = (200,),
         also: tuple[int, ...] = (),
         scopes: tuple[str, ...] = (),
+        limit: int | None = None,
     ) -> Response:
         """Ask for a path beneath `/v2/`, or a URL the registry gave; answers of `good` or `also`.
 
-        `push` says that one wants to write. Raises MachineError (`registry-…`) for all else.
+        `push` says that one wants to write. With `limit`, so much of the body, and one byte more,
+        is the answer's `content`, and was asked for again where it broke off. Raises MachineError
+        (`registry-…`) for all else.
         """
         last: Exception | None = None
         for attempt in range(TRIES):
@@ -96,24 +131,36 @@ class Client:
                 found = self._authorized(
                     method, path, repository, headers or {}, body, size, push, scopes
                 )
+                is_good = found.status in (*good, *also)
+                if is_good and limit is not None:
+                    with found:
+                        found.content = found.read(limit)
             except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
                 if refusals.is_final(error):
                     raise refusals.unreachable(self.host, error) from error
                 last = error
-                if attempt + 1 < TRIES:
-                    time.sleep(_DELAYS[attempt])
+                silent = refusals.is_silence(error)
+                if attempt + 1 == (_SILENT_TRIES if silent else TRIES):
+                    break
+                self._wait(_DELAYS[attempt], refusals.why(error), silent=silent)
                 continue
-            if found.status in (*good, *also):
+            if is_good:
                 return found
             with found:
                 if found.status in _PASSING and attempt + 1 < TRIES:
-                    time.sleep(_pause(found.headers.get("Retry-After"), attempt))
+                    pause = _pause(found.headers.get("Retry-After"), attempt)
+                    self._wait(pause, f"it answers {found.status}")
                     continue
-                text = found.read(_BODY).decode("utf-8", "replace")
+                text = found.read_error()
             where = (self.host, repository)
             raise refusals.refused(found.status, text, where, push=push, login=self._known())
         assert last is not None
         raise refusals.unreachable(self.host, last) from last
+
+    def _wait(self, seconds: float, why: str, *, silent: bool = False) -> None:
+        if silent or seconds >= _TOLD:
+            self.tell(f"again    {self.host} in {seconds:g} s: {why}")
+        time.sleep(seconds)
 
     def url(self, path: str) -> str:
         """A path's URL. The way is looked for once: without TLS only where that is allowed."""
@@ -186,7 +233,10 @@ class Client:
 
     def _token(self, realm: str, service: str, scope: str, login: Login | None) -> str:
         """A token from where the registry says they are given."""
-        parts = urllib.parse.urlsplit(realm)
+        try:
+            parts = urllib.parse.urlsplit(realm)
+        except ValueError:
+            raise refusals.no_token(self.host, realm) from None
         if parts.scheme != "https" and not (parts.scheme == "http" and allows_plain(parts.netloc)):
             raise refusals.unsafe_realm(self.host, realm)
         query: list[tuple[str, str]] = [("service", service)] if service else []
@@ -204,11 +254,12 @@ class Client:
             joined = "&" if parts.query else "?"
             url = f"{realm}{joined}{urllib.parse.urlencode(query)}"
             found = Response(*open_url("GET", url, headers, None, 0))
-        with found:
-            raw = found.read(_BODY)
         repository = scope.split(":")[1]
-        if found.status != 200:
-            text = raw.decode("utf-8", "replace")
+        with found:
+            good = found.status == 200
+            text = "" if good else found.read_error()
+            raw = found.read(_BODY) if good else b""
+        if not good:
             where = (self.host, repository)
             raise refusals.refused(found.status, text, where, push="push" in scope, login=login)
         token = _token_in(raw)

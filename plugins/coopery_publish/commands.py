@@ -17,8 +17,8 @@ from coopery.options import LockPolicy, Settings
 from coopery.session import open_store, policy_of, run_plan
 from coopery.steps import Event
 from coopery_publish.bundling import make_bundle
-from coopery_publish.fetching import scratch
 from coopery_publish.freezing import FrozenTasks, freeze, image_table
+from coopery_publish.keeping import scratch
 from coopery_publish.references import is_tag
 
 if TYPE_CHECKING:

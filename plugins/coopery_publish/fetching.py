@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from coopery.errors import KeyPath, MachineError, Place, Problem, StepError
 from coopery.recipes import Document
 from coopery.secrets import Secrets
+from coopery_publish import keeping
 from coopery_publish.bundling import PROJECT
 from coopery_publish.client import Client
 from coopery_publish.logins import find_login
@@ -31,6 +28,8 @@ from coopery_publish.unpacking import (
 FILE = "recipe.bundle"
 """The frozen recipe, in the folder of a bundle."""
 _MANIFEST, _LISTING = "manifest.json", "files.json"
+_ROUNDS = 3
+"""How often a bundle is fetched that somebody takes away at once."""
 Tell = Callable[[str], None]
 
 
@@ -54,9 +53,9 @@ def fetch(reference: Reference, home: Path, limit: int, tell: Tell, secrets: Sec
     """
     shown = str(reference)
     digest = reference.digest
-    if digest is not None and (kept := _kept(home, digest, shown)):
+    if digest is not None and (kept := _held(home, digest, shown)):
         return kept
-    client = Client(reference.host, lambda: find_login(reference.host, None, secrets))
+    client = Client(reference.host, lambda: find_login(reference.host, None, secrets), tell)
     repository = Repository(client, reference.repository)
     found = repository.manifest(digest or reference.tag or "latest")
     if found is None:
@@ -66,53 +65,60 @@ def fetch(reference: Reference, home: Path, limit: int, tell: Tell, secrets: Sec
     raw, digest, _ = found
     if reference.digest is None:
         tell(f"warning: {shown} may be another bundle tomorrow; this one is {reference.at(digest)}")
-        if kept := _kept(home, digest, shown):
+        if kept := _held(home, digest, shown):
             return kept
     contents = read_manifest(raw, shown, limit)
-    tell(f"fetch    {reference.at(digest)}")
-    folder = _folder(home, digest)
-    with scratch(home) as made:
-        new = made / "bundle"
-        new.mkdir()
-        (new / _MANIFEST).write_bytes(raw)
-        _fill(new, contents, repository, shown, limit)
-        for file in (new / FILE, new / _LISTING):
-            _settle(file)
-        with (folder.parent / ".lock").open("wb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if kept := _kept(home, digest, shown):
-                return kept  # another process was first
-            if folder.exists():
-                shutil.rmtree(folder)  # it is not as it was
-            new.rename(folder)
-    return folder / FILE
-
-
-def _settle(file: Path) -> None:
-    descriptor = os.open(file, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    for _ in range(_ROUNDS):
+        with keeping.exclusive(_folder(home, digest)) as folder:
+            if not _kept(home, digest, shown):  # else another process was first
+                tell(f"fetch    {reference.at(digest)}")
+                _fill(folder, raw, contents, repository, shown, limit)
+        if kept := _held(home, digest, shown):
+            return kept
+    raise refused(shown, "it does not stay as it was fetched")
 
 
 def _folder(home: Path, digest: str) -> Path:
     return home / "bundles" / digest.removeprefix("sha256:")
 
 
-def _fill(new: Path, contents: Contents, repository: Repository, shown: str, limit: int) -> None:
-    config = b"".join(repository.get_blob(contents.config.digest, contents.config.size))
-    read_recipe(config, shown)
-    unpacker = Unpacker(new, shown, limit)
-    for number, layer in enumerate(contents.layers):
-        path = new.with_name(f"{number}.tar")
-        repository.save_blob(layer.digest, layer.size, path)
-        with path.open("rb") as file:
-            unpacker.unpack(file)
-        path.unlink()
-    unpacker.finish()
-    (new / FILE).write_bytes(config)
-    (new / _LISTING).write_text(json.dumps(listing(new)), "utf-8")
+def _held(home: Path, digest: str, shown: str) -> Path | None:
+    """As `_kept`, and nobody takes it away as long as this process lives."""
+    folder = _folder(home, digest)
+    if not (folder / keeping.COMPLETE).is_file():
+        return None
+    with keeping.shared(folder) as stay:
+        kept = _kept(home, digest, shown)
+        if kept is not None:
+            stay()
+        return kept
+
+
+def _fill(
+    folder: Path, raw: bytes, contents: Contents, repository: Repository, shown: str, limit: int
+) -> None:
+    """Make a bundle's folder, of which nothing is left where something of it is refused."""
+    if folder.exists():
+        shutil.rmtree(folder)  # it is not as it was, or its maker was killed
+    folder.mkdir()
+    try:
+        (folder / _MANIFEST).write_bytes(raw)
+        config = repository.read_blob(contents.config.digest, contents.config.size)
+        read_recipe(config, shown)
+        unpacker = Unpacker(folder, shown, limit)
+        for layer in contents.layers:
+            path = folder / "layer.tar"
+            repository.save_blob(layer.digest, layer.size, path)
+            with path.open("rb") as file:
+                unpacker.unpack(file)
+            path.unlink()
+        unpacker.finish()
+        (folder / FILE).write_bytes(config)
+        (folder / _LISTING).write_text(json.dumps(listing(folder)), "utf-8")
+        (folder / keeping.COMPLETE).touch()
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
 
 
 def _kept(home: Path, digest: str, shown: str) -> Path | None:
@@ -132,27 +138,6 @@ def _kept(home: Path, digest: str, shown: str) -> Path | None:
         return folder / FILE if listing(folder) == known else None
     except (OSError, ValueError, StepError):
         return None
-
-
-@contextmanager
-def scratch(home: Path) -> Iterator[Path]:
-    """A folder for this process beside the bundles; what those left that were killed goes."""
-    folder = home / "bundles"
-    folder.mkdir(parents=True, exist_ok=True)
-    _clear(folder)
-    with tempfile.TemporaryDirectory(prefix=f".new-{os.getpid()}-", dir=folder) as made:
-        yield Path(made)
-
-
-def _clear(folder: Path) -> None:
-    for path in folder.glob(".new-*"):
-        number = path.name.split("-")[1]
-        try:
-            os.kill(int(number), 0)
-        except ProcessLookupError:
-            shutil.rmtree(path, ignore_errors=True)
-        except (ValueError, PermissionError):
-            continue  # it is another user's, or nobody's that can be told
 
 
 def load(path: Path) -> Document:

@@ -46,7 +46,7 @@ def publish(parcel: Parcel, tell: Tell, secrets: Secrets) -> tuple[Published, ..
     """
     target = target_of(parcel.target)
     given = login_at(parcel.recipe, target.host)
-    client = Client(target.host, lambda: find_login(target.host, given, secrets))
+    client = Client(target.host, lambda: find_login(target.host, given, secrets), tell)
     repository = Repository(client, target.repository)
     bundled = parcel.bundle is not None
     done = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import socket
 import ssl
@@ -71,10 +72,26 @@ def is_final(error: Exception) -> bool:
     return isinstance(reason, ssl.SSLCertVerificationError | socket.gaierror | str)
 
 
+def is_silence(error: Exception) -> bool:
+    """Whether nothing came for as long as one waits."""
+    return isinstance(getattr(error, "reason", error), TimeoutError)
+
+
+def why(error: Exception) -> str:
+    """Why a registry cannot be asked, in a line."""
+    reason = getattr(error, "reason", None) or error
+    if isinstance(reason, http.client.IncompleteRead):
+        return "its answer broke off"
+    text = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
+    if isinstance(reason, TimeoutError) and "timed out" in text:
+        return "it does not answer"
+    return " ".join(masked(redact(str(text))).split())[:_LONGEST]
+
+
 def unreachable(host: str, error: Exception) -> MachineError:
     """The registry cannot be asked."""
     reason = getattr(error, "reason", None) or error
-    text = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
+    text = why(error)
     hint = "check its name and the way to it, then run it again"
     if isinstance(reason, ssl.SSLCertVerificationError):
         text = f"its certificate is not trusted: {reason.verify_message}"
@@ -82,7 +99,7 @@ def unreachable(host: str, error: Exception) -> MachineError:
     elif isinstance(reason, ssl.SSLError):
         hint = "it may have no TLS, which is allowed on this machine alone, or where Docker's "
         hint += "daemon.json names it under `insecure-registries`"
-    message = f"the registry {host} cannot be reached: {masked(redact(str(text)))}"
+    message = f"the registry {host} cannot be reached: {text}"
     return MachineError(Problem(slug="registry-unreachable", message=message, hint=hint))
 
 

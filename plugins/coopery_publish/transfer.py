@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import io
 import json
 import urllib.parse
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -68,11 +70,13 @@ class Repository:
         """A manifest, its digest and media type; None where there is none of this name."""
         headers = {"Accept": ", ".join(_MANIFESTS)}
         path = f"/v2/{self.name}/manifests/{reference}"
-        with self.client.ask("GET", path, self.name, headers=headers, also=(404,)) as found:
-            if found.status == 404:
-                return None
-            raw = found.read(_LARGEST_MANIFEST)
-            kind = (found.headers.get("Content-Type") or "").partition(";")[0].strip()
+        found = self.client.ask(
+            "GET", path, self.name, headers=headers, also=(404,), limit=_LARGEST_MANIFEST
+        )
+        if found.status == 404:
+            return None
+        raw = found.content
+        kind = (found.headers.get("Content-Type") or "").partition(";")[0].strip()
         if len(raw) > _LARGEST_MANIFEST:
             raise refusals.broken(self.client.host, f"has a manifest of more than {len(raw)} bytes")
         digest = f"sha256:{hashlib.sha256(raw).hexdigest()}"
@@ -184,16 +188,24 @@ class Repository:
         path = f"/v2/{self.name}/blobs/{digest}"
         found = self.client.ask("GET", path, self.name)
         hashed, count = hashlib.sha256(), 0
-        with found:
-            while part := found.stream.read(1 << 20):
-                count += len(part)
-                if count > size:
-                    break
-                hashed.update(part)
-                yield part
+        try:
+            with found:
+                while count <= size and (part := found.stream.read1(1 << 20)):
+                    count += len(part)
+                    hashed.update(part)
+                    yield part
+        except (http.client.HTTPException, OSError) as error:
+            raise refusals.unreachable(self.client.host, error) from error
         if count != size or f"sha256:{hashed.hexdigest()}" != digest:
             said = f"gives other bytes for {digest} than that names"
             raise refusals.broken(self.client.host, said)
+
+    def read_blob(self, digest: str, size: int, tries: int = _RESTARTS) -> bytes:
+        """A small blob."""
+        for _ in range(tries - 1):
+            with suppress(MachineError):
+                return b"".join(self.get_blob(digest, size))
+        return b"".join(self.get_blob(digest, size))
 
     def save_blob(self, digest: str, size: int, target: Path, tries: int = _RESTARTS) -> None:
         """A blob as a file."""
@@ -203,13 +215,9 @@ class Repository:
                     for part in self.get_blob(digest, size):
                         file.write(part)
                 return
-            except (MachineError, OSError) as error:
-                if isinstance(error, OSError) and error.filename is not None:
-                    raise  # the disk, not the network
+            except MachineError:
                 if attempt + 1 == tries:
-                    if isinstance(error, MachineError):
-                        raise
-                    raise refusals.unreachable(self.client.host, error) from error
+                    raise
 
 
 def _part(blob: Blob, begin: int, size: int) -> Callable[[], IO[bytes]]:

@@ -18,8 +18,12 @@ from typing import IO, Any
 from coopery import __version__
 from coopery_publish.references import is_loopback
 
-_PATIENCE = 60.0
-"""Seconds in which something must come, or go."""
+PATIENCE = 20.0
+"""Seconds without a word after which a registry counts as one that does not answer."""
+_LONG = 120.0
+"""The same while it takes something in: some look through what was sent before they answer."""
+_GREETING = 5.0
+"""Seconds in which a registry on this machine must have greeted back, if it speaks TLS."""
 _REDIRECTS = 5
 _CERTIFICATES = Path("/etc/docker/certs.d")
 _DAEMON = Path("/etc/docker/daemon.json")
@@ -46,8 +50,21 @@ def open_url(
 ) -> Answer:
     """Ask once. Redirects of reads are followed, and get no credentials elsewhere.
 
-    Raises URLError, HTTPException, OSError.
+    Raises URLError, HTTPException, OSError, also for addresses that are none.
     """
+    try:
+        return _open(method, url, headers, body, size)
+    except ValueError as error:  # UnicodeError too, of names that are none
+        raise urllib.error.URLError(f"its address is none: {error}") from None
+
+
+def _open(
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    body: bytes | Callable[[], IO[bytes]] | None,
+    size: int,
+) -> Answer:
     begun = urllib.parse.urlsplit(url)
     for _ in range(_REDIRECTS + 1):
         parts = urllib.parse.urlsplit(url)
@@ -67,7 +84,8 @@ def open_url(
             for name, value in sent.items():
                 request.add_unredirected_header(name, value)
             opener = _opener(parts.netloc, is_loopback(parts.netloc))
-            response = opener.open(request, timeout=_PATIENCE)
+            patience = PATIENCE if method in ("GET", "HEAD") else _LONG
+            response = opener.open(request, timeout=patience)
         finally:
             if callable(body):
                 data.close()
@@ -102,7 +120,7 @@ def scheme_of(netloc: str) -> str:
         return "https"
     name, _, port = netloc.rpartition(":") if ":" in netloc else (netloc, "", "443")
     try:
-        with socket.create_connection((name.strip("[]"), int(port)), _PATIENCE) as connection:
+        with socket.create_connection((name.strip("[]"), int(port)), _GREETING) as connection:
             context = ssl._create_unverified_context()
             with context.wrap_socket(connection, server_hostname=name.strip("[]")):
                 return "https"

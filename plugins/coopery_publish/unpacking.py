@@ -7,6 +7,7 @@ plain files, folders and links that stay inside, no more than their limits.
 from __future__ import annotations
 
 import errno
+import math
 import os
 import shutil
 import tarfile
@@ -98,7 +99,7 @@ def read_manifest(raw: bytes, shown: str, limit: int) -> Contents:
     total = sum(layer.size for layer in contents.layers) + contents.config.size
     if total > limit or contents.config.size > LARGEST_CONFIG:
         message = f"the bundle {shown} has {total:,} bytes; it may have {limit:,}"
-        hint = "where that is meant, allow it: COOPERY_BUNDLE_LIMIT=MB"
+        hint = "where that is meant, allow it: --bundle-limit MB"
         raise MachineError(Problem(slug="bundle-too-large", message=message, hint=hint))
     return contents
 
@@ -120,7 +121,8 @@ def _is_digest(text: str) -> bool:
 def read_recipe(raw: bytes, shown: str) -> Mapping[str, Any]:
     """The tables of the recipe in a bundle's configuration.
 
-    Images are ones to use as they are, by digest: a bundle builds nothing, and asks no index.
+    Images are ones to use as they are, by digest, and every task runs in one of them: a bundle
+    builds nothing, asks no index, and runs nothing on the machine itself.
     Raises MachineError (`bundle-damaged`, `bundle-version`).
     """
     try:
@@ -130,8 +132,8 @@ def read_recipe(raw: bytes, shown: str) -> Mapping[str, Any]:
     if not isinstance(found, dict) or "version" not in found:
         raise refused(shown, "its recipe is no table with a version")
     if found["version"] != VERSION:
-        why = f"it is of version {str(found['version'])[:20]}, and {VERSION} is known here"
-        raise refused(shown, why, "bundle-version")
+        known = f"it is of version {str(found['version'])[:20]}, and {VERSION} is known here"
+        raise refused(shown, known, "bundle-version")
     recipe = found.get("recipe")
     if not isinstance(recipe, dict) or not all(isinstance(t, dict) for t in recipe.values()):
         raise refused(shown, "its recipe has no tables")
@@ -139,9 +141,35 @@ def read_recipe(raw: bytes, shown: str) -> Mapping[str, Any]:
         raise refused(shown, f"its recipe has the table {more[0][:80]!r}")
     if {*recipe.get("defaults", {})} - {"runtime"}:
         raise refused(shown, "its recipe has defaults")
-    for name, image in recipe.get("image", {}).items():
+    if why := _unheard_of(recipe):
+        raise refused(shown, f"its recipe holds {why}")
+    images = recipe.get("image", {})
+    for name, image in images.items():
         _check_image(name, image, shown)
+    for name, task in recipe.get("task", {}).items():
+        # A task without one would run on this machine itself, and one of its own would be built.
+        image = task.get("image") if isinstance(task, dict) else None
+        if not isinstance(image, str) or image not in images:
+            raise refused(shown, f"its task {name[:80]!r} names none of its images")
     return recipe
+
+
+def _unheard_of(value: Any) -> str | None:
+    """What no recipe could say, though JSON can: half characters, and numbers that are none."""
+    match value:
+        case dict():
+            found = (_unheard_of(item) for pair in value.items() for item in pair)
+        case list():
+            found = (_unheard_of(item) for item in value)
+        case str() if "\0" in value or any("\ud800" <= c <= "\udfff" for c in value):
+            return "a text that is none"
+        case float() if not math.isfinite(value):
+            return "a number that is none"
+        case int() if not -(2**63) <= value < 2**63:
+            return "a number with too many digits"
+        case _:
+            return None
+    return next(filter(None, found), None)
 
 
 def _check_image(name: str, image: Any, shown: str) -> None:

@@ -26,6 +26,7 @@ _KINDS = {
     "place": "environments",
     "build-env": "build environments",
     "git": "git repositories",
+    "bundle": "bundles",
     "metadata": "project metadata",
     "run": "runs",
     "quarantine": "quarantine",

@@ -36,8 +36,8 @@ class Evictor:
             case "place":
                 lock = place_lock(self._home, item.path.name)
                 return self._take(item, lock, age, dry_run=dry_run)
-            case "build-env" | "git":
-                return _evict_build(item, age, dry_run=dry_run)
+            case "build-env" | "git" | "bundle":
+                return _evict_shelved(item, age, dry_run=dry_run)
             case "run":
                 return _evict_run(item, dry_run=dry_run)
             case _:
@@ -108,7 +108,7 @@ def _is_new(item: Item, age: float) -> bool:
         return False
 
 
-def _evict_build(item: Item, age: float, *, dry_run: bool) -> bool:
+def _evict_shelved(item: Item, age: float, *, dry_run: bool) -> bool:
     with hold_shelf(item.path) as free:
         if not free:
             return False

@@ -17,7 +17,8 @@ from coopery_store.home import FOLDERS
 from coopery_store.leaving import is_debris
 from coopery_store.places import MARK, measure
 
-SHELVES = ("build-envs", "git")
+SHELVES = {"build-envs": "build-env", "git": "git", "bundles": "bundle"}
+"""Folders of shelves, with the kind of what is in each."""
 PAPERS = ("metadata",)
 """Folders of small files that are made anew when they are missed; changed when used."""
 DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -148,8 +149,7 @@ def _shelf(folder: Path) -> Iterator[Item]:
             path = Path(entry.path)
             used = _changed(path / "complete") or status.st_mtime
             name = f"{folder.name}:{entry.name}"
-            kind = "git" if folder.name == "git" else "build-env"
-            yield Item(kind=kind, name=name, path=path, size=_size(path), used=used)
+            yield Item(kind=SHELVES[folder.name], name=name, path=path, size=_size(path), used=used)
 
 
 def _files(folder: Path, kind: str) -> Iterator[Item]:

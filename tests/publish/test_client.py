@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,75 @@ def test_what_passes_is_tried_again(speaker: Speaker) -> None:
     speaker.handler = lambda asked: (502, {}, b"<html>")
     with pytest.raises(MachineError, match="502"):
         at(speaker).digest_of("t")
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ({"Content-Length": "500"}, b'{"layers": ['),
+        ({"Transfer-Encoding": "chunked", "Content-Length": "9"}, b"5\r\nhel"),
+    ],
+)
+def test_an_answer_that_breaks_off_is_asked_for_again(
+    speaker: Speaker, headers: dict[str, str], body: bytes, tmp_path: Path
+) -> None:
+    """Half a manifest under a tag is not taken for a whole one, and half a blob neither."""
+    digest = f"sha256:{hashlib.sha256(b'{}').hexdigest()}"
+    answers: list[Answer] = [(200, headers, body), (200, {}, b"{}")] * 3
+    speaker.handler = lambda asked: answers.pop(0)
+    assert at(speaker).manifest("t") == (b"{}", digest, "")
+    assert at(speaker).read_blob(digest, 2) == b"{}"
+    at(speaker).save_blob(digest, 2, tmp_path / "x")
+    assert not answers
+    speaker.handler = lambda asked: (200, headers, body)
+    with pytest.raises(MachineError, match="its answer broke off") as error:
+        at(speaker).manifest("t")
+    assert slug_of(error) == "registry-unreachable"
+
+
+def test_who_says_nothing_is_not_waited_for_long(
+    speaker: Speaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "PATIENCE", 0.2)
+    over = threading.Event()
+
+    def answer(asked: Asked) -> Answer:
+        over.wait(20)
+        return 200, {}, b"{}"
+
+    speaker.handler = answer
+    told: list[str] = []
+    repository = Repository(Client(speaker.host, lambda: LOGIN, told.append), "team/x")
+    try:
+        with pytest.raises(MachineError, match="it does not answer"):
+            repository.manifest("t")
+    finally:
+        over.set()
+    assert told == [f"again    {speaker.host} in 0 s: it does not answer"]
+
+
+def test_a_drip_that_never_ends_is_left(speaker: Speaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "_WHOLE", -1.0)
+    speaker.handler = lambda asked: (200, {}, b"{}")
+    with pytest.raises(MachineError, match="its answer is not whole"):
+        at(speaker).manifest("t")
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        (302, {"Location": "http://[bad"}),
+        (302, {"Location": "https://" + "a" * 300 + ".example/"}),
+        (302, {"Location": "https://x.example:99999999/"}),
+        (401, {"WWW-Authenticate": 'Bearer realm="http://[bad",service="x"'}),
+        (401, {"WWW-Authenticate": 'Bearer realm="https://[bad",service="x"'}),
+    ],
+)
+def test_addresses_that_are_none(speaker: Speaker, status: int, headers: dict[str, str]) -> None:
+    speaker.handler = lambda asked: (status, headers, b"")
+    with pytest.raises(MachineError) as error:
+        at(speaker).manifest("t")
+    assert slug_of(error) in ("registry-unreachable", "registry-refused")
 
 
 def test_redirects_get_no_credentials(speaker: Speaker) -> None:

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from coopery.errors import MachineError
 from coopery.testing import Project
 from coopery_publish.bundling import ARTIFACT, LAYER, MANIFEST
+from coopery_publish.unpacking import read_recipe
 
 from .conftest import DIGEST, Asked, Speaker
 
@@ -82,7 +84,7 @@ def refused(project: Project, reference: str, env: Mapping[str, str] | None = No
     assert answer.exit_code == 3, answer.stdout + answer.stderr
     assert len(answer.slugs) == 1, answer.stderr
     bundles = project.home / "bundles"
-    assert not bundles.exists() or not list(bundles.iterdir())  # nor a lock: it got not so far
+    assert not [path for path in bundles.glob("*") if path.suffix != ".lock"]
     assert answer.slugs[0] in ("bundle-damaged", "bundle-version", "bundle-too-large",
                                "not-a-bundle", "registry-refused", "registry-missing")  # fmt: skip
     return answer.stderr
@@ -98,7 +100,7 @@ def test_a_good_one_is_taken(project: Project, speaker: Speaker) -> None:
     count = len(speaker.asked)
     assert project.coopery("list", "-f", reference).exit_code == 0
     assert len(speaker.asked) == count  # by its digest it is known
-    [folder] = (project.home / "bundles").glob("[0-9a-f]*")
+    [folder] = (p for p in (project.home / "bundles").iterdir() if p.is_dir())
     (folder / "project/a/b.txt").chmod(0o644)
     (folder / "project/a/b.txt").write_bytes(b"y")
     assert project.coopery("list", "-f", reference).exit_code == 0
@@ -154,6 +156,11 @@ def test_what_is_too_large_is_not_fetched(project: Project, speaker: Speaker) ->
     layer = tar(member("project/x", b"x" * 3_000_000))
     reference = serve(speaker, layer)
     assert "3,0" in refused(project, reference, {"COOPERY_BUNDLE_LIMIT": "1"})
+    by_flag = project.coopery("validate", "-f", reference, "--bundle-limit", "2")
+    assert by_flag.slugs == ("bundle-too-large",)
+    for words in (["cache", "info"], ["doctor"], ["init"]):
+        ignoring = project.coopery(*words, "--bundle-limit", "2")
+        assert ignoring.slugs == ("bad-command-line",), words
     assert not any(a.path.endswith(digest(layer)) for a in speaker.asked)
 
     def claim(manifest: Table) -> None:
@@ -211,6 +218,33 @@ def test_recipes_that_are_none(
     assert slug in refused(project, serve(speaker, tar(), recipe=recipe))
 
 
+@pytest.mark.parametrize(
+    "task",
+    [
+        {"command": ["touch", "/on-this-machine"]},
+        {"image": None, "command": ["true"]},
+        {"image": "j", "command": ["true"]},
+        {"image": {"packages": ["x"]}, "command": ["true"]},  # it would be built
+        {"image": {}, "command": ["true"]},
+        {"image": ["i"], "command": ["true"]},
+        ["true"],
+        {"image": "i", "command": ["true"], "env": {"A": "\ud800"}},
+        {"image": "i", "command": ["true"], "env": {"\udc80": "x"}},
+        {"image": "i", "command": ["true\0"]},
+        {"image": "i", "command": ["true"], "matrix": {"m": [float("inf")]}},
+        {"image": "i", "command": ["true"], "params": {"m": float("nan")}},
+        {"image": "i", "command": ["true"], "resources": {"cpu": 10**400}},
+    ],
+)
+def test_tasks_that_no_recipe_could_hold(task: object) -> None:
+    """Nothing is built for a bundle, and nothing of it runs on the machine itself."""
+    tables = {"image": {"i": IMAGE}, "task": {"t": task}}
+    raw = json.dumps({"version": 1, "recipe": tables}).encode()
+    with pytest.raises(MachineError) as error:
+        read_recipe(raw, "shown")
+    assert error.value.problems[0].slug == "bundle-damaged"
+
+
 @pytest.mark.parametrize("config", [b"{", b"[" * 100_000, b"\xff\xfe", b"null"])
 def test_a_recipe_that_is_no_json(project: Project, speaker: Speaker, config: bytes) -> None:
     assert "bundle-damaged" in refused(project, serve(speaker, tar(), config=config))
@@ -231,6 +265,26 @@ def test_tasks_that_reach_out(project: Project, speaker: Speaker, task: Table, s
     recipe = {"version": 1, "recipe": {"defaults": {"runtime": "docker"}, **tables}}
     answer = project.coopery("list", "-f", serve(speaker, tar(), recipe=recipe))
     assert answer.exit_code == 2 and slug in answer.slugs, answer.stderr
+
+
+def test_nothing_of_a_bundle_runs_on_the_machine_itself(
+    project: Project, speaker: Speaker, tmp_path: Path
+) -> None:
+    """Whatever runtime it names: people look at it by `list`, and trust its images at most."""
+    mark = tmp_path / "mark"
+    tables = {"defaults": {"runtime": "local"}, "task": {"t": {"command": ["touch", str(mark)]}}}
+    reference = serve(speaker, tar(), recipe={"version": 1, "recipe": tables})
+    answer = project.coopery("run", "-f", reference)
+    assert answer.exit_code == 3 and "names none of its images" in answer.told("bundle-damaged")
+    assert not mark.exists()
+
+
+def test_texts_steer_no_terminal(project: Project, speaker: Speaker) -> None:
+    told = "\x1b]0;all is well\x07\x1b[2Jshown"
+    tables = {"image": {"i": IMAGE}, "task": {"t": {**TASK, "description": told}}}
+    recipe = {"version": 1, "recipe": {"defaults": {"runtime": "docker"}, **tables}}
+    answer = project.coopery("list", "-f", serve(speaker, tar(), recipe=recipe))
+    assert answer.exit_code == 0 and "\x1b" not in answer.stdout and "shown" in answer.stdout
 
 
 def test_functions_whose_files_reach_out(project: Project, speaker: Speaker) -> None:
@@ -280,8 +334,8 @@ def test_several_fetch_it_at_once(project: Project, speaker: Speaker) -> None:
     started = [project.start("list", "-f", reference) for _ in range(4)]
     told = [process.communicate()[1] for process in started]
     assert [process.returncode for process in started] == [0] * 4, told
-    assert len(list((project.home / "bundles").glob("[0-9a-f]*"))) == 1
-    assert not list((project.home / "bundles").glob(".new-*"))
+    assert len(list((project.home / "bundles").glob("[0-9a-f]*"))) == 2  # it, and its lock
+    assert sum("fetch " in text for text in told) == 1
 
 
 def test_home_is_the_only_place(project: Project, speaker: Speaker, tmp_path: Path) -> None:

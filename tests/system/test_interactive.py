@@ -40,10 +40,12 @@ SCRIPT = """
         f.write_text("told")
         return Model(sum(scores.values()))
 
-    @recipe.task
+    @recipe.task(outputs={"v": Output(returns="json")})
     def bad():
         raise ValueError("no")
 
+    wrong_login = Recipe("login")
+    wrong_login.registries({"host": "x.example", "username": "ada", "pasword": "as text"})
     said = {"forecast": recipe.forecast("total")}
     first = recipe.run(total, sets={"fit.depth": 4})
     said["values"] = [first.value("fit.score"), first.value("fit@fold=1.score")]
@@ -62,11 +64,24 @@ SCRIPT = """
         lambda: first.value("total.modl"),
         lambda: first.get("fit.score", "x"),
         lambda: first.get("total.f", "there"),
+        lambda: recipe.run(jobs="x"),
+        lambda: recipe.run(jobs=0),
+        lambda: recipe.run(capacity="gpu=1"),
+        lambda: recipe.run(force="yes"),
+        lambda: recipe.run(selection="onyl"),
+        lambda: recipe.run(sets={"fit.depth": None, "fit.more": object()}),
+        lambda: recipe.run(7),
+        lambda: recipe.run(bad, check=False).value("bad.v"),
+        lambda: Recipe("../up"),
+        lambda: Recipe(root="nowhere").run(),
+        lambda: wrong_login.run(),
     ):
         try:
             wrong()
         except CooperyError as error:
             said["errors"].append([type(error).__name__, error.exit_code, str(error)])
+    numbers = recipe.run("fit@fold=1", sets={"fit.depth": 2.5}, selection="only")
+    said["one"] = [*numbers.value("fit.score"), repr(numbers)]
     said["unchecked"] = recipe.run("bad", check=False).exit_code
     json.dump(said, sys.stdout)
 """
@@ -94,7 +109,7 @@ def test_a_script_declares_tasks_and_runs_them(project: Project) -> None:
     assert said["model"] == 23 and said["again"] == "<run 3 cached>" and said["copy"] == "told"
     assert project.read("own/f.txt") == "told"
     kinds = [(name, code) for name, code, _ in said["errors"]]
-    assert kinds == [("RunFailed", 1), *[("RecipeError", 2)] * 7]
+    assert kinds == [("RunFailed", 1), *[("RecipeError", 2)] * 18]
     texts = [text for _, _, text in said["errors"]]
     for text, part in zip(
         texts,
@@ -107,11 +122,23 @@ def test_a_script_declares_tasks_and_runs_them(project: Project) -> None:
             "did you mean 'total.model'?",
             "fit.score is 2 outputs",
             "there is a there already",
+            "jobs: expected a whole number",
+            "expected at least 1",
+            "capacity: expected a list",
+            "force: expected a boolean",
+            "did you mean 'only'?",
+            "fit.depth: a NoneType cannot be given to `sets`",
+            "7 is no task of the recipe",
+            "no output 'bad.v' (bad: failed)",
+            "cannot be the name of a recipe",
+            "/nowhere, in which",
+            "did you mean 'password'?",
         ),
         strict=True,
     ):
         assert part in text
     assert said["unchecked"] == 1
+    assert said["one"] == ["fit@fold=1", "<run 1 succeeded>"]  # by instance, though it is one
     again = call(project, "own/script.py")
     assert again["forecast"] == dict.fromkeys(said["forecast"], "run") | {
         "total": said["forecast"]["total"]
@@ -123,7 +150,7 @@ def test_keys_are_those_of_a_recipe_file_that_says_the_same(project: Project) ->
     """The key of a function does not know where the function was declared (rows Q1 and Q9)."""
     project.write("script.py", SCRIPT)
     keys = call(project, "script.py")["keys"]
-    body = SCRIPT[: SCRIPT.index('said = {"forecast"')].replace("recipe.task", "task")
+    body = SCRIPT[: SCRIPT.index("wrong_login =")].replace("recipe.task", "task")
     body = body.replace("recipe = Recipe()", "").replace("Recipe, RunFailed", "task")
     project.write("recipe.py", body)
     steps = project.run("total", "--set", "fit.depth=4")

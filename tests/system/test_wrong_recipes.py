@@ -47,6 +47,18 @@ CASES = {
         3,
         "512Mi",
     ),
+    "number without end": (
+        "[task.a]\ncommand = ['true']\nmatrix.m = [1, inf]\n",
+        "wrong-value",
+        3,
+        "finite",
+    ),
+    "amount without end": (
+        f"[task.a]\ncommand = ['true']\nresources = {{ cpu = 1{'0' * 400} }}\n",
+        "wrong-value",
+        3,
+        "greater than zero",
+    ),
     "wrong duration": ("[task.a]\ncommand = ['true']\ntimeout = 'x'\n", "wrong-value", 3, "10m"),
     "negative retries": ("[task.a]\ncommand = ['true']\nretries = -1\n", "wrong-value", 3, "0"),
     "unknown image": (

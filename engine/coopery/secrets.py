@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Mapping
 
 from coopery import masking
 from coopery.errors import MachineError, Problem
+from coopery.inherited import without_logins
 from coopery.model import Secret
 
-_TOOLS = ("UV_INDEX", "UV_DEFAULT_INDEX", "UV_EXTRA_INDEX_URL", "PIP_", "GIT_CONFIG_")
-"""How variables begin by which uv, pip and git are given credentials: these are theirs."""
+_TOOLS = ("GIT_CONFIG_",)
+"""How variables begin by which a program is given credentials itself: these are its own."""
 _withheld: set[str] = set()
 _spared: set[str] = set()
 
@@ -27,9 +28,13 @@ def spare(variables: Iterable[str]) -> None:
 
 
 def known_to_children(environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables for a process that is called: without those that hold secrets."""
+    """The variables for a process that is called: without those that hold secrets, or credentials
+    of indexes, which uv is told otherwise.
+    """
     hidden = _withheld - _spared
-    return {name: value for name, value in environment.items() if name not in hidden}
+    spared = {name: value for name, value in environment.items() if name in _spared}
+    kept = {name: value for name, value in environment.items() if name not in hidden}
+    return {**without_logins(kept), **spared}
 
 
 class Secrets:

@@ -172,3 +172,31 @@ def test_what_uv_fills_in_by_itself_it_finds(project: Project, url: str) -> None
     env = {"INDEX_PASSWORD": CANARY.replace("/", "%2F").replace("+", "%2B")}
     project.run(env=env)
     assert not traces(CANARY, [project.root, project.home])
+
+
+def test_the_password_of_a_proxy_is_not_told(project: Project) -> None:
+    """Tasks and uv need the variable; in logs, errors and records it is masked."""
+    word = "proxy-canary/77"
+    proxy = f"http://me:{quote(word, safe='')}@127.0.0.1:9"
+    both = f"me:{word} {word}"
+    project.write(
+        "recipe.toml",
+        f"""
+        [task.a]
+        command = "echo $HTTPS_PROXY '{both}' | tee {{outputs.o}}; false"
+        outputs.o = "o"
+
+        [image.i]
+        packages = ["alpha"]
+        git = ["http://git.example.org/beta.git"]
+        """,
+    )
+    env = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "https_proxy", "ALL_PROXY"), proxy)
+    said = project.coopery("run", "a", "--debug", "-v", env=env)
+    assert "http://me:****@127.0.0.1:9" in said.stderr
+    for more in ((), ("--debug",)):
+        told = project.coopery("lock", *more, env={**env, "UV_HTTP_RETRIES": "0"}).stderr
+        assert "git.example.org" in told
+        assert not traces_in(told.encode(), word)
+    assert not traces_in(said.stderr.encode(), word)
+    assert not traces(word, [project.home])

@@ -37,6 +37,10 @@ def known_to_children(environment: Mapping[str, str]) -> dict[str, str]:
     return {**without_logins(kept), **spared}
 
 
+SHORTEST = 4
+"""What has fewer characters cannot be kept out of what is said: it stands in any text."""
+
+
 class Secrets:
     """Reads secrets through whoever provides them.
 
@@ -65,6 +69,16 @@ class Secrets:
     def text(self, given: str | Secret | None) -> str | None:
         """What may be written in a recipe (a user's name) or named as a secret, as it is."""
         return self.read(given) if isinstance(given, Secret) else given
+
+
+def too_short(secret: Secret) -> MachineError:
+    """A value cannot be masked (`bad-secret`)."""
+    message = (
+        f"the secret {secret.name} has fewer than {SHORTEST} characters: masked wherever they "
+        "stand, they would make all that is said unreadable"
+    )
+    hint = "take a longer one; a name that is none, such as a user's, may be written as text"
+    return MachineError(Problem(slug="bad-secret", message=message, hint=hint))
 
 
 def _leave_no_dump() -> None:

@@ -65,3 +65,8 @@ def check_logins(recipe: Recipe) -> Iterator[Problem]:
             hint = "say who you are there in one entry"
             yield problem("duplicate-value", f"{item.host} is named twice", key=key, hint=hint)
         seen.add(item.host)
+        for part, given in ("username", item.username), ("password", item.password):
+            if isinstance(given, Secret) and given.rotation is not None:
+                message = "a rotation has nothing made again here: images are known by their digest"
+                key = ("registries", number, part, "rotation")
+                yield problem("wrong-value", message, key=key, hint="leave it out")

@@ -61,6 +61,18 @@ def test_one_of_the_defaults_is_every_images(project: Project, url: str) -> None
     assert listed["used_by"] == ["defaults.indexes[0].password"]
 
 
+def test_another_rotation_has_packages_installed_again(project: Project, url: str) -> None:
+    """A new account may see other files; the value alone says nothing."""
+    env = {"INDEX_PASSWORD": CANARY}
+    for rotation, cached in (("", False), ("", True), (", rotation = 2", False)):
+        text = image(url).replace('"INDEX_PASSWORD"', f'"INDEX_PASSWORD"{rotation}')
+        project.write("recipe.toml", text + TASK)
+        assert project.run(env=env)["environment i"]["cached"] is cached
+    text = image(url).replace('"INDEX_PASSWORD"', '"INDEX_PASSWORD", rotation = 3')
+    project.write("recipe.toml", text + TASK)
+    assert "rotated" in project.coopery("why", "i").stdout
+
+
 def test_what_it_refuses_is_told_without_the_password(project: Project, url: str) -> None:
     project.write("recipe.toml", image(url) + TASK)
     said = project.coopery("run", "--debug", "-v", env={"INDEX_PASSWORD": f"{CANARY}-old"})

@@ -26,10 +26,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print(f"coopery {__version__}")
         return 0
-    from coopery import screening, stdout
+    from coopery import inherited, screening, stdout
     from coopery.errors import CooperyError
 
     screening.guard_stderr()
+    inherited.keep_out_passwords(os.environ)
     debug = "--debug" in arguments
     answers = stdout.guard()
     try:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from coopery.errors import KeyPath, Place
 from coopery.images import Base
 from coopery.marks import unkeyed
-from coopery.model import Index
+from coopery.model import Index, Secret
 from coopery.repositories import Access
 from coopery.steps import Need, Step
 
@@ -68,6 +68,15 @@ class IndexOptions:
         default=(), compare=False, repr=False
     )
     """Where each URL stands, for messages alone."""
+
+    @property
+    def rotated(self) -> tuple[tuple[str, str], ...]:
+        """The secrets, by name and rotation, that are to be taken for others than before: what
+        was installed with them is installed again.
+        """
+        given = (secret for item in self.named for secret in (item.username, item.password))
+        secrets = (x for x in given if isinstance(x, Secret) and x.rotation is not None)
+        return tuple(sorted({(secret.name, str(secret.rotation)) for secret in secrets}))
 
     def place_of(self, url: str) -> Place | None:
         """Where this URL, or one of its host, is written."""

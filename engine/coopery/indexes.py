@@ -1,9 +1,10 @@
 """The user's index configuration, handed to uv: pip's files and variables, requirements files.
 
-uv reads its own configuration and netrc by itself; what it does not read is pip's. Indexes that
-have credentials are told to uv alone, in lines of requirements that it reads from a pipe (see
+uv reads its own files and netrc by itself; what it does not read is pip's. Indexes that have
+credentials are told to uv alone, in lines of requirements that it reads from a pipe (see
 `coopery.confiding`): neither its arguments, nor its variables, which build backends and whatever
-else it starts inherit, nor anything written has them.
+else it starts inherit, nor anything written has them. So are those that the user's own variables
+have: `coopery.inherited` takes these out of what processes inherit.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 from coopery.confiding import CONFIDED
 from coopery.dependencies import IndexOptions
 from coopery.errors import MachineError, Place, Problem
+from coopery.inherited import BESIDE, TELLING, in_variable, passwords_in, with_login
 from coopery.masking import keep_out
 from coopery.model import Index, Secret
 
@@ -106,7 +108,7 @@ def installer_environment(
         uv.get(key) for key in _UV_INDEX_KEYS
     )
     found = PipConfiguration() if own_indexes else pip
-    told = _Indexes(added, _Fill(environ, secrets), bool({"index", "index-url"} & uv.keys()))
+    told = _Indexes(added, _Fill(environ, secrets), uv)
     told.tell(index, found)
     _connection(added, pip, uv, environ)
     if (index.pre or pip.pre) and not environ.get("UV_PRERELEASE") and "prerelease" not in uv:
@@ -151,8 +153,8 @@ class _Indexes:
 
     added: dict[str, str]
     fill: _Fill
-    in_files: bool
-    """Whether uv's own files name indexes, a default one perhaps."""
+    files: Mapping[str, Any] = field(repr=False)
+    """What uv's own files say."""
     lines: list[str] = field(default_factory=list, repr=False)
     first: str = ""
 
@@ -170,20 +172,53 @@ class _Indexes:
 
         if default and not index.no_index:
             self._default(*address(default))
+        if not index.no_index:
+            self._users(replaced=bool(default))
         if extra and not index.no_index:
             self._extra([address(url) for url in extra])
         # pip warns of a folder that is not there, where uv gives up.
         links = [link for link in pip.find_links if not _absent(link)]
         self._links([*links, *index.find_links])
 
+    def _users(self, *, replaced: bool) -> None:
+        """Those of uv's own variables that have credentials; `replaced` if another default is
+        named. Nothing else of what uv makes of them changes.
+        """
+        environ = self.fill.environ
+        name = "UV_DEFAULT_INDEX" if environ.get("UV_DEFAULT_INDEX") else "UV_INDEX_URL"
+        own = [] if replaced else [_address(url, self.fill) for url in in_variable(environ, name)]
+        for bare, full in own:
+            if bare != full:
+                self._default(bare, full)
+        found = [_address(u, self.fill) for name in BESIDE for u in in_variable(environ, name)]
+        if any(bare != full for bare, full in found):
+            self.lines += [f"--extra-index-url {full}" for _, full in found]
+            self.added.update((name, "") for name in BESIDE if environ.get(name))
+        for table in self.files.get("index") or ():
+            self._opened(table, replaced=replaced or bool(own))
+
+    def _opened(self, table: Any, *, replaced: bool) -> None:
+        """An index of uv's files whose password is a variable: a line more says what opens it."""
+        if not isinstance(table, Mapping) or table.get("explicit"):
+            return  # requirements are never looked for in an explicit one
+        name, url = table.get("name"), table.get("url")
+        if not isinstance(name, str) or not isinstance(url, str):
+            return
+        if replaced and table.get("default"):
+            return
+        full = with_login(url, name, self.fill.environ)
+        if full != url:
+            self.lines.append(f"--extra-index-url {_address(full, self.fill)[1]}")
+
     def _default(self, bare: str, full: str) -> None:
         self.first = bare
         variables = self.fill.environ
-        if bare == full or self.in_files:
+        in_files = bool({"index", "index-url"} & self.files.keys())  # a default one perhaps
+        if bare == full or in_files:
             self.added["UV_DEFAULT_INDEX"] = f"coopery-default={bare}"
         if bare == full:
             return
-        if self.in_files:
+        if in_files:
             # A default in a file would outdo a line; so a variable says which it is, and the line,
             # which names it once more, what opens it.
             self.lines.append(f"--extra-index-url {full}")
@@ -199,7 +234,7 @@ class _Indexes:
             self.lines += [f"--extra-index-url {full}" for _, full in found]  # in their order
         else:
             named = [f"coopery-extra-{number}={bare}" for number, (bare, _) in enumerate(found)]
-            before = [environ["UV_INDEX"]] if environ.get("UV_INDEX") else []
+            before = [text] if (text := self.added.get("UV_INDEX", environ.get("UV_INDEX"))) else []
             self.added["UV_INDEX"] = " ".join(before + named)
         if not environ.get("UV_INDEX_STRATEGY"):
             # pip takes the best version over all indexes; uv by default the first index's.
@@ -207,15 +242,17 @@ class _Indexes:
 
     def _links(self, found: Iterable[str]) -> None:
         environ = self.fill.environ
+        users = environ.get("UV_FIND_LINKS", "")
+        private = bool(redact(users) != users)
         links = []
-        for link in dict.fromkeys(found):
+        for link in dict.fromkeys([*(users.split(",") if private else ()), *found]):
             bare, full = _address(link, self.fill) if "://" in link else (link, link)
             if bare == full:
                 links.append(_link(expand(link, environ, self.fill.secrets)))
             else:
                 self.lines.append(f"--find-links {full}")
-        if links:
-            before = [environ["UV_FIND_LINKS"]] if environ.get("UV_FIND_LINKS") else []
+        if links or private:
+            before = [users] if users and not private else []
             self.added["UV_FIND_LINKS"] = ",".join(before + list(dict.fromkeys(links)))
 
 
@@ -232,7 +269,7 @@ def _address(url: str, fill: _Fill, credentials: Index | None = None) -> tuple[s
             raise _needs_secrets(credentials.url)
         user = fill.secrets.text(credentials.username) or user or "__token__"
         password = fill.secrets.text(credentials.password) or password
-    if len(password) >= _TELLING:
+    if len(password) >= TELLING:
         keep_out(password)
     # uv cuts variables at white space, and fills in variables in lines.
     bare = urlunsplit(parts._replace(netloc=host)).replace(" ", "%20")
@@ -256,10 +293,6 @@ def _split(url: str) -> SplitResult:
         problem = Problem(slug="index-unreachable", message=message, hint=hint)
         raise MachineError(problem) from None
     return parts
-
-
-_TELLING = 4
-"""Passwords of an index's URL with fewer characters are not masked: they stand in any text."""
 
 
 def _needs_secrets(url: str) -> MachineError:
@@ -359,6 +392,9 @@ def _connection(
     proxies = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
     if pip.proxy and not any(environ.get(n) or environ.get(n.lower()) for n in proxies):
         added["HTTP_PROXY"] = added["HTTPS_PROXY"] = pip.proxy
+        for password in passwords_in(pip.proxy):
+            if len(password) >= TELLING:
+                keep_out(password)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from coopery.errors import Problem, problem
+from coopery.errors import KeyPath, Problem, problem
 from coopery.model import Secret
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def check_logins(recipe: Recipe) -> Iterator[Problem]:
     known = recipe.facet(Registries)
     seen: set[str] = set()
     for number, item in enumerate(known.items if known else ()):
-        key = ("registries", number, "host")
+        key: KeyPath = ("registries", number, "host")
         if not _HOST.fullmatch(item.host):
             hint = 'write the host alone, with its port: "registry.example:5000"'
             yield problem("wrong-value", f"{item.host!r} is no registry's host", key=key, hint=hint)
@@ -65,3 +65,8 @@ def check_logins(recipe: Recipe) -> Iterator[Problem]:
             hint = "say who you are there in one entry"
             yield problem("duplicate-value", f"{item.host} is named twice", key=key, hint=hint)
         seen.add(item.host)
+        for part, given in ("username", item.username), ("password", item.password):
+            if isinstance(given, Secret) and given.rotation is not None:
+                message = "a rotation has nothing made again here: images are known by their digest"
+                key = ("registries", number, part, "rotation")
+                yield problem("wrong-value", message, key=key, hint="leave it out")

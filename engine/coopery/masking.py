@@ -188,13 +188,10 @@ def _disguises(value: str) -> Iterator[bytes]:
     """The value as it may be written."""
     import json
     import shlex
-    from urllib.parse import quote, quote_plus
 
     raw = value.encode("utf-8", "surrogateescape")
     yield raw
-    yield quote(raw, safe="").encode()
-    yield quote(raw).encode()
-    yield quote_plus(raw).encode()
+    yield from _in_urls(raw)
     for escaped in (
         json.dumps(value)[1:-1],
         json.dumps(value, ensure_ascii=False)[1:-1],
@@ -209,6 +206,21 @@ def _disguises(value: str) -> Iterator[bytes]:
     yield raw.hex().upper().encode()
     for offset in range(3):
         yield from _within_base64(raw, offset)
+
+
+_IN_URLS = ("", "/", "!'()*", "!$&'()*+,~", "!$&'()*+,;=:@/~")
+"""What is left as it is by RFC 3986, by Python, by JavaScript, by the URL standard's user and
+password, and in a path: programs differ.
+"""
+
+
+def _in_urls(raw: bytes) -> Iterator[bytes]:
+    """The value in a URL, with digits of either case."""
+    from urllib.parse import quote, quote_plus
+
+    for text in {quote_plus(raw), *(quote(raw, safe=safe) for safe in _IN_URLS)}:
+        yield text.encode()
+        yield re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), text).encode()
 
 
 def _in_markup(value: str) -> Iterator[str]:

@@ -157,6 +157,7 @@ class Plugins(Registry):
 
     def _provided(self, secret: Secret, settings: Settings) -> tuple[str, str]:
         from coopery import masking
+        from coopery.secrets import SHORTEST, too_short
 
         found = self._first("provide_secret", secret=secret, settings=settings)
         name: str = found[0]
@@ -171,6 +172,8 @@ class Plugins(Registry):
                 "docs/how-to/keep-secrets.md"
             )
             raise MachineError(Problem(slug="secret-missing", message=message, hint=hint))
+        if len(value) < SHORTEST:
+            raise too_short(secret)
         masking.keep_out(value)
         return name, value
 

@@ -35,6 +35,11 @@ _DROPPED = (
     "GIT_CURL_VERBOSE", "GIT_TRACE_REDACT", "SSH_ASKPASS",
 )  # fmt: skip
 
+_WHOLE = ("fetch.unpackLimit", "1")
+"""A pack is there when it is whole. Loose objects, as git likes to have small fetches, are there
+one by one: where it is killed meanwhile, uv takes the commit for complete, now and ever after.
+"""
+
 Run = Callable[[Sequence[str], Mapping[str, str]], "Said"]
 """Runs a command with these variables to its end."""
 
@@ -83,7 +88,7 @@ def keychain(
             settings += [(name, ""), (name, helper)]
         # Only now is it known what may not stand in a variable.
         found = without_login(environ)
-        _add_settings(found, settings)
+        _add_settings(found, [_WHOLE, *settings])
         yield found
     finally:
         for descriptor in open_files:
@@ -164,8 +169,7 @@ def _add_settings(found: dict[str, str], settings: Sequence[tuple[str, str]]) ->
     for number, (key, value) in enumerate(settings, start):
         found[f"GIT_CONFIG_KEY_{number}"] = key
         found[f"GIT_CONFIG_VALUE_{number}"] = value
-    if settings:
-        found["GIT_CONFIG_COUNT"] = str(start + len(settings))
+    found["GIT_CONFIG_COUNT"] = str(start + len(settings))
 
 
 def find_commit(

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Mapping
 
 from coopery import masking
 from coopery.errors import MachineError, Problem
+from coopery.inherited import without_logins
 from coopery.model import Secret
 
-_TOOLS = ("UV_INDEX", "UV_DEFAULT_INDEX", "UV_EXTRA_INDEX_URL", "PIP_", "GIT_CONFIG_")
-"""How variables begin by which uv, pip and git are given credentials: these are theirs."""
+_TOOLS = ("GIT_CONFIG_",)
+"""How variables begin by which a program is given credentials itself: these are its own."""
 _withheld: set[str] = set()
 _spared: set[str] = set()
 
@@ -27,9 +28,17 @@ def spare(variables: Iterable[str]) -> None:
 
 
 def known_to_children(environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables for a process that is called: without those that hold secrets."""
+    """The variables for a process that is called: without those that hold secrets, or credentials
+    of indexes, which uv is told otherwise.
+    """
     hidden = _withheld - _spared
-    return {name: value for name, value in environment.items() if name not in hidden}
+    spared = {name: value for name, value in environment.items() if name in _spared}
+    kept = {name: value for name, value in environment.items() if name not in hidden}
+    return {**without_logins(kept), **spared}
+
+
+SHORTEST = 4
+"""What has fewer characters cannot be kept out of what is said: it stands in any text."""
 
 
 class Secrets:
@@ -60,6 +69,16 @@ class Secrets:
     def text(self, given: str | Secret | None) -> str | None:
         """What may be written in a recipe (a user's name) or named as a secret, as it is."""
         return self.read(given) if isinstance(given, Secret) else given
+
+
+def too_short(secret: Secret) -> MachineError:
+    """A value cannot be masked (`bad-secret`)."""
+    message = (
+        f"the secret {secret.name} has fewer than {SHORTEST} characters: masked wherever they "
+        "stand, they would make all that is said unreadable"
+    )
+    hint = "take a longer one; a name that is none, such as a user's, may be written as text"
+    return MachineError(Problem(slug="bad-secret", message=message, hint=hint))
 
 
 def _leave_no_dump() -> None:

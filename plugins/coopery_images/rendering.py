@@ -270,6 +270,7 @@ def _tree_step(
     key: Mapping[str, KeyPath] = {"base": ("image", image.name, "base")}
     python = image.python or HOST_PYTHON if base.python is not None else None
     needed = bool(pins or wheels)
+    index = next((x.index for x in layers if x.index != IndexOptions()), IndexOptions())
     work = PackageTree(
         python=python,
         executable=base.executable if python else None,
@@ -277,9 +278,10 @@ def _tree_step(
         package=tuple((pin.name, pin.url or pin.version) for pin in pins),
         hashes=tuple((pin.name, tuple(sorted(pin.hashes))) for pin in pins),
         checker=checker_digest() if python else None,
+        rotated=index.rotated if pins else (),
         wheels=tuple(need.role for need in wheels),
         pins=pins,
-        index=next((x.index for x in layers if x.index != IndexOptions()), IndexOptions()),
+        index=index,
         base=f"{base.reference} ({', '.join(filter(None, (base.platform, base.libc)))})",
         root=recipe.root,
     )

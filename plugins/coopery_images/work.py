@@ -52,6 +52,8 @@ class PackageTree:
     hashes: tuple[tuple[str, tuple[str, ...]], ...] = ()
     checker: str | None = None
     """The digest of `install.py`, which lies in the tree; None where there is no Python."""
+    rotated: tuple[tuple[str, str], ...] = ()
+    """See `coopery.dependencies.IndexOptions.rotated`."""
     wheels: Annotated[tuple[str, ...], unkeyed] = ()
     """The roles of the needs that hold wheels, in the order to install them."""
     pins: Annotated[tuple[Pin, ...], unkeyed] = ()

@@ -35,6 +35,8 @@ class Environment:
     platform: str
     package: tuple[tuple[str, str], ...]
     hashes: tuple[tuple[str, tuple[str, ...]], ...]
+    rotated: tuple[tuple[str, str], ...] = ()
+    """See `coopery.dependencies.IndexOptions.rotated`."""
     wheels: Annotated[tuple[str, ...], unkeyed] = ()
     """The roles of the needs that hold wheels, in the order to install them."""
     pins: Annotated[tuple[Pin, ...], unkeyed] = ()
@@ -54,6 +56,7 @@ def plan_environment(recipe: Recipe, image: Image, layers: Sequence[Layer]) -> I
         package=tuple((pin.name, pin.url or pin.version) for pin in pins),
         hashes=tuple((pin.name, tuple(sorted(pin.hashes))) for pin in pins),
         wheels=tuple(need.role for need in wheels),
+        rotated=index.rotated if pins else (),
         pins=pins,
         index=index,
         root=recipe.root,

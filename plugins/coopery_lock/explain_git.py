@@ -22,6 +22,7 @@ _SUBMODULE = re.compile(
 )
 _LOST = re.compile(r"failed to (?:fetch|(find)) [a-z, ]+ `([^`]+)`")
 _GONE = re.compile(r"not our ref|couldn't find remote ref|unadvertised object|remote did not send")
+_HALF = re.compile(r"Could not reset index file|unable to read (?:sha1 file|tree)")
 
 Asked = Sequence[tuple[Requirement, Repository]]
 
@@ -66,6 +67,9 @@ def explain_git(story: str, asked: Asked) -> CooperyError | None:
     if (lost := _LOST.search(text)) and (lost[1] or _GONE.search(text)):
         hint = "take what is there now: coopery lock --upgrade; or check `ref`"
         return error("git-ref", f"{where} has no branch, tag or commit {lost[2]!r}", hint)
+    if _HALF.search(text):
+        message = f"uv's cache holds only a part of {where}: somebody killed it meanwhile"
+        return error("git-failed", message, "clear it: uv cache clean")
     if problem := failure(story, repository.url, place):
         return type(problem)(*(replace(p, message=p.message + via) for p in problem.problems))
     if "Git operation failed" in text:

@@ -15,6 +15,8 @@ SERVICE = "coopery"
 """What a secret is filed under in the keyring, with its name for the user."""
 MOST = 1 << 20
 """Bytes of a file that a secret may have."""
+_CONTAINERS = Path("/run/secrets")
+"""Where a container engine puts the secrets of a container."""
 _GUIDE = "docs/how-to/keep-secrets.md tells how"
 
 
@@ -102,7 +104,7 @@ def _from_keyring(name: str) -> tuple[Found | None, str]:
 def folders() -> tuple[Path, ...]:
     """The folders that hold a file for each secret: one's own, and a container's."""
     own = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    return (Path(own) / "coopery" / "secrets", Path("/run/secrets"))
+    return (Path(own) / "coopery" / "secrets", _CONTAINERS)
 
 
 # -- variables ------------------------------------------------------------------------------------
@@ -139,7 +141,7 @@ def _file(name: str, path: Path, *, stated: bool = False) -> tuple[Found | None,
         state = os.fstat(descriptor)
         if not (stat.S_ISREG(state.st_mode) or (stated and stat.S_ISFIFO(state.st_mode))):
             raise _bad(name, where, "is no file")
-        if state.st_mode & 0o077:
+        if state.st_mode & 0o077 and not _is_mounted(path, descriptor):
             raise _exposed(name, path, state.st_mode)
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             content = file.read(MOST + 1)
@@ -156,9 +158,22 @@ def _file(name: str, path: Path, *, stated: bool = False) -> tuple[Found | None,
     return _found(name, value.removesuffix("\n").removesuffix("\r"), where), where
 
 
+def _is_mounted(path: Path, descriptor: int) -> bool:
+    """Whether whoever runs this machine, or container, has put a file where it is.
+
+    Engines mount the secrets of a container below /run/secrets, by default readable for all that
+    run in it. These share its secrets anyway, and its user can change neither owner nor mode.
+    """
+    if not path.resolve().is_relative_to(_CONTAINERS.resolve()):
+        return False
+    state = os.fstat(descriptor)
+    roots = state.st_uid == 0 and not state.st_mode & 0o022
+    return roots or bool(os.fstatvfs(descriptor).f_flag & os.ST_RDONLY)
+
+
 def _exposed(name: str, path: Path, mode: int) -> MachineError:
     message = f"{path} holds the secret {name}, and others may read it ({stat.filemode(mode)})"
-    hint = f"chmod 600 {path}; a container's own is mounted so by `mode: 0400` of the secret"
+    hint = f"chmod 600 {path}"
     return MachineError(Problem(slug="secret-exposed", message=message, hint=hint))
 
 

@@ -115,13 +115,15 @@ def _release(recipe: Recipe, image: Image, lock: Lock, local: Local) -> Step:
     pin = next(pin for pin in lock.pins[image.name] if pin.name == name)
     python = python_of(image) or own_python()
     target = _target(lock, image.name)
+    index = _index(recipe, lock, local)
     work = WheelRelease(
         package=((name, pin.version),),
         hashes=((name, tuple(sorted(pin.hashes))),),
         python=python,
         platform=target.uv if target else f"{sys.platform}-{os.uname().machine}",
         target=target.uv if target else None,
-        origin=Origin(index=_index(recipe, lock, local), recipe=recipe.root),
+        rotated=index.rotated,
+        origin=Origin(index=index, recipe=recipe.root),
     )
     # Images that were locked at different times may be pinned to different files.
     names = [n for n, bundled in lock.bundled.items() if name in bundled]

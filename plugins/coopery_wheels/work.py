@@ -59,6 +59,8 @@ class WheelRelease:
     hashes: tuple[tuple[str, tuple[str, ...]], ...]
     python: str
     platform: str
+    rotated: tuple[tuple[str, str], ...] = ()
+    """See `coopery.dependencies.IndexOptions.rotated`."""
     target: Annotated[str | None, unkeyed] = None
     """The platform of the image's base in uv's terms; without a base it is this machine's."""
     origin: Annotated[Origin, unkeyed] = field(default_factory=Origin)

@@ -64,6 +64,8 @@ def test_its_dockerfile_is_its_name(project: Project) -> None:
         ('{ host = "h.example", username = "u", password = "clear" }', "secret-as-text"),
         ('{ host = "h.example", username = "u" }', "missing-key"),
         ('{ host = "h.example", username = "u", passwort = { secret = "P" } }', "unknown-key"),
+        ('{ host = "h.example", username = "u", password = { secret = "P", rotation = 2 } }',
+         "wrong-value"),
         ('{ host = "h.example", username = "u", password = { secret = "P" } }, '
          '{ host = "h.example", username = "v", password = { secret = "P" } }', "duplicate-value"),
     ],

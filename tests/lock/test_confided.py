@@ -170,6 +170,75 @@ def test_a_build_backend_finds_nothing_of_a_credential(
     nothing_seen(report)
 
 
+@pytest.mark.parametrize(
+    ("variables", "uv_toml"),
+    [
+        ({"PIP_INDEX_URL": "http://LOGIN@HOST"}, ""),
+        ({"UV_INDEX_URL": "http://LOGIN@HOST"}, ""),
+        ({"UV_INDEX_URL": "http://LOGIN@HOST"}, "index-url = 'http://127.0.0.1:9/simple'"),
+        ({"UV_DEFAULT_INDEX": "mine=http://LOGIN@HOST"}, ""),
+        ({"UV_DEFAULT_INDEX": "my.index=http://HOST", "UV_INDEX_MY_INDEX": ""}, ""),
+        ({"UV_INDEX": "mine=http://HOST", "UV_INDEX_MINE": ""}, ""),
+        ({"UV_INDEX": "http://EMPTY http://LOGIN@HOST"}, ""),
+        ({"UV_EXTRA_INDEX_URL": "http://LOGIN@HOST http://EMPTY"}, ""),
+        ({"UV_FIND_LINKS": "http://EMPTY,http://LOGIN@HOST"}, ""),
+        ({"UV_INDEX_MINE": ""}, "[[index]]\nname = 'mine'\nurl = 'http://HOST'\ndefault = true"),
+        ({"UV_INDEX_MINE": ""}, "[[index]]\nname = 'mine'\nurl = 'http://HOST'"),
+    ],
+)
+def test_a_build_backend_does_not_inherit_what_the_user_exported(
+    bench: Any,
+    spied: tuple[str, Path],
+    monkeypatch: Any,
+    tmp_path: Path,
+    variables: dict[str, str],
+    uv_toml: str,
+) -> None:
+    """uv is told it like all other credentials, and finds what it would have found."""
+    host, report = spied
+    (tmp_path / "nothing").mkdir()
+    login = f"{USER}:{quote(PASSWORD, safe='')}"
+
+    def filled(text: str) -> str:
+        text = text.replace("HOST", f"{host}/one/simple/").replace("LOGIN", login)
+        return text.replace("http://EMPTY", (tmp_path / "nothing").as_uri())
+
+    if not any(name.endswith(("DEFAULT_INDEX", "INDEX_URL")) for name in variables):
+        monkeypatch.setenv("UV_DEFAULT_INDEX", (tmp_path / "nothing").as_uri())
+    if "default" in uv_toml:
+        monkeypatch.delenv("UV_DEFAULT_INDEX")
+    for name, value in variables.items():
+        if value:
+            monkeypatch.setenv(name, filled(value))
+        else:
+            monkeypatch.setenv(f"{name}_USERNAME", USER)
+            monkeypatch.setenv(f"{name}_PASSWORD", PASSWORD)
+    (bench.root / "uv.toml").write_text(filled(uv_toml))
+    bench.image("spy", "alpha")
+    lock = bench.lock()
+    assert [pin.requirement for pin in lock.pins["a"]] == ["alpha==2.0", "spy==1.0"]
+    nothing_seen(report)
+
+
+def test_a_password_opens_no_index_that_is_not_asked(
+    bench: Any, spied: tuple[str, Path], tmp_path: Path, monkeypatch: Any
+) -> None:
+    """An explicit index of uv's files, or a default one that the recipe replaces, stays apart."""
+    host, _ = spied
+    monkeypatch.setenv("UV_INDEX_MINE_USERNAME", USER)
+    monkeypatch.setenv("UV_INDEX_MINE_PASSWORD", PASSWORD)
+    (tmp_path / "nothing").mkdir()
+    empty = Index(url=(tmp_path / "nothing").as_uri())
+    url = f"http://{host}/one/simple/"
+    bench.image("spy")
+    recipe_index(bench, monkeypatch, IndexOptions(named=(empty,)))
+    for kind in ("explicit", "default"):
+        text = f"[[index]]\nname = 'mine'\nurl = '{url}'\n{kind} = true\n"
+        (bench.root / "uv.toml").write_text(text)
+        with pytest.raises(CooperyError, match="spy"):
+            bench.lock()
+
+
 def recipe_index(bench: Any, monkeypatch: Any, options: IndexOptions) -> None:
     """A recipe's own indexes, as the image would bring them."""
     from dataclasses import replace

@@ -61,6 +61,18 @@ def test_one_of_the_defaults_is_every_images(project: Project, url: str) -> None
     assert listed["used_by"] == ["defaults.indexes[0].password"]
 
 
+def test_another_rotation_has_packages_installed_again(project: Project, url: str) -> None:
+    """A new account may see other files; the value alone says nothing."""
+    env = {"INDEX_PASSWORD": CANARY}
+    for rotation, cached in (("", False), ("", True), (", rotation = 2", False)):
+        text = image(url).replace('"INDEX_PASSWORD"', f'"INDEX_PASSWORD"{rotation}')
+        project.write("recipe.toml", text + TASK)
+        assert project.run(env=env)["environment i"]["cached"] is cached
+    text = image(url).replace('"INDEX_PASSWORD"', '"INDEX_PASSWORD", rotation = 3')
+    project.write("recipe.toml", text + TASK)
+    assert "rotated" in project.coopery("why", "i").stdout
+
+
 def test_what_it_refuses_is_told_without_the_password(project: Project, url: str) -> None:
     project.write("recipe.toml", image(url) + TASK)
     said = project.coopery("run", "--debug", "-v", env={"INDEX_PASSWORD": f"{CANARY}-old"})
@@ -172,3 +184,31 @@ def test_what_uv_fills_in_by_itself_it_finds(project: Project, url: str) -> None
     env = {"INDEX_PASSWORD": CANARY.replace("/", "%2F").replace("+", "%2B")}
     project.run(env=env)
     assert not traces(CANARY, [project.root, project.home])
+
+
+def test_the_password_of_a_proxy_is_not_told(project: Project) -> None:
+    """Tasks and uv need the variable; in logs, errors and records it is masked."""
+    word = "proxy-canary/77"
+    proxy = f"http://me:{quote(word, safe='')}@127.0.0.1:9"
+    both = f"me:{word} {word}"
+    project.write(
+        "recipe.toml",
+        f"""
+        [task.a]
+        command = "echo $HTTPS_PROXY '{both}' | tee {{outputs.o}}; false"
+        outputs.o = "o"
+
+        [image.i]
+        packages = ["alpha"]
+        git = ["http://git.example.org/beta.git"]
+        """,
+    )
+    env = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "https_proxy", "ALL_PROXY"), proxy)
+    said = project.coopery("run", "a", "--debug", "-v", env=env)
+    assert "http://me:****@127.0.0.1:9" in said.stderr
+    for more in ((), ("--debug",)):
+        told = project.coopery("lock", *more, env={**env, "UV_HTTP_RETRIES": "0"}).stderr
+        assert "git.example.org" in told
+        assert not traces_in(told.encode(), word)
+    assert not traces_in(said.stderr.encode(), word)
+    assert not traces(word, [project.home])

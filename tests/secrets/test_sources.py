@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,59 @@ def test_a_file_that_others_may_read_is_refused(home: Path, mode: int) -> None:
     path = keep(home, VALUE, mode)
     found, text = slug()
     assert found == "secret-exposed" and f"chmod 600 {path}" in text
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "read_only", "good"),
+    [
+        (0o444, 0, False, True),
+        (0o644, 0, False, True),
+        (0o666, 0, False, False),
+        (0o644, 4711, False, False),
+        (0o666, 4711, True, True),
+    ],
+)
+def test_what_an_engine_mounts_into_a_container_is_taken(
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    mode: int,
+    owner: int,
+    *,
+    read_only: bool,
+    good: bool,
+) -> None:
+    """Docker's are readable for all by default; whatever else is there must be closed."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can give files to others and mount them")
+    mounted = home / "run" / "secrets"
+    mounted.mkdir(parents=True)
+    monkeypatch.setattr(sources, "_CONTAINERS", mounted)
+    with ExitStack() as stack:
+        if read_only:
+            call = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(mounted)]
+            if subprocess.run(call, capture_output=True, check=False).returncode:
+                pytest.skip("nothing can be mounted")
+            stack.callback(subprocess.run, ["umount", "--lazy", str(mounted)], check=True)
+        # As Kubernetes has it: a link to where it really is.
+        (mounted / "..data").mkdir()
+        path = mounted / "..data" / "API_TOKEN"
+        path.write_text(VALUE)
+        path.chmod(mode)
+        os.chown(path, owner, owner)
+        (mounted / "API_TOKEN").symlink_to("..data/API_TOKEN")
+        if read_only:
+            subprocess.run(["mount", "-o", "remount,ro", str(mounted)], check=True)
+        for declared in ((), (f"API_TOKEN=file:{mounted / 'API_TOKEN'}",)):
+            if good:
+                assert sources.find("API_TOKEN", declared).value == VALUE
+            else:
+                assert slug(declared)[0] == "secret-exposed"
+        # A link there does not open what is elsewhere.
+        if not read_only:
+            keep(home, VALUE, 0o644).rename(home / "elsewhere")
+            (mounted / "API_TOKEN").unlink()
+            (mounted / "API_TOKEN").symlink_to(home / "elsewhere")
+            assert slug()[0] == "secret-exposed"
 
 
 @pytest.mark.parametrize("content", ["", "\n", b"\xff\xfe" + VALUE.encode()])

@@ -121,6 +121,17 @@ def test_why_and_show_tell_names_and_rotations(project: Project) -> None:
     assert "secret T is gone" in project.coopery("why", "a").stdout
 
 
+@pytest.mark.parametrize("value", ["0", "a", "e", '"', "dev"])
+def test_what_is_too_short_to_be_masked_is_refused(project: Project, value: str) -> None:
+    """Else `****` would stand in run ids, numbers and keys of an answer."""
+    project.write("recipe.toml", "[task.a]\ncommand = 'true'\nsecrets.T = { secret = 'A' }\n")
+    said = project.coopery("run", "--json", env={"A": value})
+    assert said.exit_code == 3 and "[bad-secret]" in said.stderr
+    assert "****" not in said.stdout + said.stderr and said.json
+    (listed,) = project.coopery("secrets", "--json", env={"A": value}).json["secrets"]
+    assert not listed["there"] and "fewer than 4" in listed["problem"]
+
+
 def test_a_failure_is_run_again_with_the_same_source(project: Project) -> None:
     project.write("recipe.toml", "[task.a]\ncommand = 'false'\nsecrets.T = { secret = 'A' }\n")
     said = project.coopery("run", "--secret", "A=env:B", env={"B": CANARY})

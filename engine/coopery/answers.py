@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _NOUNS = {
     "add_commands": "coopery.commands:Command",
     "declare_facets": "coopery.recipes:Facet",
+    "declare_drafts": "coopery.formats:Draft",
     "declare_formats": "coopery.formats:Format",
     "load_recipe": "coopery.recipes:Document",
     "check": "coopery.errors:Problem",
@@ -41,6 +42,7 @@ _NEEDS = "coopery.steps:Need"
 _FIELDS: dict[str, dict[str, Any]] = {
     "add_commands": {"name": str, "help": str, "run": Callable, "configure": Callable},
     "declare_facets": {"key": str, "noun": ("image", "task", "recipe")},
+    "declare_drafts": {"name": str, "make": Callable},
     "declare_formats": {"name": str, "recognises": Callable, "check": Callable},
     "load_recipe": {"data": Mapping, "locate": Callable, "problems": ["coopery.errors:Problem"]},
     "check": {"slug": str, "message": str, "place": Place, "hint": (None, str)},

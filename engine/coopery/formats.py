@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from coopery.errors import Problem
+
+if TYPE_CHECKING:
+    from coopery.commands import Context
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,3 +36,24 @@ class Format:
     recognises: Callable[[Path, str], bool]
     check: Callable[[Path, str, Sequence[str]], Checked]
     schema: Callable[[], Mapping[str, Any]] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drafted:
+    """A first document: the `text` of a `file` in the current folder, and what is `told` of it."""
+
+    file: str
+    text: str
+    told: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """A way to begin a document with what is there already: `coopery init --from NAME SOURCE`.
+
+    `make` takes the source, as the user names it, and the command's context; it writes nothing.
+    """
+
+    name: str
+    doc: str
+    make: Callable[[str, Context], Drafted]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from coopery.elsewhere import Holding, Kept
     from coopery.errors import Problem
     from coopery.findings import Finding
-    from coopery.formats import Format
+    from coopery.formats import Draft, Format
     from coopery.glimpses import Glimpse
     from coopery.images import Base, Blueprint
     from coopery.logins import RegistryLogin
@@ -96,6 +96,19 @@ def declare_formats() -> Sequence[Format]:  # type: ignore[empty-body]
             return Checked(about=f"a menu of {len(read_menu(path))} dishes")
 
         return [Format(name="menu", doc="what there is", recognises=recognises, check=check)]
+    """
+
+
+@hookspec
+def declare_drafts() -> Sequence[Draft]:  # type: ignore[empty-body]
+    """All: ways to begin a document with what is there already, for `coopery init --from`.
+
+    @hookimpl
+    def declare_drafts():
+        def make(source, context):
+            return Drafted(file="lunch.menu", text=f"soup of {source}\\n", told=("add a dessert",))
+
+        return [Draft(name="larder", doc="a menu of what is there", make=make)]
     """
 
 

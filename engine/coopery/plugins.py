@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     )
     from coopery.elsewhere import Holding, Kept
     from coopery.findings import Finding
-    from coopery.formats import Format
+    from coopery.formats import Draft, Format
     from coopery.glimpses import Glimpse
     from coopery.images import Base, Blueprint
     from coopery.logins import RegistryLogin
@@ -118,11 +118,18 @@ class Plugins(Registry):
 
     def declare_formats(self) -> dict[str, Format]:
         """Every kind of document, by name. Raises RecipeError when two plugins claim one name."""
-        found: dict[str, tuple[str, Format]] = {}
-        for name, made in self._items("declare_formats"):
+        return self._by_name("declare_formats", "kind of document")
+
+    def declare_drafts(self) -> dict[str, Draft]:
+        """Every way to begin a document, by name. Raises RecipeError when two claim one name."""
+        return self._by_name("declare_drafts", "kind of draft")
+
+    def _by_name(self, hook: str, noun: str) -> dict[str, Any]:
+        found: dict[str, tuple[str, Any]] = {}
+        for name, made in self._items(hook):
             other, first = found.setdefault(made.name, (name, made))
             if first is not made:
-                message = f"its kind of document {made.name!r} is one of plugin {other!r} too"
+                message = f"its {noun} {made.name!r} is one of plugin {other!r} too"
                 raise plugin_error("duplicate-format", name, message, other)
         return {key: made for key, (_, made) in found.items()}
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SEVERAL = frozenset(
     (
         *("declare_options", "add_commands", "declare_facets", "recipe_names", "check"),
-        *("declare_formats",),
+        *("declare_formats", "declare_drafts"),
         *("add_layers", "runtime_names", "authorize", "diagnose", "observe"),
         *("find_gone", "weigh"),
     )

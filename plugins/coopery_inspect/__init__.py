@@ -86,7 +86,7 @@ def add_commands() -> Sequence[Command]:
         ),
         Command(
             name="init",
-            help="write a first recipe into the current folder",
+            help="write a first recipe, or another document, into the current folder",
             run=later("coopery_inspect.starting"),
             configure=_init,
             recipe=False,
@@ -223,3 +223,11 @@ class _RecipeFile(argparse.Action):
 
 def _init(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--python", action="store_true", help="write recipe.py, not recipe.toml")
+    parser.add_argument(
+        "--from",
+        dest="kind",
+        metavar="KIND",
+        help="begin another document with what SOURCE is: `image` or `legacy` of an image, or "
+        "what other plugins know",
+    )
+    parser.add_argument("source", nargs="?", metavar="SOURCE", help="what to begin with")

@@ -1,11 +1,11 @@
-"""`init`: a first recipe that runs as it stands, and says what else there is."""
+"""`init`: a first recipe that runs as it stands, and says what else there is; or a draft."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from coopery.commands import Context
-from coopery.errors import Problem, RecipeError
+from coopery.errors import Problem, RecipeError, nearest
 
 TOML = """\
 # A recipe: tasks with named inputs and outputs. `coopery run` brings all of them up to date,
@@ -77,23 +77,58 @@ def count(text: Path, total: Path) -> None:
 
 
 def run(context: Context) -> int:
-    """Write `recipe.toml`, or `recipe.py`. Raises RecipeError (`recipe-exists`, `not-writable`)."""
+    """Write `recipe.toml`, `recipe.py`, or a draft.
+
+    Raises RecipeError (`recipe-exists`, `path-exists`, `not-writable`).
+    """
+    arguments = context.arguments
+    if arguments.kind is not None or arguments.source is not None:
+        return _draft(context)
     name, content = ("recipe.py", PYTHON) if context.arguments.python else ("recipe.toml", TOML)
     folder = Path.cwd()
     for known in dict.fromkeys((*context.plugins.recipe_names(), name)):
         if (folder / known).exists():
             raise _exists(known)
-    try:
-        with (folder / name).open("x", encoding="utf-8") as file:
-            file.write(content)
-    except FileExistsError:
-        raise _exists(name) from None  # a dangling link, or written this very moment
-    except OSError as error:
-        message = f"{name} cannot be written here: {error.strerror}"
-        raise RecipeError(Problem(slug="not-writable", message=message)) from None
+    _write(folder / name, content, _exists(name))
     print(name)
     context.tell("try: coopery list, coopery run, coopery why count")
     return 0
+
+
+def _draft(context: Context) -> int:
+    """Begin a document with what is there already. Raises RecipeError."""
+    arguments = context.arguments
+    known = context.plugins.declare_drafts()
+    if arguments.kind is None or arguments.source is None or arguments.python:
+        raise _misused("a draft is begun with a kind and a source", "--from KIND SOURCE")
+    if arguments.kind not in known:
+        message = f"there is no kind of draft {arguments.kind!r}"
+        raise _misused(message, nearest(arguments.kind, known) or "no plugin has any")
+    drafted = known[arguments.kind].make(arguments.source, context)
+    message = f"there is a {drafted.file} in this folder already"
+    hint = "move it away, or start in another folder"
+    exists = RecipeError(Problem(slug="path-exists", message=message, hint=hint))
+    _write(Path.cwd() / drafted.file, drafted.text, exists)
+    print(drafted.file)
+    for line in drafted.told:
+        context.tell(line)
+    return 0
+
+
+def _misused(message: str, hint: str) -> RecipeError:
+    return RecipeError(Problem(slug="bad-command-line", message=message, hint=hint))
+
+
+def _write(path: Path, text: str, exists: RecipeError) -> None:
+    """Write a new file. Raises RecipeError: `exists`, or `not-writable`."""
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise exists from None  # a dangling link, or written this very moment
+    except OSError as error:
+        message = f"{path.name} cannot be written here: {error.strerror}"
+        raise RecipeError(Problem(slug="not-writable", message=message)) from None
 
 
 def _exists(name: str) -> RecipeError:

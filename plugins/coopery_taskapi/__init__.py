@@ -10,7 +10,7 @@ from coopery.commands import Command, later
 from coopery.hooks import hookimpl
 
 if TYPE_CHECKING:
-    from coopery.formats import Format
+    from coopery.formats import Draft, Format
 
 _VALIDATING, _SCHEMAS = "coopery_taskapi.validating", "coopery_taskapi.schemas"
 
@@ -34,6 +34,25 @@ def declare_formats() -> Sequence[Format]:
             recognises=later(_VALIDATING, "is_task"),
             check=later(_VALIDATING, "check_task"),
             schema=later(_SCHEMAS, "task_schema"),
+        ),
+    ]
+
+
+@hookimpl
+def declare_drafts() -> Sequence[Draft]:
+    """`image` and `legacy`."""
+    from coopery.formats import Draft
+
+    return [
+        Draft(
+            name="image",
+            doc="a processing-container.json from an image's labels and variables",
+            make=later("coopery_taskapi.drafting", "draft_image"),
+        ),
+        Draft(
+            name="legacy",
+            doc="the same, of an image that finds its data by variables set from outside",
+            make=later("coopery_taskapi.drafting", "draft_legacy"),
         ),
     ]
 

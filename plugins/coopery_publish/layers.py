@@ -67,7 +67,9 @@ def _zstd() -> Any:
         from compression import zstd  # type: ignore[import-not-found, unused-ignore]
     except ImportError:
         why = "a layer is packed by zstd, which Python unpacks from 3.14 on"
-        raise Damaged(why) from None
+        raise Damaged(
+            f"{why}; a container engine that has pulled the image is asked first"
+        ) from None
     return zstd
 
 

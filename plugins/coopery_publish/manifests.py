@@ -28,6 +28,7 @@ _LAYER = re.compile(
     r"|docker\.image\.rootfs\.(?:foreign\.)?diff\.tar)(?:[.+](?:gzip|zstd))?"
 )
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
+_PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9]+", re.ASCII)
 _MACHINES = {
     **{"x86_64": "amd64", "aarch64": "arm64", "i686": "386", "i386": "386"},
     **{"armv6l": "arm", "armv7l": "arm", "armv8l": "arm"},
@@ -100,12 +101,11 @@ def _chosen(listed: Any, shown: str, tell: Tell) -> str:
 
 
 def _platform(found: Any) -> str:
-    """`linux/amd64`; empty where nothing is said of it, or nothing that is known (`unknown`, which
-    is what attestations are for).
-    """
+    """`linux/amd64`; empty where nothing is said of it."""
     if not isinstance(found, Mapping):
         return ""
-    return f"{found.get('os')}/{found.get('architecture')}"
+    name = f"{found.get('os')}/{found.get('architecture')}"
+    return name if _PLATFORM.fullmatch(name) else ""
 
 
 def _manifest(found: Mapping[str, Any]) -> Manifest:

@@ -83,11 +83,9 @@ class Sight:
     def _hide(self, parent: str, base: str) -> None:
         """Of the layers below, a file or folder is gone, or all that is in one."""
         if base == _OPAQUE:
-            known = self._names.get(parent, ())
-            self.hidden |= {want for want, depth in known if depth < len(want.parts)}
-            if not parent:
-                self.hidden |= {*self.wants}
-        elif not base.startswith(_WHITEOUT * 2):  # other such names are a file system's own
+            within = [want for want, _ in self._names.get(parent, ())]
+            self.hidden |= {*(within if parent else self.wants)}
+        else:
             name = base.removeprefix(_WHITEOUT)
             if name in ("", ".", ".."):
                 raise Damaged(f"a layer holds the name {base!r}, which hides what is no file")

@@ -19,7 +19,7 @@ LABELS = {
 ENV = """\
 ENV PATH=/usr/bin PYTHON_VERSION=3.11 LANG=C
 ENV INPUT_DIR=/data/in OUTPUT_DIR=/data/out/ MODEL_PATH=/opt/model.bin
-ENV LEVEL=0.5 ROUNDS=3 VERBOSE=False NAME="a b"
+ENV LEVEL=0.5 ROUNDS=3 VERBOSE=False NAME="a b" BRACES="{{ env.HOME }}"
 ENV API_TOKEN=ghp_0123456789abcdefghij0123456789abcdef
 CMD ["/run"]
 """
@@ -55,6 +55,7 @@ def test_an_image_is_described_as_far_as_it_can_be(project: Project, image: Make
         "NAME": ("a b", None, None),
     }
     assert "left out: the variable API_TOKEN" in told
+    assert "left out: the variable BRACES" in told
     assert "ghp_" not in told + json.dumps(document)
 
 

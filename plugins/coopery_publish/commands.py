@@ -64,6 +64,9 @@ def run(context: Context) -> int:
         frozen = freeze(recipe, opened.nodes, subject.tasks, plugins)
     lock = planning.lock(recipe, subject.images, runtime, policy, plugins, settings)
     sent = tuple(n for n in subject.images if n in subject.named or not _as_it_is(recipe, lock, n))
+    for name in set(subject.images) - set(sent):
+        # Not to send it, but because functions that do not fit its Python are refused.
+        planning.blueprint_of(recipe, recipe.images[name], lock, plugins, settings)
     plan = planning.plan_images(recipe, sent, lock, runtime, plugins, settings)
     secrets = plugins.secrets(settings)
     with open_store(plugins, settings) as store:

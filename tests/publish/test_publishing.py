@@ -145,6 +145,8 @@ def test_functions_travel_as_pickles(
     task = config["recipe"]["task"]["fit"]
     assert "function" not in task and task["pickled"]["accepts"] == ["raw", "out", "depth"]
     assert str(project.root).encode() not in b"".join(layers)
+    to = f"{registry.host}/team/functions"
+    assert publish(elsewhere, to, logged_in, "-f", found["reference"])[0]["sent"] == 0
     steps = []
     for home in (elsewhere.home, elsewhere.home.with_name("home2")):
         env = {**logged_in, "COOPERY_HOME": str(home)}

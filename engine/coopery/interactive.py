@@ -42,7 +42,7 @@ from coopery.recipes import Document
 from coopery.results import Results
 from coopery.steps import Outcome, State
 
-_OURS = {"file", "document", "lock", "cwd", "targets", "sets"}
+_OURS = {"file", "document", "lock", "cwd", "bases", "targets", "sets"}
 _RUN = {field.name for field in dataclasses.fields(Request)} - _OURS
 """What a run is asked by keywords, besides the options of plugins."""
 

@@ -5,20 +5,25 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coopery import credentials, expanding, recipes
 from coopery.errors import Problem, RecipeError, nearest
 from coopery.model import secrets_in
-from coopery.options import CoreOptions, LockPolicy, Selection, Settings, Sourced
+from coopery.options import CoreOptions, LockPolicy, Selection, Settings
 
 if TYPE_CHECKING:
     from coopery.expanding import Nodes
     from coopery.model import Recipe
     from coopery.plugins import Plugins
     from coopery.recipes import Document
+
+
+_DEFAULT = "local"
+"""The runtime that nobody names: the option's goes first, then pyproject's, then the recipe's
+(semantics 16)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +44,8 @@ class Request:
     """Of runs that wait for the same resources, the highest goes first."""
     lock: LockPolicy = LockPolicy.RENEW
     cwd: Path | None = None
+    bases: bool = False
+    """Whether the images are meant, and so a runtime whose images have bases."""
     document: Document | None = None
     """What the recipe says, where a program says it: then `file` only tells where it belongs."""
 
@@ -104,7 +111,8 @@ def open_recipe(request: Request, plugins: Plugins, settings: Settings) -> Opene
         if partial is None:
             raise
         recipe, problems = partial, list(error.problems)
-    runtime = _runtime(recipe, settings)
+    named = settings.get(CoreOptions).runtime or recipe.defaults.runtime
+    runtime = _with_bases(named, settings, plugins) if request.bases else named or _DEFAULT
     nodes, found = expanding.expand(recipe)
     found += credentials.check(recipe)
     known = plugins.runtime_names()
@@ -166,27 +174,21 @@ def _position(problem: Problem) -> tuple[str, int]:
     return (problem.place.file or "", problem.place.line or 0)
 
 
-def _runtime(recipe: Recipe, settings: Settings) -> str:
-    """The option's, else pyproject's, else the recipe's, else `local` (semantics 16)."""
-    return settings.get(CoreOptions).runtime or recipe.defaults.runtime or "local"
+def _with_bases(named: str | None, settings: Settings, plugins: Plugins) -> str:
+    """The runtime that is named if its images have bases; else, unless a flag does so, one whose
+    images do.
 
-
-def with_bases(settings: Settings, plugins: Plugins, otherwise: str) -> Settings:
-    """The settings with a runtime whose images have bases: the one chosen if it does, or another.
-
-    Raises RecipeError (`runtime-without-images`) for one that a flag asks for and that has none.
+    Raises RecipeError (`runtime-without-images`).
     """
-    chosen = settings.get(CoreOptions).runtime
-    if chosen is not None and plugins.wants_bases(chosen):
-        return settings
-    if chosen is not None and settings.source(CoreOptions, "runtime") == "flag":
-        if chosen in plugins.runtime_names():
-            message = f"the runtime {chosen!r} makes no images of a base"
-            hint = f"leave -r away, or say -r {otherwise}"
-            raise RecipeError(Problem(slug="runtime-without-images", message=message, hint=hint))
-        return settings  # the recipe's reader tells that there is none of this name
-    core = {**settings.values[CoreOptions], "runtime": Sourced(otherwise, "default")}
-    return replace(settings, values={**settings.values, CoreOptions: core})
+    known = plugins.runtime_names()
+    if named and (named not in known or plugins.wants_bases(named)):
+        return named  # of one that there is not, all that is wrong is told later
+    others = [name for name in known if plugins.wants_bases(name)]
+    if others and settings.source(CoreOptions, "runtime") != "flag":
+        return others[0]
+    message = f"the runtime {named or _DEFAULT!r} makes no images of a base"
+    hint = f"leave -r away, or say -r {others[0]}" if others else "no plugin here has one that does"
+    raise RecipeError(Problem(slug="runtime-without-images", message=message, hint=hint))
 
 
 def first_line(opened: Opened, settings: Settings) -> str:

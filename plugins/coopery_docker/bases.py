@@ -19,7 +19,7 @@ from coopery_docker.client import Engine, connect, said
 from coopery_docker.containers import Job, run_container
 from coopery_docker.credentials import Login, login_of
 from coopery_docker.images import find
-from coopery_docker.leaving import unless_cancelled
+from coopery_docker.leaving import unless_cancelled, within_reason
 
 _PYTHON = """
 import json, os, sys
@@ -58,10 +58,10 @@ def inspect_base(
     `base-unusable`, `registry-credentials`).
     """
     engine = connect()
-    image = find(engine, reference)
+    image = within_reason(lambda: find(engine, reference), engine)
     if image is None or (renew and _digest(engine, reference, image)):
         pull(engine, reference, tell, given, secrets)
-        image = find(engine, reference)
+        image = within_reason(lambda: find(engine, reference), engine)
     if image is None:
         raise _missing(reference, "the engine says that it pulled it, and has it not")
     variant = f"/{image['Variant']}" if image.get("Variant") else ""

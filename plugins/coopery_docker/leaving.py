@@ -23,6 +23,8 @@ ASKED = 30.0
 time of a task, then that of a killed one, and some for the rest."""
 FORCED = 12.0
 """Seconds that it has once the run was asked twice."""
+ANSWER = 20.0
+"""Seconds that it has for a plain question of who cannot do anything without the answer."""
 _PULSE = 0.1
 """Seconds between two looks at whether the run must end."""
 
@@ -60,6 +62,23 @@ def unless_cancelled(work: Callable[[], T], cancelled: threading.Event | None) -
     if cancelled is None:
         return work()
     return _in_thread(work, cancelled.is_set, was_cancelled())
+
+
+def within_reason(work: Callable[[], T], engine: Engine) -> T:
+    """The result of `work`, or what it raises; MachineError (`engine-lost`) where a plain question
+    is not answered in time. For what the user waits for before anything runs.
+    """
+    begun = time.monotonic()
+    silent = engine.lost(TimeoutError(f"it was asked, and said nothing for {ANSWER:.0f} s"))
+    return _in_thread(work, lambda: time.monotonic() - begun > ANSWER, silent)
+
+
+def unless_interrupted(work: Callable[[threading.Event], T], engine: Engine) -> T:
+    """The result of `work`, or what it raises. After a KeyboardInterrupt the event that it was
+    given is set, and it is waited for no longer than for a run that is killed.
+    """
+    stop = threading.Event()
+    return _in_thread(lambda: work(stop), lambda: False, engine.lost(), [stop])
 
 
 def _in_thread(

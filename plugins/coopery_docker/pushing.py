@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ from coopery.masking import keep_out, masked
 from coopery.secrets import Secrets
 from coopery_docker.client import Engine, connect, said
 from coopery_docker.credentials import Login, login_of
+from coopery_docker.leaving import unless_interrupted, within_reason
 from coopery_docker.looking import read_note
 
 _REFUSED = re.compile(
@@ -33,7 +35,6 @@ def push(
 
     Its name in the engine goes again. Raises MachineError (`push-failed`, `registry-credentials`).
     """
-    from docker.errors import APIError
     from docker.utils import parse_repository_tag
 
     engine = connect()
@@ -42,15 +43,43 @@ def push(
     for name in ("password", "identitytoken", "registrytoken"):
         keep_out(str(login.auth.get(name) or login.auth.get(name.title()) or ""))
     tell(f"push     {reference}")
-    failed: str | None = None
-    digest: str | None = None
+    image = str(read_note(folder)["tag"])
     with engine.asked("did not push"):
-        engine.api.tag(str(read_note(folder)["tag"]), repository, tag=tag, force=True)
+        within_reason(lambda: engine.api.tag(image, repository, tag=tag, force=True), engine)
+
+    def push_it(stop: threading.Event) -> tuple[str | None, str | None]:
+        return _push(engine, reference, login, tell, stop)
+
+    digest, failed = unless_interrupted(push_it, engine)
+    if failed is None and digest is None:
+        failed = "the engine told of no error, and of no digest"
+    if failed is not None or digest is None:
+        raise _failed(reference, masked(str(failed)), login)
+    return digest
+
+
+def _push(
+    engine: Engine,
+    reference: str,
+    login: Login,
+    tell: Callable[[str], None],
+    stop: threading.Event,
+) -> tuple[str | None, str | None]:
+    """The digest of what was pushed, and why it was not; neither once it is to `stop`."""
+    from docker.errors import APIError
+    from docker.utils import parse_repository_tag
+
+    repository, tag = parse_repository_tag(reference)
+    digest: str | None = None
+    failed: str | None = None
+    with engine.asked("did not push"):
         try:
             layers: dict[str, bool] = {}
             for line in engine.api.push(
                 repository, tag=tag, stream=True, decode=True, auth_config=dict(login.auth)
             ):
+                if stop.is_set():
+                    break
                 # Not the end: what is still to come is read too.
                 failed = line.get("error") or failed
                 digest = (line.get("aux") or {}).get("Digest") or digest
@@ -59,11 +88,7 @@ def push(
             failed = said(error)
         finally:
             _forget(engine, reference)
-    if failed is None and digest is None:
-        failed = "the engine told of no error, and of no digest"
-    if failed is not None or digest is None:
-        raise _failed(reference, masked(str(failed)), login)
-    return str(digest)
+    return digest, failed
 
 
 def _follow(

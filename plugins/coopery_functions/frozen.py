@@ -109,7 +109,8 @@ def freeze_again(recipe: Recipe, pickled: Pickled) -> Frozen:
     """A function of a bundle, for another one."""
     from coopery.dependencies import Frozen
 
-    paths = {"runner": pickled.runner, "payload": pickled.payload, "library": pickled.library}
+    # In the order of `freeze`: the same tasks are the same bytes.
+    paths = {"payload": pickled.payload, "library": pickled.library, "runner": pickled.runner}
     keys = {"shown": pickled.shown, **paths, "accepts": list(pickled.accepts)}
     files = {path: _read(recipe, path) for path in paths.values()}
     return Frozen(keys={"pickled": keys}, files=files)

@@ -12,7 +12,7 @@ from coopery import planning
 from coopery.commands import Context, table
 from coopery.errors import Problem, RecipeError, nearest
 from coopery.images import Blueprint
-from coopery.opening import Opened, Request, open_recipe, with_bases
+from coopery.opening import Opened, Request, open_recipe
 from coopery.options import LockPolicy, Settings
 from coopery.selecting import matching
 from coopery.session import open_store, policy_of, run_plan
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from coopery.expanding import Node
     from coopery.running import Report
     from coopery.steps import Step, Store
-
-_RUNTIME = "docker"
-"""Whose images are meant where no runtime that has some is named."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,9 +115,10 @@ def subject_of(context: Context, *, tasks: bool = True, overwrite: bool = False)
     `runtime-without-images`).
     """
     plugins, given = context.plugins, context.arguments.subject
-    settings = with_bases(context.settings, context.plugins, _RUNTIME)
+    settings = context.settings
     policy = LockPolicy.LOCKED if _value(settings, "locked") else LockPolicy.RENEW
     request = Request(
+        bases=True,
         file=context.arguments.file,
         overwrite=overwrite,
         lock=policy,

@@ -136,6 +136,10 @@ def _check_python(
         said = "says" if image.python else "has, as coopery does here,"
         message = f"the base {base.reference} has Python {found}, but the image {said} {python}"
         hint = f'write python = "{found}" for the image, or choose a base with Python {python}'
+        if not image.python and _functions(recipe, image):
+            hint = f"run coopery with Python {found}, or choose a base with Python {python}; or "
+            hint += f'write python = "{found}" for the image, and name its functions, as in '
+            hint += '"module:function": what is imported by name runs in any Python'
         raise RecipeError(problem("base-python", message, key=key, hint=hint))
 
 

@@ -12,7 +12,7 @@ from coopery import planning, selecting
 from coopery.bundles import BuiltImage, Bundle, Parcel, Published
 from coopery.commands import Context, table
 from coopery.errors import MachineError, Problem, RecipeError, nearest
-from coopery.opening import Opened, Request, open_recipe, with_bases
+from coopery.opening import Opened, Request, open_recipe
 from coopery.options import LockPolicy, Settings
 from coopery.session import open_store, policy_of, run_plan
 from coopery.steps import Event
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from coopery.planning import Plan
     from coopery.plugins import Plugins
     from coopery.steps import Store
-
-_RUNTIME = "docker"
-"""Whose images are published where no runtime that has some is named."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,10 +44,10 @@ def run(context: Context) -> int:
     plugins, arguments = context.plugins, context.arguments
     tags = tuple(dict.fromkeys(arguments.tags))
     _check_tags(tags)
-    settings = with_bases(context.settings, context.plugins, _RUNTIME)
+    settings = context.settings
     locked = next((t["locked"].value for t in settings.values.values() if "locked" in t), False)
     policy = LockPolicy.LOCKED if locked else LockPolicy.RENEW
-    request = Request(file=arguments.file, lock=policy)
+    request = Request(file=arguments.file, lock=policy, bases=True)
     opened = open_recipe(request, plugins, settings)
 
     def observe(events: Sequence[Event]) -> None:
@@ -67,6 +64,9 @@ def run(context: Context) -> int:
         frozen = freeze(recipe, opened.nodes, subject.tasks, plugins)
     lock = planning.lock(recipe, subject.images, runtime, policy, plugins, settings)
     sent = tuple(n for n in subject.images if n in subject.named or not _as_it_is(recipe, lock, n))
+    for name in set(subject.images) - set(sent):
+        # Not to send it, but because functions that do not fit its Python are refused.
+        planning.blueprint_of(recipe, recipe.images[name], lock, plugins, settings)
     plan = planning.plan_images(recipe, sent, lock, runtime, plugins, settings)
     secrets = plugins.secrets(settings)
     with open_store(plugins, settings) as store:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from coopery.errors import KeyPath, MachineError, Place, Problem, StepError
+from coopery.errors import KeyPath, MachineError, Place, Problem, RecipeError, StepError
 from coopery.recipes import Document
 from coopery.secrets import Secrets
 from coopery_publish import keeping
@@ -30,11 +31,16 @@ FILE = "recipe.bundle"
 _MANIFEST, _LISTING = "manifest.json", "files.json"
 _ROUNDS = 3
 """How often a bundle is fetched that somebody takes away at once."""
+_MEANT = re.compile(r"\A[^/@]+:[0-9]+/|@sha256:")
+"""What stands in references, and hardly in the name of a file."""
 Tell = Callable[[str], None]
 
 
 def as_reference(text: str) -> Reference | None:
-    """The reference that `-f` names; None for what is rather a file."""
+    """The reference that `-f` names; None for what is rather a file.
+
+    Raises RecipeError (`bad-reference`) for what can only be a reference, and is none.
+    """
     first, slash, rest = text.partition("/")
     if not slash or not ("." in first.strip(".") or ":" in first or first == "localhost"):
         return None
@@ -42,8 +48,12 @@ def as_reference(text: str) -> Reference | None:
         return None
     try:
         return parse(text)
-    except ValueError:
-        return None
+    except ValueError as error:
+        if not _MEANT.search(text):
+            return None  # a file that is not there, says who looks for files
+        message = f"-f {text}: {error}"
+        hint = "write HOST/NAME@sha256: and the 64 digits that `coopery publish` prints"
+        raise RecipeError(Problem(slug="bad-reference", message=message, hint=hint)) from None
 
 
 def fetch(reference: Reference, home: Path, limit: int, tell: Tell, secrets: Secrets) -> Path:

@@ -22,6 +22,7 @@ import pytest
 
 from coopery.errors import StepError
 from coopery.images import Base
+from coopery.secrets import no_secrets
 from coopery.testing import Project
 from coopery_docker.client import Engine
 from coopery_docker.images import _locked
@@ -227,6 +228,55 @@ def test_a_pull_ends_when_the_run_must(
         _locked(Engine(Api(), target, {}), work, workspace, lambda _: None)
     assert caught.value.problems[0].slug == "cancelled"
     assert ended.wait(5 if talks else 0) is talks
+    ended.set()
+
+
+def test_a_lock_is_not_waited_for_where_the_engine_hangs(contained: Project, wire: Wire) -> None:
+    contained.plugin("hasty", "from coopery_docker import leaving\n\nleaving.ANSWER = 1.0\n")
+    contained.write("recipe.toml", HEAD + '[task.a]\ncommand = "true"\n')
+    wire.hang_at = b"/images/"
+    env = {"DOCKER_HOST": f"unix://{wire.path}"}
+    answer = contained.coopery("lock", "-r", "docker", env=env)
+    assert answer.exit_code == 3
+    assert "said nothing for 1 s" in answer.told("engine-lost")
+
+
+@pytest.mark.parametrize("talks", [True, False])
+def test_a_push_ends_when_it_is_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, talks: bool
+) -> None:
+    """Where the engine still talks, the name that was pushed is forgotten; else it is left."""
+    import _thread
+
+    from coopery_docker import leaving, pushing
+
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    monkeypatch.setattr(leaving, "FORCED", 5.0 if talks else 0.3)
+    (tmp_path / "image.json").write_text('{"tag": "coopery:x", "id": "sha256:1"}')
+    forgotten, ended = threading.Event(), threading.Event()
+
+    class Api:
+        api_version = "1.41"
+
+        def tag(self, *given: Any, **more: Any) -> None:
+            pass
+
+        def push(self, *given: Any, **more: Any) -> Iterator[dict[str, Any]]:
+            time.sleep(0.2)
+            _thread.interrupt_main()
+            while not ended.wait(0.02 if talks else 20):
+                yield {"id": "layer", "status": "Pushing"}
+
+        def remove_image(self, *given: Any, **more: Any) -> None:
+            forgotten.set()
+
+    target = Target(address="unix:///nowhere", source="a test", options={})
+    engine = Engine(Api(), target, {})
+    monkeypatch.setattr(pushing, "connect", lambda: engine)
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        pushing.push(tmp_path, "localhost:1/x:y", None, no_secrets(), lambda text: None)
+    assert forgotten.is_set() is talks and time.monotonic() - begun < 5
     ended.set()
 
 

@@ -14,9 +14,10 @@ import coopery_publish.client as client_module
 import coopery_publish.transfer as transfer
 import coopery_publish.transport as transport
 from coopery.bundles import blob_of
-from coopery.errors import MachineError
+from coopery.errors import MachineError, RecipeError
 from coopery.masking import keep_out
 from coopery_publish.client import Client
+from coopery_publish.fetching import as_reference
 from coopery_publish.logins import Login
 from coopery_publish.references import is_loopback, parse
 from coopery_publish.transfer import Repository
@@ -303,6 +304,28 @@ def test_references(text: str, said: str) -> None:
 def test_what_is_no_reference(text: str) -> None:
     with pytest.raises(ValueError, match=r"expected|small letters"):
         parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("h.example/x@sha256:" + "0" * 63, "expected HOST/NAME"),
+        ("h.example/x@sha256:" + "0" * 65, "expected HOST/NAME"),
+        ("h.example:5000/X/y:1", "small letters"),
+        ("h.example/x:1", None),
+        ("folder.d/recipe@2.toml", None),
+        ("some/recipe.toml", None),
+    ],
+)
+def test_what_f_names(text: str, said: str | None) -> None:
+    """A digit too few is told as that, not as a file that is not there."""
+    if said is None:
+        found = as_reference(text)
+        assert (found is not None) == text.startswith("h.")
+        return
+    with pytest.raises(RecipeError, match=said) as error:
+        as_reference(text)
+    assert error.value.problems[0].slug == "bad-reference"
 
 
 def test_tls_is_verified_by_the_ca_that_one_names(

@@ -145,6 +145,8 @@ def test_functions_travel_as_pickles(
     task = config["recipe"]["task"]["fit"]
     assert "function" not in task and task["pickled"]["accepts"] == ["raw", "out", "depth"]
     assert str(project.root).encode() not in b"".join(layers)
+    to = f"{registry.host}/team/functions"
+    assert publish(elsewhere, to, logged_in, "-f", found["reference"])[0]["sent"] == 0
     steps = []
     for home in (elsewhere.home, elsewhere.home.with_name("home2")):
         env = {**logged_in, "COOPERY_HOME": str(home)}
@@ -315,3 +317,27 @@ def test_killed_anywhere_it_runs_again(
     [found] = publish(bundled, to, logged_in, "--tag", "t")
     assert len(parts(registry, found["reference"])[1]) == 2
     assert not list((bundled.home / "bundles").glob(".new-*"))
+
+
+def test_a_function_that_its_image_cannot_read_is_not_published(
+    project: Project, logged_out: Env
+) -> None:
+    """Before any registry is asked: an image that is used as it is has another Python."""
+    project.write(
+        "recipe.py",
+        f"""
+        from coopery import Image, task
+        far = Image(prebuilt={{"reference": "quay.example/p@{DIGEST}", "platform": "linux/amd64",
+                    "python": "3.99.1", "executable": "/usr/bin/python3"}})
+
+        @task(image=far, outputs={{"out": "out.txt"}})
+        def fit(out):
+            out.write_text("x")
+        """,
+    )
+    answer = project.coopery("publish", "--to", "localhost:1/team/x", env=logged_out)
+    told = answer.told("base-python")
+    assert answer.exit_code == 2 and answer.slugs == ("base-python",)
+    assert "run coopery with Python 3.99" in told and '"module:function"' in told
+    named = project.coopery("run", "-r", "docker", "--dry-run")
+    assert named.slugs == ("base-python",)

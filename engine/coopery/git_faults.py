@@ -78,6 +78,9 @@ def failure(story: str, url: str, place: Place | None = None) -> CooperyError | 
         return lacks("git-credentials", message, place, hint)
     if _NOT_THERE.search(text):
         hint = "check the URL; servers say the same of a private one without credentials"
+        if url.startswith("file:"):
+            hint = "check the path; what is elsewhere is written https://HOST/PATH, or "
+            hint += "github:OWNER/NAME"
         return wrong("git-repository", f"there is no repository {shown(url)}", place, hint)
     if _UNREACHABLE.search(text):
         message = f"{host} does not answer: {reason(story)}"

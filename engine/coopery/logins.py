@@ -68,5 +68,5 @@ def check_logins(recipe: Recipe) -> Iterator[Problem]:
         for part, given in ("username", item.username), ("password", item.password):
             if isinstance(given, Secret) and given.rotation is not None:
                 message = "a rotation has nothing made again here: images are known by their digest"
-                key = ("registries", number, part, "rotation")
-                yield problem("wrong-value", message, key=key, hint="leave it out")
+                where = ("registries", number, part, "rotation")
+                yield problem("wrong-value", message, key=where, hint="leave it out")

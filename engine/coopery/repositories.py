@@ -158,6 +158,9 @@ def _remote_url(text: str) -> tuple[str, str | None]:
     if not host or not path.strip("/"):
         hint = "write https://HOST/PATH"
         raise BadRepository("git-url", "the URL names no repository of a host", hint)
+    if "?" in path:
+        hint = "write the URL without what follows the ?; a token belongs beside it, as a secret"
+        raise BadRepository("git-url", f"the URL of {host} has a query", hint)
     if not re.fullmatch(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?", host):
         raise BadRepository("git-url", f"{host!r} is no host", "write https://HOST/PATH")
     user, colon, password = userinfo.partition(":")
@@ -175,6 +178,23 @@ def _remote_url(text: str) -> tuple[str, str | None]:
     kept = f"{userinfo}@" if at and not secret else ""
     path = path.rstrip("/").replace("@", "%40")
     return f"{scheme}://{kept}{host}{slash}{path}", userinfo if secret else None
+
+
+def read_item_url(given: str) -> tuple[str, str | None]:
+    """As `read_url`, of a recipe, where what a requirement line has in its URL stands beside it.
+
+    Raises BadRepository.
+    """
+    after = given.partition(":")[2].lstrip("/")
+    if not re.match(r"[./~]|(?:git\+)?file:", given) and after:
+        if "#" in given:
+            hint = 'write it beside the URL: subdirectory = "…"; package = "…"'
+            raise BadRepository("git-url", "the URL has a part behind a #", hint)
+        name, at, ref = given.rstrip("/").rpartition("/")[2].partition("@")
+        if name and at and "/" in after:
+            hint = f'write it beside the URL: ref = "{ref}"; an @ of the path itself is %40'
+            raise BadRepository("git-url", "the URL has a ref behind an @", hint)
+    return read_url(given)
 
 
 def read_line_url(text: str) -> tuple[Repository, str | None, dict[str, str]]:
@@ -269,6 +289,7 @@ __all__ = [
     "check_ref",
     "check_subdirectory",
     "line_for",
+    "read_item_url",
     "read_line_url",
     "read_url",
     "repository_of",

@@ -40,9 +40,11 @@ def _run_shell(engine: Engine, work: TaskWork, workspace: Workspace, given: Hand
     staged = stage(work, workspace, ROOM, given)
     body = body_of(engine, work, workspace, staged, given)
     own = [f"{name}={os.environ[name]}" for name in _TERMINAL if name in os.environ]
+    first = variables.NO_DUMP if work.secrets else ""
+    first += variables.READ if given.variables else ""
     body |= {
         "Entrypoint": ["/bin/sh"],
-        "Cmd": ["-c", f"{variables.READ if given.variables else ''}{{ {_SHELL}; }}"],
+        "Cmd": ["-c", f"{first}{{ {_SHELL}; }}"],
         "Env": [*body["Env"], *own, f"PS1=({workspace.step.name}) $ "],
         **dict.fromkeys(("Tty", "OpenStdin", "StdinOnce", "AttachStdin"), True),
     }

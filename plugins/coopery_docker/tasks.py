@@ -186,11 +186,15 @@ def body_of(
     mounts += [*staged.mounts, *certificates]
     image = read_note(workspace.inputs["image"])["tag"]
     first = command[:1]
-    if given.variables:
-        others = facet.user is not None
-        mounts.append(variables.mount(given, others=others))
-        start = variables.starter(engine, workspace, image)
-        first, command = [*start], ["", *command]
+    reads = bool(given.variables)
+    if reads:
+        mounts.append(variables.mount(given, others=facet.user is not None))
+    # Podman forgets all limits that it is configured with where the API names one.
+    inside = bool(work.secrets) and engine.is_podman
+    if reads or inside:
+        start = variables.starter(engine, workspace, image, reads=reads)
+        first, command = ([*start], ["", *command]) if start else (first, command)
+        inside = inside and bool(start)
     return {
         "Image": image,
         "Entrypoint": first,
@@ -211,7 +215,7 @@ def body_of(
             "CapAdd": list(facet.capabilities),
             "LogConfig": {"Type": "none"},  # the log is followed as it comes
             "Mounts": [_mount(mount) for mount in mounts],
-            **({"Ulimits": [_NO_DUMP]} if work.secrets else {}),
+            **({"Ulimits": [_NO_DUMP]} if work.secrets and not inside else {}),
             **_limits(engine, work, workspace),
         },
     }

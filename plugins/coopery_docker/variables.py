@@ -27,14 +27,17 @@ READ = f". {_FILE} && "
 """A line of shell that takes the variables; the next command follows."""
 # A command that is not there is told as the init process tells it of all others (`tasks._judge`).
 _SHELL = (
-    READ
-    + 'unset PWD OLDPWD; command -v -- "$1" > /dev/null || { echo "[FATAL tini (1)] exec $1 '
+    'unset PWD OLDPWD; command -v -- "$1" > /dev/null || { echo "[FATAL tini (1)] exec $1 '
     + 'failed: No such file or directory" >&2; exit 127; }; exec "$@"'
 )
+NO_DUMP = "ulimit -c 0; "
+"""A line of shell after which what crashes leaves no memory on a disk."""
 _PYTHON = f"""
-import os, shlex, sys
-words = shlex.split(open({_FILE!r}, encoding="utf-8", newline="").read())
-os.environ.update(word.split("=", 1) for word in words if word != "export")
+import os, resource, shlex, sys
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+if os.path.exists({_FILE!r}):
+    words = shlex.split(open({_FILE!r}, encoding="utf-8", newline="").read())
+    os.environ.update(word.split("=", 1) for word in words if word != "export")
 try:
     os.execvp(sys.argv[1], sys.argv[1:])
 except OSError as error:
@@ -52,28 +55,33 @@ def mount(given: Handed, *, others: bool) -> Mount:
     return Mount(source=path, target=Path(_FILE), secret=True)
 
 
-def starter(engine: Engine, workspace: Workspace, image: str) -> tuple[str, ...]:
-    """The words before a command that give it the variables.
+def starter(
+    engine: Engine, workspace: Workspace, image: str, *, reads: bool = True
+) -> tuple[str, ...]:
+    """The words before a command that see to it that it leaves no memory on a disk, and that give
+    it the variables if it `reads` any; for an image that has neither a shell nor Python none.
 
-    Raises StepError (`no-secret-variables`) for an image that has neither a shell nor Python.
+    Raises StepError (`no-secret-variables`) where there are variables, and none can be given.
     """
     with _looking:
-        return _starter(engine, workspace.home, workspace.run or "shell", image)
+        found = _starter(engine, workspace.home, workspace.run or "shell", image)
+    if found == _SH:
+        return (_SH, "-c", f"{NO_DUMP}{READ if reads else ''}{_SHELL}", "coopery")
+    if found is not None:
+        return (found, "-I", "-S", "-c", _PYTHON)
+    if not reads:
+        return ()
+    message = "secrets cannot be variables in this image: it has neither /bin/sh nor Python"
+    hint = "hand them over as files: drop `as` of the task's secrets"
+    raise StepError(problem("no-secret-variables", message, hint=hint))
 
 
 _looking = threading.Lock()
 
 
 @functools.lru_cache(maxsize=64)
-def _starter(engine: Engine, home: Path, run: str, image: str) -> tuple[str, ...]:
-    shell = _first(engine, home, run, image)
-    if shell == _SH:
-        return (_SH, "-c", _SHELL, "coopery")
-    if shell is not None:
-        return (shell, "-I", "-S", "-c", _PYTHON)
-    message = "secrets cannot be variables in this image: it has neither /bin/sh nor Python"
-    hint = "hand them over as files: drop `as` of the task's secrets"
-    raise StepError(problem("no-secret-variables", message, hint=hint))
+def _starter(engine: Engine, home: Path, run: str, image: str) -> str | None:
+    return _first(engine, home, run, image)
 
 
 def _first(engine: Engine, home: Path, run: str, image: str) -> str | None:
@@ -112,4 +120,4 @@ def _has(engine: Engine, ident: str, path: str) -> bool:
     return True
 
 
-__all__ = ["READ", "mount", "starter"]
+__all__ = ["NO_DUMP", "READ", "mount", "starter"]

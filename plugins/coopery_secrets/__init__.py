@@ -15,7 +15,7 @@ from coopery.options import option
 if TYPE_CHECKING:
     from coopery.errors import Problem
     from coopery.findings import Finding
-    from coopery.model import Secret
+    from coopery.model import Recipe, Secret
     from coopery.options import Settings
 
 _SOURCE = re.compile(
@@ -60,14 +60,14 @@ def declare_options() -> Sequence[type]:
 
 
 @hookimpl
-def check(settings: Settings) -> Iterable[Problem]:
+def check(recipe: Recipe, settings: Settings) -> Iterable[Problem]:
     """What `--secret` says is clear; and no process inherits the variables that it names."""
     declared = settings.get(SecretOptions).secret
     if not declared:
         return ()
     from coopery_secrets import sources
 
-    return sources.check(declared)
+    return sources.check(declared, recipe)
 
 
 @hookimpl(trylast=True)

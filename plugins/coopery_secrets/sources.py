@@ -6,10 +6,15 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from coopery.errors import MachineError, Place, Problem
 from coopery.secrets import withhold
+
+if TYPE_CHECKING:
+    from coopery.model import Recipe
 
 SERVICE = "coopery"
 """What a secret is filed under in the keyring, with its name for the user."""
@@ -53,9 +58,16 @@ def find(name: str, declared: Sequence[str]) -> Found:
     raise MachineError(Problem(slug="secret-missing", message=message, hint=hint))
 
 
-def check(declared: Sequence[str]) -> Iterator[Problem]:
-    """What is wrong with what is declared as a whole; its variables are withheld from now on."""
+def check(declared: Sequence[str], recipe: Recipe) -> Iterator[Problem]:
+    """What is wrong with what is declared as a whole; its variables are withheld from now on.
+
+    Sources may be declared for several recipes; but what is nearly the name of a secret of this one
+    is warned of, as that one would be looked for elsewhere.
+    """
+    from coopery_secrets.listing import named
+
     seen: dict[str, str] = {}
+    known = {secret.name for _, secret in named(recipe)}
     for text in declared:
         name, _, source = text.partition("=")
         if seen.setdefault(name, source) != source:
@@ -66,6 +78,15 @@ def check(declared: Sequence[str]) -> Iterator[Problem]:
         kind, _, rest = source.partition(":")
         if kind == "env":
             withhold([rest])
+        # A `${NAME}` of a requirements file may be one as well.
+        near = None if name in known else get_close_matches(name, known - {*seen}, n=1, cutoff=0.8)
+        if near:
+            message = f"--secret says where {name} is, and the recipe names no such secret"
+            hint = f"did you mean {near[0]!r}?"
+            place = Place(file="--secret")
+            yield Problem(
+                slug="unknown-secret", message=message, place=place, hint=hint, warning=True
+            )
 
 
 def _stated(name: str, kind: str, rest: str) -> tuple[Found | None, str]:

@@ -94,12 +94,14 @@ def checked_out(work: WheelGit, workspace: Workspace) -> Iterator[Path]:
     base = workspace.folder / "tree"
     shelf = workspace.home / "git"
     with contextlib.ExitStack() as stack:
-        login = functools.cache(
-            lambda: stack.enter_context(keychain(work.accesses, workspace.secrets))
-        )
-        git = _Git(work=work, workspace=workspace, login=login, quiet=without_login())
-        mirror = stack.enter_context(_mirror(git, shelf))
-        _check_out(git, mirror, base)
+        # What is built runs code of others: by then, no file holds credentials.
+        with contextlib.ExitStack() as fetching:
+            login = functools.cache(
+                lambda: fetching.enter_context(keychain(work.accesses, workspace.secrets))
+            )
+            git = _Git(work=work, workspace=workspace, login=login, quiet=without_login())
+            mirror = stack.enter_context(_mirror(git, shelf))
+            _check_out(git, mirror, base)
         _check_lfs(work, base)
         place = base / work.subdirectory if work.subdirectory else base
         if not place.resolve().is_relative_to(base.resolve()) or not place.is_dir():

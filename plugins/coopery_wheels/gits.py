@@ -19,7 +19,7 @@ from coopery.repositories import (
     accesses_for,
     check_ref,
     check_subdirectory,
-    read_url,
+    read_item_url,
     repository_of,
 )
 from coopery.steps import Step
@@ -74,7 +74,7 @@ def _check(item: Git, key: KeyPath) -> Generator[Problem, None, Repository | Non
 def _part(item: Git) -> str | None:
     """The key whose value is not understood."""
     for part, value, check_value in (
-        ("url", item.url, read_url),
+        ("url", item.url, read_item_url),
         ("ref", item.ref, check_ref),
         ("subdirectory", item.subdirectory, check_subdirectory),
     ):
@@ -116,7 +116,7 @@ def repository_in(item: Git) -> tuple[Repository, str | None]:
 
     Raises BadRepository.
     """
-    url, userinfo = read_url(item.url)
+    url, userinfo = read_item_url(item.url)
     ref = check_ref(item.ref) if item.ref is not None else None
     if ref is None and item.url.strip().startswith("github:"):
         ref = "main"

@@ -6,6 +6,7 @@ All tests of containers run in Podman too when `DOCKER_HOST` leads to one. `COOP
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 
 from coopery.testing import Project, make_project, performed
+from coopery.testing.traces import traces, traces_in, traces_in_processes
 from coopery_docker.notes import HOME, home_id, runs_noted
 
 HANDMADE = Path(__file__).with_name("handmade.py")
@@ -119,6 +121,51 @@ def test_what_goes_wrong_is_named_as_elsewhere(project: Project, api: Any) -> No
     slug, _, _ = failing(project, "[task.a]\ncommand = 'sleep 60'\ntimeout = '1s'\n")
     assert slug == "task-timeout"
     assert left(api, project) == [] and runs_noted(project.home) == []
+
+
+def test_secrets_as_files_and_as_variables(project: Project, api: Any, podman: str) -> None:
+    """For the task alone: neither while it runs nor afterwards does Podman know of them."""
+    value = f"canary-{os.urandom(4).hex()}-'value\"-\u00e9"
+    task = """
+    secrets.file = { secret = "A" }
+    secrets.TOKEN = { secret = "A", as = "variable" }
+    """
+    text = f"""
+    [task.a]
+    command = '''cat {{secrets.file}}; echo "$TOKEN"; ulimit -c > $HOME/on
+    sleep 300'''
+    {task}
+    [task.b]
+    command = '''test "$(cat {{secrets.file}})" = "$TOKEN" && echo good > {{outputs.o}}'''
+    outputs.o = "o"
+    {task}
+    [task.d]
+    command = '''cat {{secrets.file}} > /dev/null && ulimit -c > {{outputs.o}}'''
+    outputs.o = "q"
+    secrets.file = {{ secret = "A" }}
+    """
+    project.write("recipe.toml", HEAD + text)
+    storage = Path(podman.removeprefix("unix://")).parent
+    run = project.start("run", "-r", "docker", "a", env={"A": value})
+    try:
+        deadline = time.monotonic() + SECONDS
+        while not list(project.home.glob("scratch/*/*/work/home/on")):
+            assert time.monotonic() < deadline
+            assert run.poll() is None, run.communicate()[1][-1500:]
+            time.sleep(0.05)
+        (on,) = project.home.glob("scratch/*/*/work/home/on")
+        assert on.read_text() == "0\n"
+        (ident,) = left(api, project)
+        assert not traces_in(json.dumps(api.inspect_container(ident)).encode(), value)
+        assert not traces_in_processes(value)
+        assert not traces(value, [project.home, storage])
+    finally:
+        run.kill()
+        run.communicate()
+    project.run("-r", "docker", "b", "d", env={"A": value})
+    assert project.read("o") == "good\n" and left(api, project) == []
+    assert project.read("q") == "0\n"
+    assert not traces(value, [project.home, storage])
 
 
 def test_a_gpu_is_not_forgotten(project: Project) -> None:

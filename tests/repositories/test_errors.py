@@ -60,6 +60,22 @@ def test_a_repository_that_is_not_there(shop: Shop, http: HttpServer, ssh: SshSe
         assert "nope" in told(shop, f'"{url}"', "git-repository")
 
 
+@pytest.mark.parametrize(
+    ("url", "hint"),
+    [
+        ("github:a/b@v1", 'ref = "v1"'),
+        ("https://github.com/a/b.git@v1", 'ref = "v1"'),
+        ("git+ssh://git@github.com/a/b@v1", 'ref = "v1"'),
+        ("https://github.com/a/b.git#subdirectory=lib", 'subdirectory = "'),
+        ("https://github.com/a/b.git?private_token=abc123def456", "as a secret"),
+    ],
+)
+def test_what_stands_beside_the_url_in_a_recipe(shop: Shop, url: str, hint: str) -> None:
+    """Behind a # or a ? it would be ignored, or end up in the lock."""
+    text = told(shop, f'"{url}"', "git-url")
+    assert hint in text and "abc123" not in text
+
+
 def test_a_ref_that_is_not_there(shop: Shop, http: HttpServer) -> None:
     shop.repository("pack").git("branch", "release-2")
     text = told(shop, f'{{ url = "{http.url("pack")}", ref = "mian" }}', "git-ref")

@@ -141,6 +141,28 @@ def test_a_token_in_a_variable_is_handed_to_nobody(
     assert [line for line in seen if " -m coopery lock" not in line] == []
 
 
+_LOOKS = """    import glob, os
+    found = []
+    for name in glob.glob("/proc/[0-9]*/fd/*"):
+        try:
+            found += [open(name).read()] if "memfd:coopery" in os.readlink(name) else []
+        except OSError:
+            pass
+    stem, meta = _all()
+    pathlib.Path("pack.py").write_text(f"SAYS = {str(found)!r}")
+"""
+
+
+def test_while_a_wheel_is_built_no_file_holds_the_token(shop: Shop, http: HttpServer) -> None:
+    http.logins["pack"] = ("", TOKEN)
+    files = package_files("pack")
+    looks = files["own_backend.py"].replace("    stem, meta = _all()\n", _LOOKS)
+    make_repository(shop.folder, "pack").commit({**files, "own_backend.py": looks})
+    secret(shop, "PACK_TOKEN", TOKEN)
+    shop.recipe(f'{{ url = "{http.url("pack")}", token = {{ secret = "PACK_TOKEN" }} }}')
+    assert TOKEN not in shop.says()["pack"]
+
+
 _SLOW = "    import time\n    time.sleep(0.3)\n    stem, meta = _all()\n"
 
 

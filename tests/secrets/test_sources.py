@@ -253,6 +253,17 @@ def test_two_sources_of_one_secret_are_refused(project: Project) -> None:
     assert project.coopery("run", *flags).slugs == ("bad-option",)
 
 
+def test_a_source_of_a_misspelt_name_is_warned_of(project: Project) -> None:
+    project.write("recipe.toml", TASK)
+    env = {"API_TOKEN": VALUE, "OTHER": VALUE}
+    said = project.coopery("run", "--secret", "API_TOKN=env:OTHER", env=env)
+    assert said.exit_code == 0
+    assert "[unknown-secret]" in said.stderr and "did you mean 'API_TOKEN'?" in said.stderr
+    for name in ("API_TOKEN", "FOR_ANOTHER_RECIPE"):
+        said = project.coopery("run", "--secret", f"{name}=env:OTHER", env=env)
+        assert said.exit_code == 0 and "unknown-secret" not in said.stderr
+
+
 def test_the_listing_tells_who_uses_what_and_from_where(project: Project, home: Path) -> None:
     keep(home, VALUE)
     project.write(

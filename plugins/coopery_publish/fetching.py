@@ -79,7 +79,7 @@ def fetch(reference: Reference, home: Path, limit: int, tell: Tell, secrets: Sec
             return kept
     contents = read_manifest(raw, shown, limit)
     for _ in range(_ROUNDS):
-        with keeping.exclusive(_folder(home, digest)) as folder:
+        with keeping.exclusive(_folder(home, digest), tell) as folder:
             if not _kept(home, digest, shown):  # else another process was first
                 tell(f"fetch    {reference.at(digest)}")
                 _fill(folder, raw, contents, repository, shown, limit)

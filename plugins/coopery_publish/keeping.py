@@ -18,18 +18,27 @@ from pathlib import Path
 from coopery.errors import MachineError, Problem
 
 COMPLETE = "complete"
-_held: list[int] = []
-"""Locks that this process has until it ends."""
+_held: dict[Path, int] = {}
+"""Locks that this process has until it ends, by the folders they are for."""
 
 
 @contextmanager
-def exclusive(folder: Path) -> Iterator[Path]:
-    """Within it, nobody else uses, makes or takes away the folder, which need not be there."""
+def exclusive(folder: Path, tell: Callable[[str], None]) -> Iterator[Path]:
+    """Within it, nobody else uses, makes or takes away the folder, which need not be there.
+
+    `tell` hears of it where others have to be waited for.
+    """
     with _machine_errors(folder):
         _make(folder.parent)
+        if folder in _held:
+            os.close(_held.pop(folder))  # or this process would wait for itself
         lock = _open(folder)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                tell(f"wait     another process makes or uses {folder}")
+                fcntl.flock(lock, fcntl.LOCK_EX)
             yield folder
         finally:
             os.close(lock)
@@ -59,8 +68,8 @@ def shared(folder: Path) -> Iterator[Callable[[], None]]:
         fcntl.flock(lock, fcntl.LOCK_SH)
         yield stay
     finally:
-        if stays:
-            _held.append(lock)
+        if stays and folder not in _held:
+            _held[folder] = lock
         else:
             os.close(lock)
 

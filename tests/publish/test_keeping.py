@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import stat
 import threading
 import time
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from coopery.secrets import no_secrets
 from coopery.testing import Project
+from coopery_publish.fetching import as_reference, fetch
 
 from .conftest import Asked, Handler, Speaker
 from .test_hostile import digest, member, serve, tar
@@ -131,6 +135,27 @@ def test_a_fetch_that_is_killed_is_begun_anew(project: Project, speaker: Speaker
     [name] = left(project)
     assert (project.home / "bundles" / name / "project/a.txt").stat().st_size == 100_000
     assert stat.S_IMODE(project.home.stat().st_mode) == 0o700
+
+
+def test_a_process_that_uses_a_bundle_may_fetch_it_anew(project: Project, speaker: Speaker) -> None:
+    """Where it was changed meanwhile: it waits for others, which is told, and not for itself."""
+    text = bundle_of(speaker)
+    reference = as_reference(text)
+    assert reference is not None
+    told: list[str] = []
+
+    def fetch_it() -> Path:
+        return fetch(reference, project.home, 1 << 30, told.append, no_secrets())
+
+    file = fetch_it().parent / "project/a.txt"
+    assert fetch_it().parent == file.parents[1]
+    file.unlink()
+    other = os.open(f"{file.parents[1]}.lock", os.O_RDWR)
+    fcntl.flock(other, fcntl.LOCK_SH)
+    threading.Timer(0.3, os.close, (other,)).start()
+    fetch_it()
+    assert file.stat().st_size == 100_000
+    assert [line.split()[0] for line in told] == ["fetch", "wait", "fetch"]
 
 
 def test_the_cache_counts_bundles_and_takes_away_those_nobody_uses(

@@ -125,6 +125,9 @@ STACK = (
         link("lib2", "lib"),
         file("top/in/.wh.file"),
         file("etc/" + "long" * 60, b"long"),
+        link("far", "etc/" + "long" * 60),
+        file("after", b"after"),
+        link("near", "after"),
     ),
 )
 """Layers in which files are hidden, replaced and linked in every way."""
@@ -145,6 +148,9 @@ FILES = {
     "/empty": b"",
     "/gone/new": b"again",
     "/etc/" + "long" * 60: b"long",
+    "/far": b"long",
+    "/after": b"after",
+    "/near": b"after",
 }
 """What is in them, from the top."""
 ABSENT = (

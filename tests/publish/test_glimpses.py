@@ -381,7 +381,17 @@ def test_layers_that_are_hostile(speaker: Speaker, layer: bytes, path: str, said
 
 
 def test_headers_that_say_nothing(speaker: Speaker) -> None:
-    for found in (b"5 a=b\n", b"999 a=b\n", b"x a=b\n", b"-3 a=b\n", b"6 abcd\n", b"1 ", b"\xff"):
+    for found in (
+        b"0 a=b\n",
+        b"2 a=b\n",
+        b"5 a=b\n",
+        b"999 a=b\n",
+        b"x a=b\n",
+        b"-3 a=b\n",
+        b"6 abcd\n",
+        b"1 ",
+        b"\xff",
+    ):
         info, _ = file("x", found, type=tarfile.XHDTYPE)
         assert "image-damaged" in refused(serve(speaker, tar((info, found))), "/a")
 
@@ -468,6 +478,14 @@ def test_old_tars_and_names(speaker: Speaker) -> None:
     without_end = layer.rstrip(b"\0")
     without_end += bytes(-len(without_end) % 512)
     assert look(serve(speaker, without_end), "/f", "/none").files == {"/f": b"2"}
+
+
+def test_what_has_no_content_has_none(speaker: Speaker) -> None:
+    """Whatever size it says: so all readers of tars have it."""
+    odd = (link("l", "spec.json"), hard("h", "spec.json"), folder("d"), file("p", type=b"6"))
+    headers = b"".join(sized(tar(each)[:512], b"00000007777") for each in odd)
+    reference = serve(speaker, headers + tar(file("spec.json", SPEC)))
+    assert look(reference, "/spec.json", "/l").files == {"/spec.json": SPEC, "/l": SPEC}
 
 
 def test_what_folders_and_links_hide(speaker: Speaker) -> None:

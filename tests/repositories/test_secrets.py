@@ -26,6 +26,7 @@ OTHER = "canary-Kd81ssPq-4nVb0yTe"
 # Of tests that put them into variables, which others that run meanwhile must not find.
 INHERITED = "canary-Zu3nW6cJ-Hy1Fa7Xo"
 WRITTEN = "canary-Qe5tB8mD-Rk2Gs9Lv"
+OPENED = "canary-Pw9cJ4xN-Vt6Kd3Mh"
 
 
 def forms(value: str) -> list[bytes]:
@@ -154,13 +155,13 @@ _LOOKS = """    import glob, os
 
 
 def test_while_a_wheel_is_built_no_file_holds_the_token(shop: Shop, http: HttpServer) -> None:
-    http.logins["pack"] = ("", TOKEN)
+    http.logins["pack"] = ("", OPENED)
     files = package_files("pack")
     looks = files["own_backend.py"].replace("    stem, meta = _all()\n", _LOOKS)
     make_repository(shop.folder, "pack").commit({**files, "own_backend.py": looks})
-    secret(shop, "PACK_TOKEN", TOKEN)
+    secret(shop, "PACK_TOKEN", OPENED)
     shop.recipe(f'{{ url = "{http.url("pack")}", token = {{ secret = "PACK_TOKEN" }} }}')
-    assert TOKEN not in shop.says()["pack"]
+    assert OPENED not in shop.says()["pack"]
 
 
 _SLOW = "    import time\n    time.sleep(0.3)\n    stem, meta = _all()\n"

@@ -276,12 +276,14 @@ def _attempt_union(options: tuple[Any, ...]) -> Reader:
 
 def _attempt_literal(options: tuple[Any, ...]) -> Reader:
     names = [str(option) for option in options]
-    kinds = {type(option) for option in options}
+    kinds = tuple({str if isinstance(option, str) else type(option) for option in options})
 
     def read(raw: Any, key: KeyPath, problems: list[Problem]) -> Any:
-        if any(raw == option and type(raw) is type(option) for option in options):
+        # To Python, True and 1.0 are equal to 1.
+        alike = isinstance(raw, kinds) and (bool in kinds or not isinstance(raw, bool))
+        if alike and raw in options:
             return raw
-        if type(raw) in kinds:
+        if alike:
             message = f"{raw!r} is not one of {', '.join(names)}"
             problems.append(
                 problem("unknown-value", message, key=key, hint=nearest(str(raw), names))

@@ -74,7 +74,7 @@ def look(
 
 
 def _found(content: bytes, shown: str, source: str) -> Found:
-    read = check(text.read(content, shown), ProcessingContainer, {})
+    read = check(text.read(content, shown), ProcessingContainer, None)
     where = "the container engine" if source == "engine" else source
     return Found(container=read, source=f"{shown}, from {where}")
 

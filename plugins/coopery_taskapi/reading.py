@@ -74,9 +74,15 @@ def read_container(path: Path, shown: str, sets: Sequence[str] = ()) -> Read[Pro
     return check(text.read_file(path, shown), ProcessingContainer, custom_of(sets))
 
 
-def check(source: Text, kind: type[D], custom: Mapping[str, str]) -> Read[D]:
-    """A document of this kind, filled in and checked. Raises RecipeError with all that is wrong."""
-    filled: Filled = fill(source.data, Variables(env=os.environ, custom=custom))
+def check(source: Text, kind: type[D], custom: Mapping[str, str] | None) -> Read[D]:
+    """A document of this kind, filled in and checked. Raises RecipeError with all that is wrong.
+
+    Without `custom` variables nothing is filled in: what others wrote, in their images, must not
+    name variables of this machine's environment, and so take secrets into their containers.
+    """
+    filled = Filled(data=source.data, names={})
+    if custom is not None:
+        filled = fill(source.data, Variables(env=os.environ, custom=custom))
     problems: list[Problem] = [*source.problems, *filled.problems]
     data = filled.data
     _withhold(data)

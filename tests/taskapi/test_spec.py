@@ -27,6 +27,16 @@ def test_a_file_at_the_root(project: Project, image: MakeImage) -> None:
     assert project.coopery("validate", FILE).exit_code == 0
 
 
+def test_an_image_learns_nothing_of_the_environment(project: Project, image: MakeImage) -> None:
+    given = put(CONTAINER, "/templates/1/command", ["echo", "{{ env.PRECIOUS }}", "{{ env.GONE }}"])
+    tag = image({FILE: json.dumps(given)})
+    assert project.coopery("spec", tag, env={"PRECIOUS": "mine"}).json == given
+    task = {"name": "x", "image": tag, "taskTemplate": "draw"}
+    write(project.root / "t.json", task)
+    answer = project.coopery("explain", "t.json", env={"PRECIOUS": "mine"})
+    assert "echo {{ env.PRECIOUS }} {{ env.GONE }}  (template)" in answer.stdout
+
+
 def test_a_label_comes_first(project: Project, image: MakeImage) -> None:
     other = {**CONTAINER, "name": "labelled"}
     tag = image({FILE: json.dumps(CONTAINER)}, {LABEL: json.dumps(other)})

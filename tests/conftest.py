@@ -31,6 +31,19 @@ from .own_engine import NoOwnEngine, OwnEngine, running
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Tests of one group share what no two may use at once: they must be kept to one worker."""
+    if getattr(session.config.option, "loadgroup", False):
+        torn = [
+            item.nodeid
+            for item in session.items
+            if item.get_closest_marker("xdist_group") and "@" not in item.nodeid
+        ]
+        if torn:
+            raise pytest.UsageError(f"this pytest-xdist ignores groups in this pytest: {torn[0]}")
+
+
 GuardIndex = Callable[[Path, str, str], str]
 HANDMADE = Path(__file__).parent / "docker" / "handmade.py"
 """A plugin that makes images by hand."""

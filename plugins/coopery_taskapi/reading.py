@@ -80,7 +80,7 @@ def check(source: Text, kind: type[D], custom: Mapping[str, str] | None) -> Read
     Without `custom` variables nothing is filled in: what others wrote, in their images, must not
     name variables of this machine's environment, and so take secrets into their containers.
     """
-    filled = Filled(data=source.data, names={})
+    filled: Filled = Filled(data=source.data, names={})
     if custom is not None:
         filled = fill(source.data, Variables(env=os.environ, custom=custom))
     problems: list[Problem] = [*source.problems, *filled.problems]

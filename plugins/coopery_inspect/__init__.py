@@ -227,7 +227,6 @@ def _init(parser: argparse.ArgumentParser) -> None:
         "--from",
         dest="kind",
         metavar="KIND",
-        help="begin another document with what SOURCE is: `image` or `legacy` of an image, or "
-        "what other plugins know",
+        help="begin another document with what SOURCE is; of a kind that plugins declare",
     )
     parser.add_argument("source", nargs="?", metavar="SOURCE", help="what to begin with")

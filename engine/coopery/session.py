@@ -127,8 +127,9 @@ def run_plan(
 
     over = Event(kind="run-ended", time=time.time(), total=len(plan.steps))
     try:
-        secrets = plugins.secrets(settings)
-        under_way = Run(plan, plugins, store, policy, run_id, settings.home, emit, stop, secrets)
+        secrets = plugins.secrets(settings, plan.recipe.confided)
+        home = settings.home
+        under_way = Run(plan, plugins, store, policy, run_id, home, emit, stop, secrets, settings)
         for warning in under_way.check():
             tell([Event(kind="warning", time=time.time(), message=str(warning))])
     except BaseException:

@@ -83,12 +83,12 @@ def with_images(
         found = next((key for key in naming if isinstance(task, Mapping) and key in task), None)
         if found is None:
             continue
-        if "image" in task:
-            message = f"`{found}` names the image already"
+        image = naming[found](task[found], tuple(images))
+        if image is not None and task.get("image", image) != image:
+            message = f"`{found}` names another image already"
             hint = "leave `image` out"
             key: KeyPath = ("task", name, "image")
             problems.append(problem("two-images", message, key=key, hint=hint))
-        image = naming[found](task[found], tuple(images))
         changed[name] = {**task, "image": image} if image is not None else task
     return {**data, "task": changed}
 

@@ -13,11 +13,11 @@ from coopery.hooks import hookimpl
 from coopery.options import option
 
 if TYPE_CHECKING:
-    from coopery.dependencies import Invocation, Layer, Lock
+    from coopery.dependencies import Frozen, Invocation, Layer, Lock
     from coopery.errors import Problem
     from coopery.formats import Draft, Format
     from coopery.glimpses import Glimpse
-    from coopery.model import Faceted, Image, Instance, Recipe
+    from coopery.model import Faceted, Image, Instance, Recipe, Task
     from coopery.options import Settings
     from coopery.recipes import Document, Facet
     from coopery.steps import Sizing, Step
@@ -129,6 +129,16 @@ def plan_task(
     from coopery_taskapi.planning import invocation_of
 
     return invocation_of(recipe, instance, lock, settings, look)
+
+
+@hookimpl(trylast=True)
+def freeze_task(task: Task) -> Frozen | None:
+    """The template as the recipe names it: its image says in a bundle, too, what it can do."""
+    if not _has_own(task):
+        return None
+    from coopery_taskapi.documents import frozen
+
+    return frozen(task)
 
 
 @hookimpl(trylast=True)

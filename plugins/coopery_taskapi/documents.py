@@ -9,12 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from coopery.dependencies import Frozen
 from coopery.errors import KeyPath, Place, Problem, problem
+from coopery.model import Task as RecipeTask
 from coopery.recipes import Document
 from coopery_taskapi import finding, text
 from coopery_taskapi.models import Binding, Config, Task, Template
 from coopery_taskapi.reading import Read, custom_of, kind_of, located
 from coopery_taskapi.reading import check as read_document
+from coopery_taskapi.uses import TemplateUse
 
 IMAGE = "container"
 """What the one image is called."""
@@ -86,13 +89,13 @@ def _task(task: Task, config: Config, *, remember: bool) -> dict[str, Any]:
     identifier = template.identifier if isinstance(template, Template) else template
     use: dict[str, Any] = {"name": f"{IMAGE}#{identifier}"}
     if inline is not None:
-        use["inline"] = _plain(inline)
+        use["inline"] = plain(inline)
     if task.command is not None:
         use["command"] = [_literal(item) for item in task.command]
     if task.resources is not None:
-        use["resources"] = _plain(task.resources)
+        use["resources"] = plain(task.resources)
     bindings = (*(task.inputs or ()), *(task.outputs or ()))
-    rules = {b.name: _plain(b.scale_rule) for b in bindings if b.scale_rule is not None}
+    rules = {b.name: plain(b.scale_rule) for b in bindings if b.scale_rule is not None}
     if rules:
         use["scale_rule"] = rules
     data: dict[str, Any] = {
@@ -125,14 +128,20 @@ def _literal(text: str) -> str:
     return text.replace("{", "{{").replace("}", "}}")
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A value of the format as it stands in a document; what is not said is left out."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = ((item.name, getattr(value, item.name)) for item in dataclasses.fields(value))
-        return {name: _plain(inner) for name, inner in fields if inner is not None}
+        return {name: plain(inner) for name, inner in fields if inner is not None}
     if isinstance(value, Mapping):
-        return {name: _plain(inner) for name, inner in value.items()}
-    return [_plain(inner) for inner in value] if isinstance(value, tuple) else value
+        return {name: plain(inner) for name, inner in value.items()}
+    return [plain(inner) for inner in value] if isinstance(value, tuple) else value
+
+
+def frozen(task: RecipeTask) -> Frozen | None:
+    """The template that a recipe's task is of, as its table says it."""
+    use = task.facet(TemplateUse)
+    return None if use is None else Frozen(keys={"template": plain(use)})
 
 
 class _Places:

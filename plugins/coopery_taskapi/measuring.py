@@ -47,7 +47,7 @@ def size(
         "rules": [_rule(asked) for asked in memory.requirements],
     }
     if work.scaling.monitor:
-        facts["channels"] = [_measured(name, parts) for name, parts in sorted(data.items())]
+        facts["channels"] = [_measured(name, parts) for name, parts in sorted(inputs.items())]
     return Sizing(
         work=replace(work, resources=replace(work.resources, memory=limit)),
         resources={**step.resources, **kept},

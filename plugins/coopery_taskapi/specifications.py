@@ -110,6 +110,7 @@ def _look(identity: str | None, reference: str, home: Path, look: Look) -> Mappi
     try:
         found: dict[str, Any] = json.loads(kept.read_bytes())
         if found["format"] == _FORMAT and found["image"] == identity:
+            os.utime(kept)  # for who evicts what was not used for long
             return found
     except (OSError, ValueError, KeyError, TypeError):
         pass  # it was not looked at yet, or is damaged: the image tells

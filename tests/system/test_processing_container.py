@@ -1,4 +1,4 @@
-"""recipes/processing-container: as a recipe, and as the files of the Task API that its README runs."""
+"""recipes/processing-container: as a recipe, and as files of the Task API, as its README runs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""recipes/processing-container: as a recipe, and as files of the Task API, as its README runs it."""
+"""recipes/processing-container: as a recipe, and as files of the Task API, as its README has it."""
 
 from __future__ import annotations
 

@@ -26,6 +26,8 @@ def size(
     work = step.work
     if not isinstance(work, TaskWork) or not isinstance(work.scaling, Scaling):
         return None
+    if files := [_not_a_folder(step, name, path) for name, path in _files(inputs)]:
+        return Sizing(work=work, resources=step.resources, wrong=tuple(files))
     data: dict[str, scaling.Parts] = {**inputs}
     for name, path in outputs.items():
         data[name] = (("", path),) if path.is_dir() else ()
@@ -54,6 +56,21 @@ def size(
         facts={FACT: facts} if facts["rules"] or work.scaling.monitor else {},
         wrong=wrong,
     )
+
+
+def _files(
+    inputs: Mapping[str, Sequence[tuple[str, Path]]],
+) -> Iterator[tuple[str, Path]]:
+    """The channels that are a file as a whole, and which."""
+    for name, parts in inputs.items():
+        if len(parts) == 1 and not parts[0][0] and parts[0][1].is_file():
+            yield name, parts[0][1]
+
+
+def _not_a_folder(step: Step, name: str, path: Path) -> Problem:
+    message = f"the channel {name!r} of a template is a folder, and {path.name!r} is a file"
+    key = (*step.key_path, "inputs", name)
+    return problem("bad-input", message, key=key, hint="name the folder that it lies in")
 
 
 def _given(stated: float | None, counted: int | None) -> int | None:

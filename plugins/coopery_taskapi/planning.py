@@ -18,10 +18,11 @@ from coopery.planning import fill_command
 from coopery.recipes import located
 from coopery.wording import JSON, RECIPE, speaking
 from coopery_taskapi import TaskApiOptions, merging
+from coopery_taskapi.finding import Look
 from coopery_taskapi.merging import Amount, TaskInstance
 from coopery_taskapi.models import Binding, TaskVariable, Template, Volume
 from coopery_taskapi.models import Task as TaskDocument
-from coopery_taskapi.specifications import Look, Specified, specified_by, specified_of
+from coopery_taskapi.specifications import Specified, specified_by, specified_of
 from coopery_taskapi.uses import TemplateUse
 
 SKIPPED = 126
@@ -71,6 +72,10 @@ def _invocation(
     task, options = instance.task, settings.get(TaskApiOptions)
     image = recipe.images[task.image or ""]
     if options.specification is not None:
+        if not recipe.takes_sets:
+            message = "--specification is for a task.json, and this is another recipe"
+            hint = 'give the image a `specification = "FILE"`'
+            raise RecipeError(Problem(slug="bad-command-line", message=message, hint=hint))
         specified = specified_by(Path.cwd() / options.specification)
         if image.is_prebuilt and image.name in lock.bases:
             own = specified_of(recipe, image, lock.bases[image.name], settings.home, look)

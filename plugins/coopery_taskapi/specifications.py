@@ -9,23 +9,21 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from coopery.errors import KeyPath, RecipeError, problem
-from coopery.glimpses import Glimpse
 from coopery.images import Base
 from coopery.model import Image, Recipe
 from coopery.writing import write_atomically
 from coopery_taskapi import finding, text
+from coopery_taskapi.finding import Look
 from coopery_taskapi.models import ProcessingContainer
 from coopery_taskapi.reading import check
 from coopery_taskapi.uses import SpecificationFile
 
-Look = Callable[[str, Sequence[str]], Glimpse]
-"""Looks into an image, by its reference and the paths of files in it."""
 _KEPT = "specifications"
 """The folder of the home in which what images say is kept."""
 _FORMAT = 1
@@ -121,19 +119,13 @@ def _look(identity: str | None, reference: str, home: Path, look: Look) -> Mappi
 
 
 def _seen(reference: str, look: Look) -> dict[str, Any]:
-    glimpse = look(reference, ())
-    said = glimpse.labels.get(finding.LABEL)
-    shown = f"{reference} (label {finding.LABEL})"
-    if said is None:
-        glimpse = look(reference, (finding.FILE,))
-        content = glimpse.files.get(finding.FILE)
-        said = None if content is None else content.decode("utf-8", "surrogateescape")
-        shown = f"{reference}:{finding.FILE}"
+    seen = finding.see(reference, look)
+    said = None if seen.content is None else seen.content.decode("utf-8", "surrogateescape")
     return {
         "specification": said,
-        "shown": shown,
-        "command": [*glimpse.entrypoint, *glimpse.command],
-        "workdir": glimpse.workdir or "/",
+        "shown": seen.shown,
+        "command": [*seen.glimpse.entrypoint, *seen.glimpse.command],
+        "workdir": seen.glimpse.workdir or "/",
     }
 
 

@@ -55,3 +55,5 @@ class TaskWork:
     """Paths under the working folder at which the needs `source PATH` are laid."""
     timeout: Annotated[float | None, unkeyed] = None
     resources: Annotated[Resources, unkeyed] = field(default_factory=Resources)
+    monitored: Annotated[bool, unkeyed] = False
+    """Whether its memory is to be measured as well as the runtime can, whatever that takes."""

@@ -22,7 +22,7 @@ from coopery_docker.notes import home_id
 if TYPE_CHECKING:
     from coopery_docker.client import Engine
 
-TOP = Path("/sys/fs/cgroup")
+TOP, PROC = Path("/sys/fs/cgroup"), Path("/proc")
 
 _PEAKS = {1: "memory.max_usage_in_bytes", 2: "memory.peak"}
 """Where the kernel keeps the most so far: with version 2 since Linux 5.19."""
@@ -99,7 +99,7 @@ def of_process(pid: int, ident: str) -> Group | None:
     None where the process is not one of this machine: somebody else has its number.
     """
     try:
-        lines = Path(f"/proc/{pid}/cgroup").read_text("utf-8", "surrogateescape").splitlines()
+        lines = (PROC / str(pid) / "cgroup").read_text("utf-8", "surrogateescape").splitlines()
     except OSError:
         return None
     for line in lines:
@@ -161,7 +161,8 @@ def remove(name: str) -> bool:
     deadline = time.monotonic() + _GOING
     while True:
         places = [path for pattern in _patterns(name) for path in TOP.glob(pattern)]
-        if all([_removed(path) for path in places]):
+        removed = [_removed(path) for path in places]
+        if all(removed):
             return True
         if time.monotonic() > deadline:
             return False
@@ -172,7 +173,7 @@ def _removed(top: Path) -> bool:
     """A group can be removed only where nothing is in it: there is nothing to be lost."""
     for folder, _, _ in os.walk(top, topdown=False):
         try:
-            os.rmdir(folder)
+            Path(folder).rmdir()
         except FileNotFoundError:
             continue
         except OSError:

@@ -82,7 +82,7 @@ class Peak:
     def _watch(self) -> None:
         if (group := self._find()) is not None:
             self._follow(group)
-        else:
+        elif not self._stop.is_set():
             self._ask()
 
     def _find(self) -> Group | None:

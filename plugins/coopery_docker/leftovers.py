@@ -148,7 +148,7 @@ def _dead_containers(engine: Engine, home: Path, *, mend: bool) -> Iterator[Find
             if mend:
                 note.unlink(missing_ok=True)
     living = [run for run in runs_noted(home) if lives(home, run)]
-    for group in groups:
+    for group in sorted({*groups} & {*cgroups.left(home)}):  # others' runs may have ended meanwhile
         if not any(cgroups.is_of(group, home, run) for run in living):
             yield _group_told(group, mended=mend and cgroups.remove(group))
 

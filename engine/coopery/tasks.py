@@ -78,6 +78,8 @@ class TaskWork:
     """Paths under the working folder at which the needs `source PATH` are laid."""
     timeout: Annotated[float | None, unkeyed] = None
     resources: Annotated[Resources, unkeyed] = field(default_factory=Resources)
+    monitored: Annotated[bool, unkeyed] = False
+    """Whether its memory is to be measured as well as the runtime can, whatever that takes."""
     scaling: Annotated[object | None, unkeyed] = None
     """What the plugin that planned it wants to know when it is asked to size the step."""
 

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from socket import gethostname
 from typing import TYPE_CHECKING, Any
@@ -16,18 +16,19 @@ from typing import TYPE_CHECKING, Any
 from coopery.errors import MachineError, Problem, StepError, problem
 from coopery.masking import Mask
 from coopery.staging import GRACE, timed_out, was_cancelled
+from coopery_docker import cgroups
 from coopery_docker.client import Engine, refused, said
 from coopery_docker.leaving import unless_left
-from coopery_docker.memory import Peak
+from coopery_docker.memory import Measured, Peak
 from coopery_docker.notes import HOME, RUN, Noted, home_id, noted
 from coopery_docker.streams import Channel, Interleaved, frames
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_PULSE = (0.01, 0.05)
-"""Seconds between two looks at the clock, the memory and at whether the run was cancelled: at
-first, when much happens, and later. That a container has ended is told, not looked for."""
+_PULSE = 0.1
+"""Seconds between two looks at the clock and at whether the run was cancelled. That a container
+has ended is told, not looked for."""
 _LINGER = 10.0
 """Seconds that a killed container has for ending."""
 
@@ -36,10 +37,10 @@ Write = Callable[[bytes], object]
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """How a container ended: memory in bytes, None if it could not be measured."""
+    """How a container ended."""
 
     exit_code: int
-    peak_memory: int | None
+    memory: Measured
     out_of_memory: bool
     tail: bytes
     """The end of what it printed."""
@@ -61,7 +62,8 @@ class Job:
     """One container to run: for a run of a home folder, under a name for people.
 
     `body` is what the API's `create` takes, `write` gets what is printed as it comes. It is asked
-    to stop once `cancelled` or after `timeout` seconds, and is killed once `killed`.
+    to stop once `cancelled` or after `timeout` seconds, and is killed once `killed`. `monitored`:
+    it gets a control group of its own where there can be one, so that no peak is missed.
     """
 
     home: Path
@@ -72,6 +74,7 @@ class Job:
     cancelled: threading.Event | None = None
     killed: threading.Event | None = None
     timeout: float | None = None
+    monitored: bool = False
 
     @property
     def limited(self) -> bool:
@@ -97,11 +100,21 @@ def run_container(engine: Engine, job: Job) -> Ended:
 
 def run_under(note: Noted, engine: Engine, job: Job) -> Ended:
     """`run_container`, for whoever has the run's note in hand already."""
-    ident = create(engine, job, note)
+    own = cgroups.make_own(engine, job.home, job.run) if job.monitored else None
     try:
-        return _see_through(engine, ident, job)
+        ident = create(engine, job if own is None else _within(own, job), note)
+        try:
+            return _see_through(engine, ident, job, own)
+        finally:
+            remove(engine, ident, note)
     finally:
-        remove(engine, ident, note)
+        if own is not None and not cgroups.remove(own):
+            note.keep = True
+
+
+def _within(group: str, job: Job) -> Job:
+    host = {**job.body["HostConfig"], "CgroupParent": f"/{group}"}
+    return replace(job, body={**job.body, "HostConfig": host})
 
 
 def create(engine: Engine, job: Job, note: Noted) -> str:
@@ -187,7 +200,7 @@ def kept_if_lost(note: Noted) -> Iterator[None]:
         raise
 
 
-def _see_through(engine: Engine, ident: str, job: Job) -> Ended:
+def _see_through(engine: Engine, ident: str, job: Job, own: str | None) -> Ended:
     channel = attach(engine, ident, stdout=1, stderr=1)
     lines = Interleaved(job.write)
     following = _Following()
@@ -196,8 +209,12 @@ def _see_through(engine: Engine, ident: str, job: Job) -> Ended:
     )
     follower.daemon = True
     follower.start()
-    peak = Peak(engine, ident)
-    reason = _wait(engine, ident, job, following, peak, lines)
+    peak = Peak(engine, ident, lambda: following.started is not None, own)
+    peak.begin()
+    try:
+        reason = _wait(engine, ident, job, following, lines)
+    finally:
+        memory = peak.end()
     if following.error is not None:
         with engine.asked("did not say how the container ended"):
             raise following.error
@@ -209,7 +226,7 @@ def _see_through(engine: Engine, ident: str, job: Job) -> Ended:
     state = _state(engine, ident) if following.exit_code or job.limited else {}
     return Ended(
         exit_code=following.exit_code,
-        peak_memory=peak.seen or None,
+        memory=memory,
         out_of_memory=bool(state.get("OOMKilled")),
         tail=following.tail,
     )
@@ -282,16 +299,13 @@ def _wait(
     ident: str,
     job: Job,
     following: _Following,
-    peak: Peak,
     lines: Interleaved,
 ) -> StepError | None:
     """Wait for the end, which is asked for where it must be; the reason for that, if any."""
     last: float | None = None
     reason: StepError | None = None
-    began = time.monotonic()
-    while not following.done.wait(_PULSE[time.monotonic() - began > 1]):
+    while not following.done.wait(_PULSE):
         now = time.monotonic()
-        peak.look()
         lines.look()
         if following.started is None:
             continue  # there is nothing to stop yet

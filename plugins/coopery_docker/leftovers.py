@@ -10,6 +10,7 @@ from typing import Any
 from coopery.errors import MachineError
 from coopery.findings import Finding
 from coopery.quantities import show_bytes
+from coopery_docker import cgroups
 from coopery_docker.client import Engine, connect
 from coopery_docker.giving import give_back_left
 from coopery_docker.looking import IMAGE_NOTE, own_tag, seen_note, tags_of
@@ -41,6 +42,8 @@ def quick(home: Path) -> Iterator[Finding]:
                 for container in (*_containers(engine, home, run), *_of_builds(engine, note)):
                     why = _remove(engine, home, container)
                     yield _told(container, mended=True, why=why)
+                for group in cgroups.left(home, run):
+                    yield _group_told(group, mended=cgroups.remove(group))
             except MachineError as error:
                 # The note stays for when the engine is back; what needs it says so itself.
                 said = error.problems[0].message
@@ -120,8 +123,16 @@ def _told(container: Mapping[str, Any], *, mended: bool, why: str | None = None)
     return Finding(subject="containers", state="warning", text=text, hint=hint, mended=mended)
 
 
+def _group_told(group: str, *, mended: bool) -> Finding:
+    what = f"the control group {group} of a run that was killed"
+    text = f"removed {what}" if mended else f"{what} is left"
+    hint = None if mended else f"{_MEND} it, if you are root"
+    return Finding(subject="containers", state="warning", text=text, hint=hint, mended=mended)
+
+
 def _dead_containers(engine: Engine, home: Path, *, mend: bool) -> Iterator[Finding]:
     # First the containers, then who lives: a run has its note before it has a container.
+    groups = cgroups.left(home)
     found = _containers(engine, home)
     for container in found:
         if not lives(home, (container.get("Labels") or {}).get(RUN, "")):
@@ -136,6 +147,10 @@ def _dead_containers(engine: Engine, home: Path, *, mend: bool) -> Iterator[Find
                 yield _told(container, mended=mend, why=why)
             if mend:
                 note.unlink(missing_ok=True)
+    living = [run for run in runs_noted(home) if lives(home, run)]
+    for group in sorted({*groups} & {*cgroups.left(home)}):  # others' runs may have ended meanwhile
+        if not any(cgroups.is_of(group, home, run) for run in living):
+            yield _group_told(group, mended=mend and cgroups.remove(group))
 
 
 def _damaged(tag: str) -> Finding:

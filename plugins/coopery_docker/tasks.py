@@ -76,6 +76,7 @@ def _run_task(engine: Engine, work: TaskWork, workspace: Workspace, given: Hande
             cancelled=workspace.cancelled,
             killed=workspace.killed,
             timeout=work.timeout,
+            monitored=work.monitored,
         )
         try:
             ended = run_container(engine, job)
@@ -91,7 +92,9 @@ def _run_task(engine: Engine, work: TaskWork, workspace: Workspace, given: Hande
     facts: dict[str, Any] = {
         "exit_code": ended.exit_code,
         "seconds": round(time.monotonic() - started, 6),
-        "peak_memory": ended.peak_memory,
+        "peak_memory": ended.memory.peak,
+        "peak_memory_complete": ended.memory.complete,
+        "unreclaimable_memory": ended.memory.taken,
     }
     # What hands variables over comes before the command, in a container.
     _judge(engine, ended, work, facts, command_of(work, staged)[0])
@@ -154,7 +157,11 @@ def _out_of_memory(
         )
         hint = "say what the task needs by `memory` under its `resources`, or run fewer at a time"
     else:
-        message = f"{how}at its memory limit of {show_bytes(limit)}: {work.shown}"
+        # Whatever a shell above made of it.
+        facts = {**facts, "exit_code": _KILLED}
+        held = ended.memory.peak
+        seen = "" if held is None else f", having held {show_bytes(held)}"
+        message = f"{how}at its memory limit of {show_bytes(limit)}{seen}: {work.shown}"
         hint = "raise `memory` under the task's `resources`"
     return StepError(problem("out-of-memory", message, hint=hint), facts=facts)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from coopery.tasks import TaskWork
 from coopery_taskapi import scaling
 from coopery_taskapi.planning import Scaling
 
+KILLED = 137
+"""The exit code of what was killed for its memory."""
 FACT = "scaled"
 """Under which name the record has what was counted."""
 
@@ -51,7 +53,11 @@ def size(
     if work.scaling.monitor:
         facts["channels"] = [_measured(name, parts) for name, parts in sorted(inputs.items())]
     return Sizing(
-        work=replace(work, resources=replace(work.resources, memory=limit)),
+        work=replace(
+            work,
+            resources=replace(work.resources, memory=limit),
+            monitored=work.scaling.monitor,
+        ),
         resources={**step.resources, **kept},
         facts={FACT: facts} if facts["rules"] or work.scaling.monitor else {},
         wrong=wrong,
@@ -104,39 +110,70 @@ def review(step: Step, facts: Mapping[str, Any]) -> Iterator[str]:
     work, told = step.work, facts.get(FACT)
     if not isinstance(work, TaskWork) or not isinstance(work.scaling, Scaling) or told is None:
         return
-    peak, killed = facts.get("peak_memory"), facts.get("exit_code") == 137
+    killed = facts.get("exit_code") == KILLED
+    held = Held(
+        peak=facts.get("peak_memory"),
+        complete=bool(facts.get("peak_memory_complete")),
+        unreclaimable=facts.get("unreclaimable_memory"),
+    )
     if work.scaling.monitor:
-        yield from _report(step.name, told, peak)
+        yield from _report(step.name, told, held)
     for rule in told["rules"]:
-        if peak is not None and (work.scaling.monitor or killed):
-            yield from _judge(step.name, rule, peak, killed=killed)
+        if work.scaling.monitor or killed:
+            yield from _judge(step.name, rule, held, killed=killed)
 
 
-def _report(name: str, told: Mapping[str, Any], peak: int | None) -> Iterator[str]:
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """How much memory a task held, in bytes, None where that was not measured.
+
+    A `peak` that is not `complete` may have been higher. What is `unreclaimable` of it, the kernel
+    could not have taken back: the rest is mostly copies of files.
+    """
+
+    peak: int | None
+    complete: bool
+    unreclaimable: int | None
+
+
+def _report(name: str, told: Mapping[str, Any], held: Held) -> Iterator[str]:
     most = "no limit" if told["limit"] is None else f"limit {_shown(told['limit'])}"
-    held = "was not measured" if peak is None else f"peak {_shown(peak)}"
-    yield f"memory   {name}: {held}, {most}"
+    peak = "its peak was not measured"
+    if held.peak is not None:
+        peak = f"{'peak' if held.complete else 'peak at least'} {_shown(held.peak)}"
+    inner = ""
+    if held.unreclaimable is not None:
+        inner = f", of which {_shown(held.unreclaimable)} could not be taken back"
+    yield f"memory   {name}: {peak}{inner}, {most}"
     for channel in told["channels"]:
         size = _shown(channel["size"])
         yield f"memory   {name}: {channel['channel']} has {size} in {channel['files']} files"
 
 
-def _judge(name: str, rule: Mapping[str, Any], peak: int, *, killed: bool) -> Iterator[str]:
+def _judge(name: str, rule: Mapping[str, Any], held: Held, *, killed: bool) -> Iterator[str]:
     """Whether a rule alone asked for enough; the factor that would have sufficed."""
     about = f"{name}: the scale rule of {rule['channel']} asks for {_shown(rule['memory'])}"
-    if rule["memory"] >= peak and not killed:
-        yield f"memory   {about}, which suffices"
+    if held.peak is None:
+        yield f"memory   {about}; whether that suffices was not measured"
+        return
+    if rule["memory"] >= held.peak and not killed:
+        surely = "which suffices" if held.complete else "which suffices for what was seen"
+        yield f"memory   {about}, {surely}"
         return
     if not rule["size"]:
         yield f"warning: {about}: it counts no bytes, so no factor would suffice"
         return
-    factor = _up(peak / rule["size"])
+    factor = f"{_up(held.peak / rule['size']):g}"
     was = f"its scale_factor is {rule['scale_factor']:g}"
     if killed:
-        yield f"warning: {about}, and it was killed: {was}, and more than {factor:g} is needed"
-    else:
-        held = f"and the task has held {_shown(peak)}"
-        yield f"warning: {about}, {held}: {was}, and {factor:g} would have sufficed"
+        yield f"warning: {about}, and it was killed: {was}, and more than {factor} is needed"
+        return
+    had = f"and the task has held {_shown(held.peak)}"
+    less = ""
+    if held.unreclaimable is not None and rule["memory"] >= held.unreclaimable:
+        less = "; so may the present one, as the rest could be taken back"
+    enough = "would have sufficed" if held.complete else "would have sufficed for what was seen"
+    yield f"warning: {about}, {had}: {was}, and {factor} {enough}{less}"
 
 
 def _up(factor: float) -> float:

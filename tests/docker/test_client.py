@@ -317,6 +317,6 @@ def test_many_containers_leave_no_connections(tmp_path: Path, engine: Any) -> No
     counts = []
     for _ in range(9):
         ended = run_container(connect(), job)
-        assert ended.exit_code == 0 and ended.peak_memory
+        assert ended.exit_code == 0 and ended.memory.peak
         counts.append(len(list(Path("/proc/self/fd").iterdir())))
     assert counts[-1] - counts[0] < 25 and counts[-1] == counts[-2]

@@ -109,6 +109,8 @@ def lock_sets(
 
 def _read(recipe: Recipe, policy: LockPolicy, tell: Tell) -> Reading:
     """The lock file. What is wrong with it is an error, save where the lock is to be mended."""
+    if not recipe.locked:
+        return Reading()
     found = read_lock(recipe.lock_file)
     if found.problems and policy not in (LockPolicy.MEND, LockPolicy.UPGRADE):
         raise RecipeError(*found.problems)

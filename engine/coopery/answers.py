@@ -97,7 +97,12 @@ _FIELDS: dict[str, dict[str, Any]] = {
         "notes": [str],
     },
     "freeze_task": {"keys": Mapping, "files": Mapping},
-    "plan_task": {"command": [str], "shown": str, "aux": ["coopery.dependencies:Aux"]},
+    "plan_task": {
+        "command": [str],
+        "shown": str,
+        "aux": ["coopery.dependencies:Aux"],
+        "skip_codes": [int],
+    },
     "perform": {"outputs": Mapping, "facts": Mapping, "warnings": [str]},
     "weigh": {"kind": str, "kept": ["coopery.elsewhere:Kept"], "where": str, "unseen": str},
     "diagnose": {"subject": str, "text": str, "state": ("ok", "warning", "error")},

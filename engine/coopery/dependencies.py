@@ -220,13 +220,15 @@ class Aux:
 class Invocation:
     """What a task runs, before paths are known: items with placeholders for `inputs.NAME`,
     `outputs.NAME` and `aux.NAME`; all other placeholders are filled in. `shown` is for people.
-    With `by_python` the first item stands for the image's Python, wherever that is.
+    With `by_python` the first item stands for the image's Python, wherever that is. With an exit
+    code of `skip_codes` the command says that it had nothing to do: the task is skipped then.
     """
 
     command: tuple[str, ...]
     shown: str
     aux: tuple[Aux, ...] = ()
     by_python: bool = False
+    skip_codes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -374,6 +374,7 @@ def task_step(
         sources=tuple(path for path, _ in files),
         timeout=task.timeout,
         resources=task.resources,
+        skip_codes=invocation.skip_codes,
     )
     needs = [
         Need(role=sys.intern(f"input {name}"), source=bound.source, name=bound.base)

@@ -206,7 +206,8 @@ class Reason:
     """Why a step ran, or why not, as data.
 
     `code`: `cached`, `new` (nothing like it was ever made), `changed`, `forced`, `always`,
-    `remade` (its bytes were gone and a reader needs them).
+    `remade` (its bytes were gone and a reader needs them); of a skipped one `skipped` (what it
+    needs has failed or was skipped) or `said-so` (its own work did).
     """
 
     code: str
@@ -522,7 +523,7 @@ class Turn(StrEnum):
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
-    """For good."""
+    """For good; or it is skipped, and so is what needs it."""
     AGAIN = "again"
     """It failed, and is to be performed again once it is due."""
 
@@ -561,7 +562,7 @@ class Execution(Protocol):
         ...
 
     def give_up(self, name: str) -> Sequence[str]:
-        """A step failed: its descendants are skipped; returns their names."""
+        """A step failed or was skipped: its descendants are skipped; returns their names."""
         ...
 
     def cancel(self) -> None:

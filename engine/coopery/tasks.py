@@ -55,3 +55,5 @@ class TaskWork:
     """Paths under the working folder at which the needs `source PATH` are laid."""
     timeout: Annotated[float | None, unkeyed] = None
     resources: Annotated[Resources, unkeyed] = field(default_factory=Resources)
+    skip_codes: Annotated[tuple[int, ...], unkeyed] = ()
+    """Exit codes with which the command says that it had nothing to do: the task is skipped then."""

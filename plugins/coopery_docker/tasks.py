@@ -154,7 +154,8 @@ def _out_of_memory(
         )
         hint = "say what the task needs by `memory` under its `resources`, or run fewer at a time"
     else:
-        message = f"{how}at its memory limit of {show_bytes(limit)}: {work.shown}"
+        held = f", having held {show_bytes(ended.peak_memory)}" if ended.peak_memory else ""
+        message = f"{how}at its memory limit of {show_bytes(limit)}{held}: {work.shown}"
         hint = "raise `memory` under the task's `resources`"
     return StepError(problem("out-of-memory", message, hint=hint), facts=facts)
 

@@ -24,13 +24,15 @@ class Document:
 
     `locate` tells where a key stands, or the nearest key above it that is known. `problems` are
     those only the reader can see, such as a name given twice. `root` is the folder that the paths
-    of inputs are relative to, where that is not the file's.
+    of inputs are relative to, where that is not the file's. `exit_code` is whose exit code a run
+    of it ends with where nobody says.
     """
 
     data: Mapping[str, Any]
     locate: Callable[[KeyPath], Place]
     problems: tuple[Problem, ...] = ()
     root: Path | None = None
+    exit_code: model.ExitCode = model.ExitCode.RUN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,6 +190,7 @@ def read(
         defaults=defaults,
         facets=own,
         locate=locate,
+        exit_code=document.exit_code,
     )
     if not problems and overrides:
         recipe = override(recipe, overrides, problems)

@@ -237,12 +237,13 @@ class Outcome:
 class Event:
     """Something happened.
 
-    `kind` is one of `message`, `run-started`, `started` (a step is performed; `log` grows then),
-    `waiting` (another run makes the same, or resources are in use), `retrying`, `ended`,
-    `warning`, `stopping` (the run was asked to stop: nothing new starts), `killing` (asked again:
-    what runs is killed), `run-ended` (also when the run broke off), and last `recorded` (`record`
-    is the final record of the run). Where no run is asked for, but a forecast or a shell, `preview`
-    comes first; its `message` is the option that asks for it.
+    `kind` is one of `message`, `begun` (the run's record is there; `record` is its beginning, and
+    `log` where a detached run tells its story from now on), `run-started`, `started` (a step is
+    performed; `log` grows then), `waiting` (another run makes the same, or resources are in use),
+    `retrying`, `ended`, `warning`, `stopping` (the run was asked to stop: nothing new starts),
+    `killing` (asked again: what runs is killed), `run-ended` (also when the run broke off), and
+    last `recorded` (`record` is the final record of the run). Where no run is asked for, but a
+    forecast or a shell, `preview` comes first; its `message` is the option that asks for it.
     """
 
     kind: str

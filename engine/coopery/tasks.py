@@ -56,4 +56,4 @@ class TaskWork:
     timeout: Annotated[float | None, unkeyed] = None
     resources: Annotated[Resources, unkeyed] = field(default_factory=Resources)
     skip_codes: Annotated[tuple[int, ...], unkeyed] = ()
-    """Exit codes with which the command says that it had nothing to do: the task is skipped then."""
+    """Exit codes with which the command says that it had nothing to do: then it is skipped."""

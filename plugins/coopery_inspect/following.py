@@ -12,7 +12,7 @@ from coopery import selecting
 from coopery.commands import Context
 from coopery.errors import Problem, RecipeError
 from coopery.history import History
-from coopery_inspect.logs import in_recipe, made_in, seek_tail
+from coopery_inspect.logs import in_recipe, made_in, seek_tail, tasks_of
 
 PULSE = 0.1
 """Seconds between two looks at the logs."""
@@ -105,11 +105,13 @@ def _end(entry: dict[str, Any]) -> str:
 def _tails(context: Context, history: History, run: str, steps: Sequence[str]) -> dict[str, Tail]:
     """The logs of the steps of this run that are meant; made when the run has told its plan."""
     found = [name for task in context.arguments.tasks for name in selecting.matching(task, steps)]
-    if not found:
+    if not context.arguments.tasks:
+        found = list(tasks_of(history, run))
+    elif not found:
         named = in_recipe(context)  # a typo is answered with the nearest name
         found = [name for name in named if name in steps]
     if not found:
-        message = f"{' '.join(context.arguments.tasks)} is no part of run {run}"
+        message = f"{' '.join(context.arguments.tasks) or 'a task'} is no part of run {run}"
         raise RecipeError(Problem(slug="no-log", message=message))
     names = list(dict.fromkeys(found))
     several = len(names) > 1

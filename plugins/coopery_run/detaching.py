@@ -76,6 +76,7 @@ def detach(context: Context) -> int:
             return code if code >= 0 else 130
     document = json.loads(said)
     context.answer(document, document["run"])
+    sys.stdout.flush()
     context.tell(f"to follow it: {'; '.join(_ways(context, document['run']))}")
     return 0
 

@@ -194,7 +194,7 @@ def test_what_is_wrong_before_it_begins_is_told_by_the_command(
     assert (answer.exit_code, answer.slugs) == (code, (slug,)), answer.stderr
     assert answer.stdout == ""
     if "--detach" not in answer.stderr:
-        assert answer.stderr == live.coopery("run", *arguments, env=env).stderr
+        assert answer.told(slug) == live.coopery("run", *arguments, env=env).told(slug)
     assert running(live) == []
 
 

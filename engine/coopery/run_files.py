@@ -124,8 +124,10 @@ def is_run_file(name: str) -> bool:
         return False
     try:
         path = Path(name)
+        if not path.is_file():
+            return False
         with path.open("rb") as file:
-            start = file.read(1 << 12) if path.is_file() else b""
+            start = file.read(1 << 12)
     except (OSError, ValueError):
         return False
     return start[:1] == b"{" and all(f'"{key}":'.encode() in start for key in ("run", "home"))
@@ -137,9 +139,13 @@ def read(name: str) -> RunFile:
     Raises RecipeError (`unknown-run` where there is no file, `no-run-file`) and MachineError
     (`run-format`).
     """
+    content = b""
     try:
-        with Path(name).open("rb") as file:
-            content = file.read(MOST) if Path(name).is_file() else b""
+        path = Path(name)
+        if path.exists() and not path.is_file():  # to open a pipe would wait for somebody
+            raise _not_one(name, "it is a folder" if path.is_dir() else "it is no regular file")
+        with path.open("rb") as file:
+            content = file.read(MOST)
         document = json.loads(content)
     except FileNotFoundError:
         message = f"there is no run file {name}"
@@ -148,7 +154,7 @@ def read(name: str) -> RunFile:
     except OSError as error:
         raise _not_one(name, error.strerror or str(error)) from None
     except (ValueError, RecursionError) as error:
-        what = "it is empty" if not content else f"it is no JSON: {error}"
+        what = f"it is no JSON: {error}" if content else "it is empty"
         raise _not_one(name, what) from None
     if not isinstance(document, dict):
         raise _not_one(name, "it holds no object")

@@ -197,12 +197,13 @@ def run_files(word: str) -> list[Candidate]:
     except (OSError, RuntimeError):  # it is not there, or whose home that is nobody knows
         return []
     found = []
+    looked = 0  # into files, which takes its time
     for path in paths:
         if not path.name.startswith(begun) or (path.name.startswith(".") and not begun):
             continue
         if slash and path.is_dir():
             found.append(Candidate(f"{folder}/{path.name}/"))
-        elif path.suffix == ".json" and is_run_file(str(path)):
+        elif path.suffix == ".json" and (looked := looked + 1) <= MANY and is_run_file(str(path)):
             found.append(Candidate(f"{folder}{slash}{path.name}", "a run file"))
     return found[:MOST]
 

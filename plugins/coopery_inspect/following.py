@@ -12,6 +12,9 @@ from coopery import selecting
 from coopery.commands import Context
 from coopery.errors import Problem, RecipeError
 from coopery.history import History
+from coopery.records import read_run
+from coopery.steps import Store
+from coopery_inspect import summaries
 from coopery_inspect.logs import in_recipe, made_in, seek_tail, tasks_of
 
 PULSE = 0.1
@@ -95,7 +98,19 @@ def follow(context: Context, history: History, run: str) -> int:
                 context.tell(f"{name}: {_end(states[name])}")
         if tails is None or len(ended) < len(tails):
             time.sleep(PULSE)
+    if not context.arguments.tasks:
+        _tell_end(context, store, run)
     return 0
+
+
+def _tell_end(context: Context, store: Store, run: str) -> None:
+    """How the run as a whole ends, which what is no task may have decided."""
+    while run in store.living():
+        time.sleep(PULSE)
+    document = read_run(store, run)
+    end = f"{summaries.state(document)}, {summaries.counted(document)}"
+    more = f": coopery show {run}" if document.get("exit_code") else ""
+    context.tell(f"run {run}: {end}{more}")
 
 
 def _end(entry: dict[str, Any]) -> str:

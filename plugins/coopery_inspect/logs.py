@@ -160,9 +160,9 @@ def _names(context: Context, history: History, runs: Sequence[str]) -> Sequence[
 
 
 def tasks_of(history: History, run: str) -> Sequence[str]:
-    """The tasks of a run."""
-    steps = history.steps(run)
-    return [name for name in steps if (history.entry(run, name) or {})["kind"] == "task"]
+    """The tasks of a run, and what else failed in it."""
+    steps = {name: history.entry(run, name) or {} for name in history.steps(run)}
+    return [n for n, step in steps.items() if step["kind"] == "task" or step["state"] == "failed"]
 
 
 def in_recipe(context: Context) -> Sequence[str]:

@@ -152,7 +152,9 @@ def _graph(parser: argparse.ArgumentParser) -> None:
 
 
 def _report(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", nargs="?", metavar="RUN", help="a run's id, or its beginning")
+    parser.add_argument(
+        "run", nargs="?", metavar="RUN", help="a run's id, its beginning, or a run file"
+    )
     parser.add_argument(
         "--format",
         choices=("html", "junit"),

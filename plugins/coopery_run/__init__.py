@@ -120,7 +120,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         "--exit-code",
         choices=("run", "task"),
         metavar="WHOSE",
-        help="end with the exit code of the run, or of the command of the one TASK "
+        help="whose exit code to end with: run, or task for that of the one TASK's command "
         "(default: run, unless the recipe is of a kind that says otherwise)",
     )
     parser.add_argument(

@@ -165,6 +165,8 @@ def test_a_skipped_task_says_so(project: Project, code: int) -> None:
     )
     assert project.coopery("run", "a", "--exit-code", "task").exit_code == code
     assert project.coopery("run", "a").exit_code == 0
+    (_, line) = project.coopery("status").stdout.splitlines()[1:]
+    assert line.startswith(f"  a: skipped, exit code {code}, held ")
     assert project.coopery("run", "b", "--exit-code", "task").exit_code == 126
 
 

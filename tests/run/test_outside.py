@@ -128,6 +128,8 @@ def test_its_exit_is_recorded_and_its_logs_are_followed(live: Project) -> None:
     live.write("gate", "")
     rest, told = following.communicate(timeout=DEADLINE)
     assert rest == "wait  | end\n" and "quick: failed" in told and following.returncode == 0
+    end = f"run {run}: ended (exit code 1), 1 done, 1 failed: coopery show {run}"
+    assert told.splitlines()[-1] == end
     until(lambda: running(live), lambda found: not found)
     assert "ended (exit code 1)" in live.coopery("status", run).stdout
     # Without -f, and with the beginning of its id, what all its tasks printed.
@@ -386,6 +388,9 @@ def test_paths_that_cannot_be_written_or_read(live: Project) -> None:
     wrong |= {"recipe.toml": "no-run-file", "recipe.toml/x": "not-writable"}
     wrong |= {"/dev/null": "no-run-file", "dangling.json": "no-run-file"}
     (live.root / "dangling.json").symlink_to("/proc/no/where")
+    os.mkfifo(live.root / "pipe.json")
+    wrong |= {"pipe.json": "no-run-file"}
+    assert live.coopery("status", "pipe.json").slugs == ("no-run-file",)
     for name, slug in wrong.items():
         answer = live.coopery("run", "quick", "--output", name)
         assert (answer.exit_code, answer.slugs) == (2, (slug,)), (name, answer.stderr)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import time
+
 import pytest
 
 from coopery.testing import Project
@@ -185,3 +188,14 @@ def test_out_of_memory_is_137(project: Project) -> None:
     assert "at its memory limit of 100 MiB, having held " in answer.told("out-of-memory")
     (line,) = [x for x in project.coopery("status").stdout.splitlines() if x.startswith("  a: ")]
     assert line.startswith("  a: failed, exit code 137, out of memory, held ")
+
+
+def test_an_interrupt_is_130(recipe: Project) -> None:
+    process = recipe.start("run", "own", "--exit-code", "task", "--set", "own.end=sleep 60")
+    deadline = time.monotonic() + 30
+    while not any(run["steps"] for run in recipe.coopery("status", "--json").json["running"]):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 130

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         registries,
         secret,
         task,
+        template,
     )
     from coopery.interactive import Recipe, RunFailed
     from coopery.results import Results
@@ -48,6 +49,7 @@ __all__ = [
     "registries",
     "secret",
     "task",
+    "template",
 ]
 
 

@@ -32,6 +32,7 @@ _NOUNS = {
     "plan_image": "coopery.dependencies:ImagePlan",
     "freeze_task": "coopery.dependencies:Frozen",
     "plan_task": "coopery.dependencies:Invocation",
+    "size_step": "coopery.steps:Sizing",
     "authorize": "coopery.errors:Problem",
     "perform": "coopery.steps:Made",
     "weigh": "coopery.elsewhere:Holding",
@@ -102,6 +103,17 @@ _FIELDS: dict[str, dict[str, Any]] = {
         "shown": str,
         "aux": ["coopery.dependencies:Aux"],
         "skip_codes": [int],
+        "env": Mapping,
+        "mounts": Mapping,
+        "limits": (None, "coopery.model:Resources"),
+        "requests": (None, "coopery.model:Resources"),
+        "workdir": (None, str),
+    },
+    "size_step": {
+        "work": "coopery.steps:Work",
+        "resources": Mapping,
+        "facts": Mapping,
+        "wrong": ["coopery.errors:Problem"],
     },
     "perform": {"outputs": Mapping, "facts": Mapping, "warnings": [str]},
     "weigh": {"kind": str, "kept": ["coopery.elsewhere:Kept"], "where": str, "unseen": str},
@@ -132,7 +144,7 @@ def misfit(hook: str, answer: object) -> str | None:
                 return f"{_shown(noun)}'s {name} is {_shown(kind)}, not {came(value)}"
         return None
     match hook:
-        case "recipe_names" | "runtime_names" | "find_gone":
+        case "recipe_names" | "runtime_names" | "find_gone" | "review_step":
             return None if isinstance(answer, str) and answer else _expected("a name", answer)
         case "choose_base":
             good = answer if isinstance(answer, str) else _fits(answer, "coopery.images:Base")

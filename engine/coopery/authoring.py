@@ -73,6 +73,18 @@ class ImageHandle:
         return f"<image {self.name or '(not named yet)'}>"
 
 
+@dataclass(frozen=True)
+class _TemplateOf:
+    """A template of an image whose name may be known only once the recipe was read."""
+
+    image: ImageHandle | str | None
+    identifier: str
+
+    def __str__(self) -> str:
+        name = self.image.name if isinstance(self.image, ImageHandle) else self.image
+        return f"{name or ''}#{self.identifier}"
+
+
 class TaskHandle:
     """A task a recipe speaks of."""
 
@@ -206,7 +218,7 @@ def raw(value: Any) -> Any:
     match value:
         case ImageHandle():
             return raw(value.table) if value.name is None else value.name
-        case PurePath():
+        case PurePath() | _TemplateOf():
             return str(value)
         case Mapping():
             return {raw(k): raw(v) for k, v in value.items()}
@@ -313,12 +325,14 @@ def Input(
     origin: str | None = None,
     at: Mapping[str, Any] | None = None,
     mount: str | None = None,
+    bind: bool = False,
     load: str | None = None,
     **unknown: Any,
 ) -> Table:
     """An input channel; `origin` (`from` in TOML) is `TASK.OUTPUT`, `at` picks an instance.
 
-    With `load` (`"json"` or `"pickle"`) a function is given the value, not the path.
+    With `load` (`"json"` or `"pickle"`) a function is given the value, not the path. What is to be
+    `bind` is used where it is, by a task that is `always` run.
 
     Here and below, `unknown` keywords reach the reader, which refuses them together with all else
     that is wrong, with the nearest name; a TypeError would hide the rest.
@@ -331,9 +345,9 @@ def Input(
             origin = value if origin is None else origin
             _misspelt("Input", keyword, "write origin=…, which is `from` in TOML")
         else:
-            hint = nearest(keyword, ("path", "origin", "at", "mount", "load")) or ""
+            hint = nearest(keyword, ("path", "origin", "at", "mount", "bind", "load")) or ""
             _misspelt("Input", keyword, hint)
-    given = _given(path=path, at=at, mount=mount, load=load, **{"from": origin})
+    given = _given(path=path, at=at, mount=mount, bind=bind or None, load=load, **{"from": origin})
     return {**given, **more}
 
 
@@ -354,14 +368,16 @@ def Output(
     name: str | None = None,
     transient: bool = False,
     mount: str | None = None,
+    bind: bool = False,
     returns: str | None = None,
     **unknown: Any,
 ) -> Table:
     """An output channel; without `path` it stays in the store.
 
-    With `returns` (`"json"` or `"pickle"`) it holds what the task's function returns.
+    With `returns` (`"json"` or `"pickle"`) it holds what the task's function returns. What is to be
+    `bind` is written straight to its path, by a task that is `always` run.
     """
-    given = _given(path=path, name=name, mount=mount, returns=returns)
+    given = _given(path=path, name=name, mount=mount, bind=bind or None, returns=returns)
     return {**given, **_given(transient=transient or None), **unknown}
 
 
@@ -478,6 +494,27 @@ def command(
     handle = TaskHandle(name)
     given = _given(command=_listed(run), image=image, inputs=inputs, outputs=outputs)
     _collect("task", handle, {**given, **keys})
+    return handle
+
+
+@_checked
+def template(
+    name: str | None = None,
+    image: ImageHandle | str | None = None,
+    identifier: str | None = None,
+    *,
+    inputs: Mapping[str, Any] | None = None,
+    outputs: Mapping[str, Any] | None = None,
+    **keys: Any,
+) -> TaskHandle:
+    """A task of a template of an image, which is one of the recipe's or a reference.
+
+    `keys` are the further keys of `[task.NAME]`. Those of `template` itself besides are given there
+    as a table, with its `name`, in place of image and identifier.
+    """
+    handle = TaskHandle(name)
+    use = None if image is None and identifier is None else _TemplateOf(image, identifier or "")
+    _collect("task", handle, {**_given(template=use, inputs=inputs, outputs=outputs), **keys})
     return handle
 
 

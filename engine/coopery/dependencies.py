@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from coopery.errors import KeyPath, Place
 from coopery.images import Base
 from coopery.marks import unkeyed
-from coopery.model import Index, Secret
+from coopery.model import Index, Resources, Secret
 from coopery.repositories import Access
 from coopery.steps import Need, Step
 
@@ -170,6 +170,8 @@ class Layer:
     - `pins`: packages installed from indexes;
     - `wheels`: needs whose bytes are folders of wheel files, installed without dependencies;
     - `files`: needs laid under the task's working folder, by relative path;
+    - `rooted`: needs that are files at absolute paths of the image, for whoever looks into it: a
+      runtime without images has no use for them;
     - `env`: variables;
     - `system`: Debian packages (`assumed` ones are taken for granted by a runtime without them);
       `named` is where the recipe says them.
@@ -182,6 +184,7 @@ class Layer:
     pins: tuple[Pin, ...] = ()
     wheels: tuple[Need, ...] = ()
     files: tuple[tuple[str, Need], ...] = ()
+    rooted: tuple[tuple[str, Need], ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     system: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
@@ -220,14 +223,27 @@ class Aux:
 class Invocation:
     """What a task runs, before paths are known: items with placeholders for `inputs.NAME`,
     `outputs.NAME` and `aux.NAME`; all other placeholders are filled in. `shown` is for people.
-    With `by_python` the first item stands for the image's Python, wherever that is. With an exit
-    code of `skip_codes` the command says that it had nothing to do: the task is skipped then.
+    With `by_python` the first item stands for the image's Python, wherever that is.
+
+    The rest is for tasks of which something else says more than what they run. `env` are variables,
+    below the task's own. `mounts` are absolute paths at which channels are seen, outputs as folders
+    that are there already. `limits` and `requests` are resources that the task may use at most, and
+    that are kept free for it, below what the task says itself; what is only limited is kept free
+    as well. `workdir` is the folder of its image in which it begins. With `scaling`, `size_step` is
+    asked once its inputs are there: it is what the plugin wants to know then. With an exit code of
+    `skip_codes` the command says that it had nothing to do: the task is skipped then.
     """
 
     command: tuple[str, ...]
     shown: str
     aux: tuple[Aux, ...] = ()
     by_python: bool = False
+    env: Mapping[str, str] = field(default_factory=dict)
+    mounts: Mapping[str, str] = field(default_factory=dict)
+    limits: Resources | None = None
+    requests: Resources | None = None
+    workdir: str | None = None
+    scaling: object | None = None
     skip_codes: tuple[int, ...] = ()
 
 

@@ -16,28 +16,43 @@ from typing import Any
 from coopery import lengths, placeholders
 from coopery.cycles import cycles
 from coopery.errors import KeyPath, Problem, nearest, problem
-from coopery.model import Input, Instance, Recipe, Task, TaskSecret, coordinate, iterate_matrix
+from coopery.model import (
+    Input,
+    Instance,
+    Output,
+    Recipe,
+    Task,
+    TaskSecret,
+    coordinate,
+    iterate_matrix,
+)
 from coopery.steps import FileSource, Gathered, Source, StepSource
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BoundInput:
-    """An input channel with what it reads; `base` is the name it is seen under."""
+    """An input channel with what it reads; `base` is the name it is seen under. What is to be
+    `bind` is a FileSource, and used where it is.
+    """
 
     source: Source
     base: str
     mount: str | None
+    bind: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BoundOutput:
-    """An output channel with its base name and its destination (absolute), if it has one."""
+    """An output channel with its base name and its destination (absolute), if it has one; what is
+    to be `bind` is written there at once.
+    """
 
     base: str
     destination: Path | None
     folder: bool
     transient: bool
     mount: str | None
+    bind: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,17 +250,19 @@ class _Expander:
         sides += [("outputs", name, c.mount) for name, c in task.outputs.items()]
         taken: dict[tuple[str, str], tuple[str, str]] = {}
         for side, name, mount in sides:
-            for what in (side, name.upper()), ("mount", (mount or "").rstrip("/")):
+            known_by = name.upper().replace("-", "_")
+            for what in (side, known_by), ("mount", (mount or "").rstrip("/")):
                 if what[1] and taken.setdefault(what, (side, name)) != (side, name):
                     message = f"{name!r} and {taken[what][1]!r} collide"
                     hint = "channels differ by more than case, and have mounts of their own"
                     self.problems.append(
                         problem("duplicate-name", message, key=(*key, side, name), hint=hint)
                     )
-            if not name.isidentifier() or len(name) > 100:
-                message = f"a channel's name is an identifier; {name[:60]!r} is not"
+            if not name.replace("-", "_").isidentifier() or name[0] == "-" or len(name) > 100:
+                message = f"{name[:60]!r} cannot be a channel's name"
+                hint = "write letters, digits, _ and -, at most 100, and no digit first"
                 self.problems.append(
-                    problem("wrong-value", message, key=(*key, side, name), hint=_IDENTIFIER)
+                    problem("wrong-value", message, key=(*key, side, name), hint=hint)
                 )
         if any(mount is not None for _, _, mount in sides):
             from coopery.fixed import check_mounts
@@ -308,9 +325,10 @@ class _Expander:
             self._check_secret_name(name, secret, ("defaults", "secrets", name))
 
     def _check_variable(self, name: str, key: KeyPath) -> None:
-        if not name.isidentifier() or name.startswith("COOPERY_"):
+        plain = name[:1] + name[1:].replace(".", "_").replace("-", "_")
+        if not plain.isidentifier() or name.startswith("COOPERY_"):
             message = f"{name!r} is not a variable a task may set"
-            hint = "a variable's name has letters, digits and _; COOPERY_ is coopery's own"
+            hint = "a variable's name has letters, digits, _, . and -; COOPERY_ is coopery's own"
             self.problems.append(problem("bad-variable", message, key=key, hint=hint))
 
     def _check_passed(self, name: str, key: KeyPath) -> None:
@@ -325,6 +343,10 @@ class _Expander:
         for name, output in task.outputs.items():
             key: KeyPath = ("task", task.name, "outputs", name)
             folder = bool(output.path and output.path.endswith("/"))
+            if output.bind:
+                if (bound := self._bound_output(instance, output, key)) is not None:
+                    found[name] = bound
+                continue
             destination = self._destination(instance, name, output.path, key)
             if output.path is not None and output.transient:
                 message = "a transient output has no destination"
@@ -346,6 +368,67 @@ class _Expander:
                 mount=output.mount,
             )
         return found
+
+    def _bind(self, instance: Instance, path: str | None, key: KeyPath) -> Path | None:
+        """Where a channel is that is used where it is: anywhere on this machine."""
+        if not instance.task.always:
+            message = "what is used where it is is in no key, so the task cannot be remembered"
+            hint = "write `always = true` for the task, or leave `bind` out"
+            self.problems.append(problem("bad-bind", message, key=(*key, "bind"), hint=hint))
+            return None
+        if path is None:
+            hint = "say by `path` which file or folder of this machine is meant"
+            message = "only a path can be used where it is"
+            self.problems.append(problem("bad-bind", message, key=(*key, "bind"), hint=hint))
+            return None
+        groups = {"matrix": instance.task.matrix, "params": instance.task.params}
+        if not check_text(path, groups, key, self.problems):
+            return None
+        text = placeholders.render(placeholders.parse(path), values_of(instance))
+        found = posixpath.normpath(posixpath.join(self.out, text))
+        if long := lengths.too_long(found, key):
+            self.problems.append(long)
+            return None
+        return Path(found)
+
+    def _bound_input(self, instance: Instance, channel: Input, key: KeyPath) -> BoundInput | None:
+        path = self._bind(instance, channel.path, key)
+        if path is None:
+            return None
+        if self._holder(str(path)) or str(path) in self.parents:
+            message = f"{channel.path!r} is made by a task of this recipe"
+            hint = "read it with `from`: then it is there before this task runs"
+            self.problems.append(problem("bad-bind", message, key=(*key, "bind"), hint=hint))
+            return None
+        if unfit := self._unfit(path, str(channel.path), anywhere=True):
+            slug, told, mend = unfit
+            self.problems.append(problem(slug, told, key=key, hint=mend))
+            return None
+        source = FileSource(path=path, shown=str(channel.path))
+        return BoundInput(source=source, base=path.name, mount=channel.mount, bind=True)
+
+    def _bound_output(self, instance: Instance, output: Output, key: KeyPath) -> BoundOutput | None:
+        path = self._bind(instance, output.path, key)
+        if path is None:
+            return None
+        if output.transient:
+            message = "a transient output has no destination"
+            hint = "drop `bind` or `transient`"
+            self.problems.append(problem("transient-destination", message, key=key, hint=hint))
+        top = next(p for p in (path, *path.parents) if os.path.lexists(p))
+        if not os.path.isdir(top):  # noqa: PTH112 - Path.is_dir raises where it may not look
+            message = f"{str(top)!r} is no folder"
+            hint = "name a folder; it is made if it is missing"
+            self.problems.append(problem("bad-destination", message, key=key, hint=hint))
+            return None
+        return BoundOutput(
+            base=path.name,
+            destination=path,
+            folder=True,
+            transient=False,
+            mount=output.mount,
+            bind=True,
+        )
 
     def _path(self, instance: Instance, text: str, key: KeyPath) -> str | None:
         """A recipe's path with placeholders filled, absolute, beneath where destinations are."""
@@ -465,7 +548,9 @@ class _Expander:
                 hint = 'write "data/table.csv", or { from = "TASK.OUTPUT" }'
                 self.problems.append(problem("bad-input", message, key=key, hint=hint))
                 continue
-            if channel.origin is not None:
+            if channel.bind:
+                bound = self._bound_input(instance, channel, key)
+            elif channel.origin is not None:
                 bound = self._from(instance, name, channel, key, outputs)
             else:
                 bound = self._from_path(instance, channel, key, outputs)
@@ -600,7 +685,9 @@ class _Expander:
         shown = path.removeprefix(self.out_prefix)
         return BoundInput(source=FileSource(path=file, shown=shown), base=base, mount=channel.mount)
 
-    def _unfit(self, file: Path, shown: str) -> tuple[str, str, str | None] | None:
+    def _unfit(
+        self, file: Path, shown: str, *, anywhere: bool = False
+    ) -> tuple[str, str, str | None] | None:
         """Why a path of the project cannot be read as an input: slug, message, hint."""
         try:
             mode = file.stat().st_mode
@@ -615,7 +702,8 @@ class _Expander:
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             hint = "an input is a file or a folder: copy what it gives into a file"
             return "special-file", f"{shown!r} is a pipe, a socket or a device", hint
-        if file.is_symlink() and not file.resolve().is_relative_to(self.real_root):
+        inside = anywhere or not file.is_symlink()
+        if not inside and not file.resolve().is_relative_to(self.real_root):
             hint = "copy what it leads to into the project, or make the link lead inside"
             return "link-outside", f"{shown!r} is a link that leads out of the project", hint
         return None

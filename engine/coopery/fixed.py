@@ -48,7 +48,7 @@ def check_mounts(task: Task) -> Iterator[Problem]:
             yield long
             continue
         path = PurePosixPath(mount)
-        if reason := _reason(path.parent if side == "outputs" else path):
+        if reason := misplaced(path.parent if side == "outputs" else path):
             message = f"the mount {mount!r} {reason}"
             yield problem("bad-mount", message, key=key, hint=_ELSEWHERE)
             continue
@@ -65,8 +65,8 @@ def _is_plain(mount: str) -> bool:
     )
 
 
-def _reason(hidden: PurePosixPath) -> str | None:
-    """Why nothing can be mounted there."""
+def misplaced(hidden: PurePosixPath) -> str | None:
+    """Why nothing can be mounted at a path, whose contents would be hidden; None where it can."""
     own = next((top for top in _OWN if hidden.is_relative_to(top)), None)
     if own is not None:
         return f"lies in {own}, which is not for a recipe's files"

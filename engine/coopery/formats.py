@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coopery.errors import Problem
+from coopery.errors import Problem, nearest
 
 if TYPE_CHECKING:
     from coopery.commands import Context
@@ -36,6 +36,14 @@ class Format:
     recognises: Callable[[Path, str], bool]
     check: Callable[[Path, str, Sequence[str]], Checked]
     schema: Callable[[], Mapping[str, Any]] | None = None
+
+
+def nearest_of(name: str, known: Mapping[str, Format] | Mapping[str, Draft]) -> str | None:
+    """A hint for a name that is no kind: the nearest, else what each of them is; None for none."""
+    near = nearest(name, known)
+    if near is None or near.startswith("did you mean"):
+        return near
+    return "there is: " + "; ".join(f"{kind} ({item.doc})" for kind, item in known.items())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from coopery.options import LockPolicy, Settings
     from coopery.recipes import Document, Facet
     from coopery.secrets import Secrets
-    from coopery.steps import Event, Execution, Made, Step, Store, Workspace
+    from coopery.steps import Event, Execution, Made, Sizing, Step, Store, Workspace
 
 PROJECT = "coopery"
 """pluggy's project name, and the entry-point group that plugins enter through."""
@@ -113,8 +113,10 @@ def declare_drafts() -> Sequence[Draft]:  # type: ignore[empty-body]
 
 
 @hookspec(firstresult=True)
-def load_recipe(path: Path) -> Document | None:
+def load_recipe(path: Path, sets: Sequence[str], settings: Settings) -> Document | None:
     """First: the raw contents of this recipe file, if it is of a kind this plugin reads.
+
+    `sets` are the texts of `--set`, for a document that takes them itself.
 
     @hookimpl
     def load_recipe(path):
@@ -365,13 +367,53 @@ def freeze_task(recipe: Recipe, task: Task) -> Frozen | None:
 
 
 @hookspec(firstresult=True)
-def plan_task(recipe: Recipe, instance: Instance) -> Invocation | None:
+def plan_task(
+    recipe: Recipe,
+    instance: Instance,
+    lock: Lock,
+    settings: Settings,
+    look: Callable[[str, Sequence[str]], Glimpse],
+) -> Invocation | None:
     """First: what this task instance runs.
+
+    The `lock` says what the image of the task begins with, under a runtime whose images do; with
+    `look` an image can be looked into, by its reference and the paths of files in it. Raises
+    RecipeError with all that does not fit.
 
     @hookimpl
     def plan_task(recipe, instance):
         if say := instance.task.facet(Say):
             return Invocation(command=("echo", say.text), shown=f"say {say.text}")
+    """
+
+
+@hookspec(firstresult=True)
+def size_step(
+    step: Step, inputs: Mapping[str, Sequence[tuple[str, Path]]], outputs: Mapping[str, Path]
+) -> Sizing | None:
+    """First: what this step takes, by the data that it reads; asked of those that are `by_data`.
+
+    `inputs` are the channels' files and folders by name: each with its path within the channel,
+    which is empty for what the channel is as a whole. `outputs` are those that are written where
+    they stay, and may hold something already.
+
+    @hookimpl
+    def size_step(step, inputs):
+        size = sum(path.stat().st_size for parts in inputs.values() for _, path in parts)
+        return Sizing(work=step.work, resources={**step.resources, "memory": 2.0 * size})
+    """
+
+
+@hookspec
+def review_step(step: Step, facts: Mapping[str, Any], settings: Settings) -> Iterable[str]:  # type: ignore[empty-body]
+    """All: what a person should be told of how a step that is `by_data` went, by its facts.
+
+    Asked when it has succeeded or failed. What begins with `warning: ` is told as one.
+
+    @hookimpl
+    def review_step(step, facts):
+        if (peak := facts.get("peak_memory") or 0) > step.resources["memory"]:
+            yield f"it took {peak} bytes, more than was kept free for it"
     """
 
 

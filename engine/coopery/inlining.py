@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from coopery.errors import KeyPath, Place
+from coopery.errors import KeyPath, Place, Problem, problem
+
+if TYPE_CHECKING:
+    from coopery.recipes import Facet
 
 Locate = Callable[[KeyPath], Place]
 """Tells where a key of a recipe stands."""
@@ -21,18 +24,24 @@ class Located:
 
     def spoken(self, key: KeyPath) -> KeyPath:
         """A key as the recipe has it."""
+        return spoken(self._original(key), self.locate)
+
+    def __call__(self, key: KeyPath) -> Place:
+        """Where it stands."""
+        return self.locate(self._original(key))
+
+    def _original(self, key: KeyPath) -> KeyPath:
         if len(key) > 1 and key[0] == "image" and key[1] in self.origins:
             return (*self.origins[str(key[1])], *key[2:])
         return key
 
-    def __call__(self, key: KeyPath) -> Place:
-        """Where it stands."""
-        return self.locate(self.spoken(key))
-
 
 def spoken(key: KeyPath, locate: Locate) -> KeyPath:
-    """A key as the recipe has it, whose keys `locate` locates."""
-    return locate.spoken(key) if isinstance(locate, Located) else key
+    """A key as the recipe has it, whose keys `locate` locates: a reader whose document has other
+    keys says so by a method of this name.
+    """
+    said: Callable[[KeyPath], KeyPath] | None = getattr(locate, "spoken", None)
+    return said(key) if said else key
 
 
 def inlined(data: Mapping[str, Any], locate: Locate) -> tuple[Mapping[str, Any], Locate]:
@@ -59,6 +68,29 @@ def inlined(data: Mapping[str, Any], locate: Locate) -> tuple[Mapping[str, Any],
         else:
             changed["defaults"] = {**data["defaults"], "image": name}
     return changed, Located(locate, origins)
+
+
+def with_images(
+    data: Mapping[str, Any], facets: Sequence[Facet], problems: list[Problem]
+) -> Mapping[str, Any]:
+    """A recipe's tables with the image of each task that another of its keys names."""
+    naming = {facet.key: facet.image_of for facet in facets if facet.image_of is not None}
+    tasks, images = data.get("task"), data.get("image", {})
+    if not naming or not isinstance(tasks, Mapping) or not isinstance(images, Mapping):
+        return data
+    changed = dict(tasks)
+    for name, task in tasks.items():
+        found = next((key for key in naming if isinstance(task, Mapping) and key in task), None)
+        if found is None:
+            continue
+        image = naming[found](task[found], tuple(images))
+        if image is not None and task.get("image", image) != image:
+            message = f"`{found}` names another image already"
+            hint = "leave `image` out"
+            key: KeyPath = ("task", name, "image")
+            problems.append(problem("two-images", message, key=key, hint=hint))
+        changed[name] = {**task, "image": image} if image is not None else task
+    return {**data, "task": changed}
 
 
 def _described(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, Mapping[str, Any]]]:

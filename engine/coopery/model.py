@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from urllib.parse import quote, urlsplit
 
-from coopery.errors import KeyPath, Place
+from coopery.errors import KeyPath, Place, Problem
 from coopery.marks import AtLeast, NotText, Text, named, rest, shorthand, unkeyed
 from coopery.quantities import Duration, Quantity
 from coopery.shapes import Name
@@ -72,6 +72,8 @@ class Input:
 
     A plain string is short for `path`. `origin` (`from` in a recipe) is `TASK.OUTPUT`; `at`
     picks one matrix instance of it. `mount` fixes the absolute path at which the task sees it.
+    A `path` that is to be `bind` is used where it is, anywhere on this machine: it is neither read
+    for a key nor looked at afterwards, so only a task that is `always` run may have it.
     `load` gives a function the value in the file rather than its path; of several instances, a
     dictionary of them by their coordinates (`fold=0`).
     """
@@ -80,6 +82,7 @@ class Input:
     origin: Annotated[str | None, named("from")] = None
     at: Mapping[str, Scalar] | None = None
     mount: str | None = None
+    bind: bool = False
     load: ValueFormat | None = None
 
 
@@ -90,6 +93,8 @@ class Output:
     A plain string is short for `path`, the destination in the project; without one the output
     stays in the store. A trailing `/` means a folder, made before the task starts. `name` is the
     base name the task sees. A `transient` output is dropped once all its readers have ended.
+    One that is to be `bind` is written straight into the folder `path`, anywhere on this machine,
+    which is made if it is missing: nothing of it is stored or delivered.
     One that `returns` is written from what the task's function returns, in that format.
     """
 
@@ -97,6 +102,7 @@ class Output:
     name: str | None = None
     transient: bool = False
     mount: str | None = None
+    bind: bool = False
     returns: ValueFormat | None = None
 
 
@@ -316,6 +322,14 @@ class Recipe(Faceted):
     defaults: Defaults = field(default_factory=Defaults)
     destinations: Path | None = None
     """The folder that outputs' destinations are relative to, where that is not `root`."""
+    confided: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    """Secrets that its file holds as text, by name: they go before those of providers."""
+    locked: bool = True
+    """Whether a lock file pins what it is made of."""
+    takes_sets: bool = False
+    """Whether its reader has taken what `--set` says, so that all of it concerns every task."""
+    warnings: tuple[Problem, ...] = field(default=(), compare=False, repr=False)
+    """What its reader has to tell, which does not stop it."""
     locate: Callable[[KeyPath], Place] = field(
         default=lambda key: Place(key=key), compare=False, repr=False
     )

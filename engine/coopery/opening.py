@@ -109,7 +109,7 @@ def open_recipe(request: Request, plugins: Plugins, settings: Settings) -> Opene
     problems: list[Problem] = []
     try:
         destinations = cwd if found_file.fetched else None
-        recipe = recipes.read(file, plugins, request.sets, document, destinations)
+        recipe = recipes.read(file, plugins, request.sets, document, destinations, settings)
     except RecipeError as error:
         partial = getattr(error, "partial", None)
         if partial is None:
@@ -118,6 +118,7 @@ def open_recipe(request: Request, plugins: Plugins, settings: Settings) -> Opene
     named = settings.get(CoreOptions).runtime or recipe.defaults.runtime
     runtime = _with_bases(named, settings, plugins) if request.bases else named or _DEFAULT
     nodes, found = expanding.expand(recipe)
+    found += recipe.warnings
     found += credentials.check(recipe)
     known = plugins.runtime_names()
     if runtime not in known:

@@ -5,23 +5,31 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from coopery import placeholders
-from coopery.dependencies import DependencySet, ImagePlan, IndexOptions, Layer, Lock
+from coopery.dependencies import (
+    DependencySet,
+    ImagePlan,
+    IndexOptions,
+    Invocation,
+    Layer,
+    Lock,
+)
 from coopery.errors import BaseError, Problem, RecipeError, problem
 from coopery.expanding import Node, Nodes
 from coopery.images import Base, Blueprint
-from coopery.model import HOST_PYTHON, Image, Instance, Recipe, Task
+from coopery.model import HOST_PYTHON, Image, Instance, Recipe, Resources, Task
 from coopery.options import LockPolicy
 from coopery.selecting import ancestors
-from coopery.steps import Delivery, Event, Need, Step
-from coopery.tasks import Channel, TaskWork
+from coopery.steps import Delivery, Event, FileSource, Need, Step
+from coopery.tasks import Begins, Bound, Channel, TaskWork
 
 if TYPE_CHECKING:
+    from coopery.glimpses import Glimpse
     from coopery.options import Settings
     from coopery.plugins import Plugins
     from coopery.secrets import Secrets
@@ -131,7 +139,8 @@ def lock(
     def warn(text: str) -> None:
         plugins.observe([Event(kind="warning", time=time.time(), message=text)], settings)
 
-    secrets = plugins.secrets(settings)
+    secrets = plugins.secrets(settings, recipe.confided)
+    policy = policy if recipe.locked else LockPolicy.PREVIEW
     known: dict[str, Base] = {}
     sets = dependency_sets(recipe, images, runtime, policy, plugins, settings, warn, secrets, known)
     asked = any(s.requirements or s.locals or s.base for s in sets)
@@ -180,15 +189,17 @@ def plan(
     )
     needed = ancestors(nodes, targets)
     problems: list[Problem] = []
+    planner = TaskPlanner(recipe, lock, plugins, settings)
     for name in nodes:
         if name not in needed:
             continue
         node = nodes[name]
         image_name = node.instance.task.image
         try:
-            step = task_step(recipe, node, images.get(image_name or ""), runtime, plugins)
+            invocation = planner.invocation(node.instance)
+            step = task_step(node, invocation, images.get(image_name or ""), runtime, plugins)
         except RecipeError as error:
-            problems += error.problems
+            problems += (p for p in error.problems if p not in problems)
             continue
         _add(steps, step)
     if problems:
@@ -335,18 +346,52 @@ def ordered(steps: Mapping[str, Step]) -> dict[str, Step]:
     return result
 
 
+class TaskPlanner:
+    """Plans the tasks of a recipe, of which a lock says what their images begin with."""
+
+    def __init__(self, recipe: Recipe, lock: Lock, plugins: Plugins, settings: Settings) -> None:
+        self._recipe = recipe
+        self._lock = lock
+        self._plugins = plugins
+        self._settings = settings
+        self._secrets = plugins.secrets(settings, recipe.confided)
+
+    def _tell(self, text: str) -> None:
+        event = Event(kind="message", time=time.time(), message=text)
+        self._plugins.observe([event], self._settings)
+
+    def _look(self, reference: str, paths: Sequence[str]) -> Glimpse:
+        from coopery.logins import host_of, login_at
+
+        login = login_at(self._recipe, host_of(reference))
+        return self._plugins.look_into_image(
+            reference, paths, self._settings, self._tell, self._secrets, login
+        )
+
+    def invocation(self, instance: Instance) -> Invocation:
+        """What an instance runs. Raises RecipeError with all that does not fit."""
+        return self._plugins.plan_task(
+            self._recipe, instance, self._lock, self._settings, self._look
+        )
+
+
 def task_step(
-    recipe: Recipe, node: Node, image: ImagePlan | None, runtime: str, plugins: Plugins
+    node: Node,
+    invocation: Invocation,
+    image: ImagePlan | None,
+    runtime: str,
+    plugins: Plugins,
 ) -> Step:
-    """The step of one task instance."""
+    """The step of one task instance, which runs what the `invocation` says."""
     task = node.instance.task
-    invocation = plugins.plan_task(recipe, node.instance)
     env = {
         name: placeholders.render(placeholders.parse(text), node.values)
         for name, text in task.env.items()
     }
     files = image.files if image else ()
-    facets = _keyed_facets(task, plugins)
+    facets = (*_keyed_facets(task, plugins), *_said_besides(node, invocation))
+    limits = _above(task.resources, invocation.limits)
+    mounts = invocation.mounts
     command = invocation.command
     if invocation.by_python and image and image.python:
         command = (image.python.replace("{", "{{").replace("}", "}}"), *command[1:])
@@ -357,15 +402,21 @@ def task_step(
         aux_digests=tuple((aux.name, aux.keyed) for aux in invocation.aux if aux.keyed is not None),
         params=task.params,
         coords=node.instance.coords,
-        env={**(image.env if image else {}), **env},
+        env={**(image.env if image else {}), **invocation.env, **env},
         pass_env={name: os.environ.get(name) for name in task.pass_env},
         secrets=task.secrets,
         inputs=tuple(
-            Channel(name=name, base=bound.base, mount=bound.mount)
+            Channel(name=name, base=bound.base, mount=mounts.get(name, bound.mount))
             for name, bound in sorted(node.inputs.items())
         ),
         outputs=tuple(
-            Channel(name=name, base=bound.base, folder=bound.folder, mount=bound.mount)
+            Channel(
+                name=name,
+                base=bound.base,
+                folder=bound.folder or name in mounts,
+                mount=mounts.get(name, bound.mount),
+                whole=name in mounts,
+            )
             for name, bound in sorted(node.outputs.items())
         ),
         host=None if image else _host(),
@@ -373,12 +424,14 @@ def task_step(
         runtime=runtime,
         sources=tuple(path for path, _ in files),
         timeout=task.timeout,
-        resources=task.resources,
+        resources=limits,
+        scaling=invocation.scaling,
         skip_codes=invocation.skip_codes,
     )
     needs = [
         Need(role=sys.intern(f"input {name}"), source=bound.source, name=bound.base)
         for name, bound in sorted(node.inputs.items())
+        if not bound.bind
     ]
     needs += [replace(need, role=f"source {path}") for path, need in files]
     if image and image.need:
@@ -388,10 +441,11 @@ def task_step(
         subject=node.name,
         work=work,
         needs=tuple(needs),
-        outputs=tuple(sorted(node.outputs)),
+        outputs=tuple(sorted(name for name, bound in node.outputs.items() if not bound.bind)),
         always=task.always,
         retries=task.retries,
-        resources=task.resources.amounts,
+        resources=_above(task.resources, _above(invocation.requests, invocation.limits)).amounts,
+        by_data=invocation.scaling is not None,
         priority=task.priority,
         transient=frozenset(n for n, bound in node.outputs.items() if bound.transient),
         deliveries=tuple(
@@ -401,7 +455,7 @@ def task_step(
                 key=("task", task.name, "outputs", name),
             )
             for name, bound in sorted(node.outputs.items())
-            if bound.destination
+            if bound.destination and not bound.bind
         ),
         notes=(
             *(() if image else ("unpinned",)),
@@ -409,6 +463,39 @@ def task_step(
             *(note for facet in facets for note in getattr(facet, "notes", ())),
         ),
         key_path=("task", task.name),
+    )
+
+
+def _said_besides(node: Node, invocation: Invocation) -> Iterator[object]:
+    """What is in the key of few tasks: channels that are used where they are, and a folder."""
+    bound = Bound(
+        inputs={
+            name: str(channel.source.path)
+            for name, channel in sorted(node.inputs.items())
+            if channel.bind and isinstance(channel.source, FileSource)
+        },
+        outputs={
+            name: str(channel.destination)
+            for name, channel in sorted(node.outputs.items())
+            if channel.bind
+        },
+    )
+    if bound.inputs or bound.outputs:
+        yield bound
+    if invocation.workdir is not None:
+        yield Begins(workdir=invocation.workdir)
+
+
+def _above(first: Resources | None, below: Resources | None) -> Resources:
+    """What the first says of each resource, else the other."""
+    if first is None or below is None:
+        return first or below or Resources()
+    return Resources(
+        cpu=below.cpu if first.cpu is None else first.cpu,
+        memory=below.memory if first.memory is None else first.memory,
+        gpu=first.gpu or below.gpu,
+        shm=below.shm if first.shm is None else first.shm,
+        others={**below.others, **first.others},
     )
 
 

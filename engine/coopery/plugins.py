@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from coopery.options import LockPolicy
     from coopery.recipes import Document, Facet
     from coopery.secrets import Secrets
-    from coopery.steps import Event, Execution, Made, Step, Store, Workspace
+    from coopery.steps import Event, Execution, Made, Sizing, Step, Store, Workspace
 
 
 A = TypeVar("A")
@@ -145,9 +145,12 @@ class Plugins(Registry):
         found: Path | None = self._first("fetch_recipe", **arguments, tell=tell, secrets=secrets)[1]
         return found
 
-    def load_recipe(self, path: Path) -> Document:
+    def load_recipe(
+        self, path: Path, sets: Sequence[str] = (), settings: Settings | None = None
+    ) -> Document:
         """The document in a recipe file. Raises RecipeError (`unknown-recipe-kind`)."""
-        document: Document | None = self._first("load_recipe", path=path)[1]
+        arguments = {"path": path, "sets": sets, "settings": settings or Settings({})}
+        document: Document | None = self._first("load_recipe", **arguments)[1]
         if document is None:
             message = f"no plugin reads {path.name}"
             hint = f"recipes are named {', '.join(self.recipe_names()) or '(no reader installed)'}"
@@ -184,11 +187,16 @@ class Plugins(Registry):
         masking.keep_out(value)
         return name, value
 
-    def secrets(self, settings: Settings) -> Secrets:
-        """A reader of secrets, for one import or one run."""
+    def secrets(self, settings: Settings, confided: Mapping[str, str] | None = None) -> Secrets:
+        """A reader of secrets, for one import or one run; some are `confided` already, by name."""
         from coopery.secrets import Secrets
 
-        return Secrets(lambda secret: self.provide_secret(secret, settings))
+        def provide(secret: Secret) -> str:
+            if confided and secret.name in confided:
+                return confided[secret.name]
+            return self.provide_secret(secret, settings)
+
+        return Secrets(provide)
 
     def check(
         self, recipe: Recipe, runtime: str, settings: Settings | None = None
@@ -375,9 +383,20 @@ class Plugins(Registry):
             )
         return found
 
-    def plan_task(self, recipe: Recipe, instance: Instance) -> Invocation:
+    def plan_task(
+        self,
+        recipe: Recipe,
+        instance: Instance,
+        lock: Lock | None = None,
+        settings: Settings | None = None,
+        look: Callable[[str, Sequence[str]], Glimpse] | None = None,
+    ) -> Invocation:
         """What a task instance runs. Raises RecipeError (`no-action`)."""
-        _, answer = self._first("plan_task", recipe=recipe, instance=instance)
+        from coopery.dependencies import Lock as NoLock
+
+        arguments: dict[str, Any] = {"recipe": recipe, "instance": instance, "look": look}
+        arguments |= {"lock": lock or NoLock(), "settings": settings or Settings({})}
+        _, answer = self._first("plan_task", **arguments)
         invocation: Invocation | None = answer
         if invocation is None:
             raise RecipeError(
@@ -389,6 +408,21 @@ class Plugins(Registry):
                 )
             )
         return invocation
+
+    def size_step(
+        self,
+        step: Step,
+        inputs: Mapping[str, Sequence[tuple[str, Path]]],
+        outputs: Mapping[str, Path],
+    ) -> Sizing | None:
+        """What a step takes by the data that it reads; None where no plugin says so."""
+        arguments: dict[str, Any] = {"step": step, "inputs": inputs, "outputs": outputs}
+        found: Sizing | None = self._first("size_step", **arguments)[1]
+        return found
+
+    def review_step(self, step: Step, facts: Mapping[str, Any], settings: Settings) -> list[str]:
+        """What should be told of how a step went."""
+        return self._flat("review_step", step=step, facts=facts, settings=settings)
 
     def open_store(self, home: Path, settings: Settings) -> Store:
         """The store. Raises MachineError (`no-store`)."""

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import typing
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from coopery import lengths, model, shapes
 from coopery.errors import KeyPath, Place, Problem, RecipeError, nearest, problem, show_key
-from coopery.inlining import inlined, spoken
+from coopery.inlining import inlined, spoken, with_images
 from coopery.shapes import MISSING, Field
 
 if TYPE_CHECKING:
+    from coopery.options import Settings
     from coopery.plugins import Plugins
 
 
@@ -24,15 +25,23 @@ class Document:
 
     `locate` tells where a key stands, or the nearest key above it that is known. `problems` are
     those only the reader can see, such as a name given twice. `root` is the folder that the paths
-    of inputs are relative to, where that is not the file's. `exit_code` is whose exit code a run
-    of it ends with where nobody says.
+    of inputs are relative to, where that is not the file's.
     """
 
     data: Mapping[str, Any]
     locate: Callable[[KeyPath], Place]
     problems: tuple[Problem, ...] = ()
     root: Path | None = None
+    takes_sets: bool = False
+    """Whether it has taken what `--set` says itself."""
+    locked: bool = True
+    """Whether a lock file beside it pins what it is made of."""
+    confided: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Secrets that the file holds as text, by the names that `data` has for them."""
+    warnings: tuple[Problem, ...] = ()
+    """What does not stop it, and should be told."""
     exit_code: model.ExitCode = model.ExitCode.RUN
+    """Whose exit code a run of it ends with where nobody says."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +49,8 @@ class Facet:
     """A key that a plugin adds to a noun: its value is read as `type`, a frozen dataclass.
 
     `wrap` is the dataclass the value becomes when `type` is not one itself (a list, a mapping):
-    it is called with the value. `keyed=False` keeps it out of keys.
+    it is called with the value. `keyed=False` keeps it out of keys. Where importing a type takes
+    long, its name stands for it, `module:Name`; then it is not in keys, either.
     """
 
     noun: Literal["image", "task", "recipe"]
@@ -55,6 +65,10 @@ class Facet:
     """Whether people write it; of what only bundles hold, messages do not tell."""
     alone: bool = False
     """Says all that an image holds: no other plugin's key may stand beside it."""
+    image_of: Callable[[Any, Collection[str]], str | Mapping[str, Any] | None] | None = None
+    """Of a task's key that says which image the task is for: by its raw value, and the names of
+    the recipe's images, the name of one, or a table that describes it; None where it says none.
+    """
 
     @property
     def field(self) -> Field:
@@ -154,6 +168,7 @@ def read(
     overrides: Sequence[str] = (),
     document: Document | None = None,
     destinations: Path | None = None,
+    settings: Settings | None = None,
 ) -> model.Recipe:
     """The recipe in this file, or in the `document` that was read already, with `--set` overrides
     applied.
@@ -163,10 +178,10 @@ def read(
     """
     if document is None:
         _check_readable(file)
-        document = plugins.load_recipe(file)
+        document = plugins.load_recipe(file, overrides, settings)
     problems = list(document.problems)
     facets = plugins.declare_facets()
-    data, locate = inlined(document.data, document.locate)
+    data, locate = inlined(with_images(document.data, facets, problems), document.locate)
     tables = {"image": data.get("image", {}), "task": data.get("task", {})}
     for key in data:
         if key not in (*tables, "defaults", *(f.key for f in facets if f.noun == "recipe")):
@@ -189,10 +204,14 @@ def read(
         },
         defaults=defaults,
         facets=own,
+        confided=document.confided,
+        warnings=document.warnings,
+        locked=document.locked,
+        takes_sets=document.takes_sets,
         locate=locate,
         exit_code=document.exit_code,
     )
-    if not problems and overrides:
+    if not problems and overrides and not document.takes_sets:
         recipe = override(recipe, overrides, problems)
     if problems:
         broken = RecipeError(*(located(p, locate) for p in problems))

@@ -133,8 +133,10 @@ class Recorder:
         self._over.set()
         self._writer.join()
 
-    def finish(self, report: Report) -> dict[str, Any]:
-        """Write the final record, and return it."""
+    def finish(
+        self, report: Report, conclude: Callable[[Mapping[str, Any]], None] = lambda record: None
+    ) -> dict[str, Any]:
+        """Write the final record, and return it; `conclude` is called with it before that."""
         self._stop()
         with self._lock:
             document = {
@@ -153,7 +155,10 @@ class Recorder:
                     for s in report.supplied
                 ],
             }
-            self._log.end(document)
+            try:
+                conclude(document)
+            finally:
+                self._log.end(document)
             return document
 
     def abandon(self) -> None:

@@ -20,7 +20,7 @@ SEVERAL = frozenset(
         *("declare_options", "add_commands", "declare_facets", "recipe_names", "check"),
         *("declare_formats", "declare_drafts"),
         *("add_layers", "runtime_names", "authorize", "diagnose", "observe"),
-        *("find_gone", "weigh"),
+        *("find_gone", "weigh", "review_step"),
     )
 )
 """Hooks whose answer is an iterable."""

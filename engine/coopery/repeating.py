@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,7 @@ class Again:
                 yield from (f"--{name}", str(value))
         behind = [nodes[name].instance.task for name in selecting.ancestors(nodes, tasks)]
         given = {secret.name for task in behind for secret in task.secrets.values()}
+        yield from self._about_reading()
         for text in self.settings.from_flags("secret"):
             if text.partition("=")[0] in given:
                 yield from ("--secret", text)
@@ -57,7 +59,8 @@ class Again:
         if request.sets or request.capacity:
             named = {task.name for task in behind}
             for text in request.sets:
-                if text.partition("=")[0].partition(".")[0] in named:
+                target = text.partition("=")[0].partition(".")[0]
+                if self.opened.recipe.takes_sets or target in named:
                     yield from ("--set", text)
             asked = {name for task in behind for name in task.resources.amounts}
             for text in request.capacity:
@@ -65,6 +68,25 @@ class Again:
                     yield from ("--capacity", text)
         if request.overwrite:
             yield "--overwrite"
+
+    def _about_reading(self) -> Iterator[str]:
+        """Flags of plugins that say how the recipe is read."""
+        for kind, table in self.settings.values.items():
+            for item in dataclasses.fields(kind):
+                told = table.get(item.name)
+                if item.name == "secret" or not item.metadata.get("reading"):
+                    continue
+                if told is None or told.source != "flag":
+                    continue
+                flag = item.name.replace("_", "-")
+                match told.value:
+                    case bool(wanted):
+                        yield f"--{flag}" if wanted else f"--no-{flag}"
+                    case tuple(values):
+                        for value in values:
+                            yield from (f"--{flag}", str(value))
+                    case value:
+                        yield from (f"--{flag}", str(value))
 
 
 def _is_nearest(file: Path, cwd: Path, plugins: Plugins) -> bool:

@@ -33,6 +33,7 @@ from coopery.planning import Plan
 from coopery.quantities import show_seconds
 from coopery.reasons import explain, lost
 from coopery.recipes import located
+from coopery.sizing import Sizes
 from coopery.steps import (
     Claim,
     Event,
@@ -51,6 +52,7 @@ from coopery.supplying import Supplied, Supply, not_made
 from coopery.transients import Dropper, Transients
 
 if TYPE_CHECKING:
+    from coopery.options import Settings
     from coopery.plugins import Plugins
     from coopery.secrets import Secrets
 
@@ -115,6 +117,7 @@ class Run:
     emit: Callable[[Event], None]
     stop: Stop
     secrets: Secrets
+    settings: Settings
     identities: Identities = field(init=False)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     jobs: int = field(init=False)
@@ -150,6 +153,7 @@ class Run:
         self._due: dict[str, float] = {}
         self._begun: dict[str, float] = {}
         self._devices: dict[str, tuple[int, ...]] = {}
+        self._sizes = Sizes(self.plugins, self.store, self.identities, self.policy.capacity)
         self._told_waiting: set[str] = set()
         self._performer = Performer(
             self.plugins,
@@ -359,11 +363,14 @@ class Run:
     def reserve(self, name: str) -> bool:
         """See `coopery.steps.Execution.reserve`."""
         step = self.plan.steps[name]
-        if not step.resources or name in self.outcomes:
+        if name in self.outcomes or not self._size(step):
+            return True
+        amounts = self._sizes.amounts(step)
+        if not amounts:
             return True
         found = self.store.reserve(
             name,
-            step.resources,
+            amounts,
             self.policy.capacity,
             run=self.id,
             priority=self.policy.priority,
@@ -387,7 +394,7 @@ class Run:
         try:
             return self._turn(name)
         finally:
-            if self.plan.steps[name].resources:
+            if self._sizes.amounts(self.plan.steps[name]):
                 self._devices.pop(name, None)
                 self.store.release(name, run=self.id, priority=self.policy.priority)
 
@@ -464,6 +471,25 @@ class Run:
                 )
             )
             return Turn.SUCCEEDED
+
+    def _size(self, step: Step) -> bool:
+        """Find out what a step takes by the data it reads; False when it failed for that."""
+        try:
+            self._sizes.find(step)
+        except OSError as error:
+            self._fail(step, os_error(error), None)
+        except CooperyError as error:
+            self._fail(step, error, None)
+        else:
+            return True
+        return False
+
+    def _review(self, step: Step, facts: Mapping[str, Any]) -> None:
+        """Tell what is to be told of how a step went whose memory goes by its data."""
+        for text in self.plugins.review_step(step, facts, self.settings) if step.by_data else ():
+            kind = "warning" if text.startswith("warning: ") else "message"
+            said = text.removeprefix("warning: ")
+            self.emit(Event(kind=kind, time=time.time(), step=step.name, message=said))
 
     def _claim(self, step: Step, key: str) -> Claim:
         def waiting(run: str) -> None:
@@ -585,9 +611,18 @@ class Run:
         attempts = self._attempts[step.name]
         devices = self._devices.get(step.name, ())
         anew = step.name in self.policy.forced
-        made, outputs = self._performer.attempt(step, key, self._dropper, devices, anew=anew)
+        self._sizes.find(step)  # bytes that were gone are there now
+        sized, told = self._sizes.sized(step), self._sizes.facts(step)
+        try:
+            made, outputs = self._performer.attempt(sized, key, self._dropper, devices, anew=anew)
+        except StepError as error:
+            error.facts.update(told)
+            self._review(sized, error.facts)
+            raise
         for text in made.warnings:
             self._warn(step.name, f"{step.name}: {text}")
+        facts = {**made.facts, **told}
+        self._review(sized, facts)
         record = Record(
             key=key,
             step=step.name,
@@ -596,7 +631,7 @@ class Run:
             parts=parts_of(step, self.identities),
             run=self.id,
             finished=time.time(),
-            facts={**made.facts, "attempts": attempts} if attempts > 1 else made.facts,
+            facts={**facts, "attempts": attempts} if attempts > 1 else facts,
         )
         self._memory.remember(step, record)
         return record

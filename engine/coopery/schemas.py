@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from coopery import model
 from coopery.marks import AtLeast, Callables, Text, rest, shorthand
 from coopery.recipes import Facet
-from coopery.shapes import Field, fields_of
+from coopery.shapes import Field, fields_of, known_type
 
 
 def recipe_schema(facets: Sequence[Facet]) -> dict[str, Any]:
@@ -52,6 +52,7 @@ def schema(
     `extra` adds keys to a dataclass: what plugins' facets allow there. With `nulls`, `X | None`
     takes null, which recipes do not have.
     """
+    hint = known_type(hint)
     origin = get_origin(hint)
     if hint is Any:
         return {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -35,6 +36,8 @@ def select(recipe: Recipe, nodes: Nodes, targets: Sequence[str], cwd: Path) -> t
             known = {*recipe.tasks, *list(nodes)[:1000]}
             message = f"nothing is called {target!r}"
             hint = nearest(target, known)
+            if os.path.isfile(cwd / target):  # noqa: PTH113 - Path.is_file may raise
+                hint = f"a file that says what to run is named by -f: coopery run -f {target}"
             problems.append(Problem(slug="unknown-target", message=message, hint=hint))
         chosen.update(found)
     if problems:

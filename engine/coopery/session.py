@@ -145,8 +145,9 @@ def run_plan(
 
     over = Event(kind="run-ended", time=time.time(), total=len(plan.steps))
     try:
-        secrets = plugins.secrets(settings)
-        under_way = Run(plan, plugins, store, policy, run_id, settings.home, emit, stop, secrets)
+        secrets = plugins.secrets(settings, plan.recipe.confided)
+        home = settings.home
+        under_way = Run(plan, plugins, store, policy, run_id, home, emit, stop, secrets, settings)
         for warning in under_way.check():
             tell([Event(kind="warning", time=time.time(), message=str(warning))])
     except BaseException:
@@ -162,7 +163,11 @@ def run_plan(
         tell([replace(over, time=time.time())])
         recorder.abandon()
         raise
-    record = recorder.finish(report)
+
+    def conclude(record: Mapping[str, Any]) -> None:
+        tell([Event(kind="concluding", time=time.time(), record=record)])
+
+    record = recorder.finish(report, conclude)
     if not report.interrupted:
         _tidy(store, Elsewhere(plugins, settings.home), tell)
     tell([Event(kind="recorded", time=time.time(), record=record)])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import functools
+import importlib
 import math
 import re
 import sys
@@ -113,8 +114,17 @@ def convert(raw: Any, hint: Any, key: KeyPath, problems: list[Problem]) -> Any:
     return reader(hint)(raw, key, problems)
 
 
+def known_type(hint: Any) -> Any:
+    """A type, or that of a name (`module:Name`), which is imported at its first use."""
+    if not isinstance(hint, str):
+        return hint
+    module, _, name = hint.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
 def reader(hint: Any) -> Reader:
     """`convert` for one type, to be made once and used for many values: it looks at types once."""
+    hint = known_type(hint)
     attempt = _attempt(hint)
 
     def read(raw: Any, key: KeyPath, problems: list[Problem]) -> Any:
@@ -135,6 +145,7 @@ _MISMATCH: Any = object()
 
 def _attempt(hint: Any) -> Reader:
     """As `reader`, but a value of another type is `_MISMATCH` and no problem yet."""
+    hint = known_type(hint)
     origin = get_origin(hint)
     if hint is Any:
         return _read_plain

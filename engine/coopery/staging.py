@@ -93,10 +93,18 @@ def stage(work: TaskWork, workspace: Workspace, seen: Path, handed: Handed | Non
         target = beneath(folder / "cwd", path_text)
         _place_source(workspace.inputs[f"source {path_text}"], target)
     mounts: list[Mount] = []
-    inputs = {c.name: _input(c, workspace, seen, mounts) for c in work.inputs}
-    outputs, results = {}, {}
+    inputs, outputs, results = {}, {}, {}
+    for channel in work.inputs:
+        if (place := work.bound.inputs.get(channel.name)) is not None:
+            inputs[channel.name] = _bound(channel, "inputs", Path(place), folder, seen, mounts)
+        else:
+            inputs[channel.name] = _input(channel, workspace, seen, mounts)
     for channel in work.outputs:
-        outputs[channel.name], results[channel.name] = _output(channel, folder, seen, mounts)
+        if (place := work.bound.outputs.get(channel.name)) is not None:
+            _make_folder(Path(place))
+            outputs[channel.name] = _bound(channel, "outputs", Path(place), folder, seen, mounts)
+        else:
+            outputs[channel.name], results[channel.name] = _output(channel, folder, seen, mounts)
     _make_places(mounts)
     secrets = {}
     if handed and handed.files:
@@ -144,6 +152,30 @@ def _input(channel: Channel, workspace: Workspace, seen: Path, mounts: list[Moun
     return str(target)
 
 
+def _bound(
+    channel: Channel, side: str, path: Path, folder: Path, seen: Path, mounts: list[Mount]
+) -> str:
+    """Where a task sees a channel that is used where it is; adds its mount, if it needs one."""
+    if channel.mount is None and seen == folder:
+        return str(path)  # the task sees this machine's files
+    target = Path(channel.mount or seen / side / channel.name / channel.base)
+    read_only = side == "inputs"
+    mounts.append(
+        Mount(source=path, target=target, fixed=channel.mount is not None, read_only=read_only)
+    )
+    return str(target)
+
+
+def _make_folder(path: Path) -> None:
+    """Raises StepError (`bad-destination`)."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"the folder {path} cannot be made: {error.strerror}"
+        hint = "name one that you may write to"
+        raise StepError(problem("bad-destination", message, hint=hint)) from None
+
+
 def make_place(source: Path, target: Path) -> None:
     """Something empty to mount on, of the kind of `source`, where there is nothing yet."""
     if source.is_dir():
@@ -171,6 +203,12 @@ def _output(channel: Channel, folder: Path, seen: Path, mounts: list[Mount]) -> 
     """
     parent = folder / "outputs" / channel.name
     parent.mkdir()
+    if channel.mount is not None and channel.whole:
+        result = parent / Path(channel.mount).name
+        result.mkdir()
+        target = Path(channel.mount)
+        mounts.append(Mount(source=result, target=target, fixed=True, read_only=False))
+        return channel.mount, result
     if channel.mount is None:
         result = parent / channel.base
         shown = str(seen / "outputs" / channel.name / channel.base)
@@ -210,14 +248,18 @@ def environment_of(
     }
     environ |= {name: os.environ[name] for name in PROXIES if name in os.environ}
     environ |= own
-    environ |= {f"COOPERY_INPUT_{name.upper()}": path for name, path in staged.inputs.items()}
-    environ |= {f"COOPERY_OUTPUT_{name.upper()}": path for name, path in staged.outputs.items()}
+    environ |= {f"COOPERY_INPUT_{_upper(name)}": path for name, path in staged.inputs.items()}
+    environ |= {f"COOPERY_OUTPUT_{_upper(name)}": path for name, path in staged.outputs.items()}
     environ |= {f"COOPERY_SECRET_{name.upper()}": path for name, path in staged.secrets.items()}
     environ |= work.env
     environ |= {name: value for name, value in work.pass_env.items() if value is not None}
     if "PATH" in environ:
         environ["PATH"] = path_from(programs, environ["PATH"])
     return environ
+
+
+def _upper(name: str) -> str:
+    return name.upper().replace("-", "_")
 
 
 def greeting(work: TaskWork, workspace: Workspace, staged: Staged) -> str:

@@ -127,6 +127,8 @@ class Step:
     retries: Retries = field(default_factory=Retries)
     resources: Mapping[str, float] = field(default_factory=dict)
     """What performing it takes of the machine, by name: `cpu` in cores, `memory` in bytes, …."""
+    by_data: bool = False
+    """Whether what it takes depends on what it reads: `size_step` is asked then."""
     priority: int = 0
     """Of the steps that are ready, those of higher priority start first."""
     transient: frozenset[str] = frozenset()
@@ -139,6 +141,21 @@ class Step:
     def waits_for(self) -> tuple[str, ...]:
         """The names of the steps that must have succeeded first."""
         return tuple(dict.fromkeys(step for need in self.needs for step in need.steps))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizing:
+    """What a step takes, with the data that it reads.
+
+    `work` is its work with that in it, where the runtime heeds it; `resources` are what is reserved
+    for it, by name, in place of the step's. `facts` tell of it in the record; `wrong` are reasons
+    why it cannot be run so.
+    """
+
+    work: Work
+    resources: Mapping[str, float]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    wrong: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -241,8 +258,9 @@ class Event:
     `log` where a detached run tells its story from now on), `run-started`, `started` (a step is
     performed; `log` grows then), `waiting` (another run makes the same, or resources are in use),
     `retrying`, `ended`, `warning`, `stopping` (the run was asked to stop: nothing new starts),
-    `killing` (asked again: what runs is killed), `run-ended` (also when the run broke off), and
-    last `recorded` (`record` is the final record of the run). Where no run is asked for, but a
+    `killing` (asked again: what runs is killed), `run-ended` (also when the run broke off),
+    `concluding` (`record` is what is recorded next, and until then the run is under way), and last
+    `recorded` (`record` is the final record of the run). Where no run is asked for, but a
     forecast or a shell, `preview` comes first; its `message` is the option that asks for it.
     """
 

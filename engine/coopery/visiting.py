@@ -13,6 +13,7 @@ from coopery.opening import Request, open_recipe
 from coopery.performing import Performer, in_place
 from coopery.planning import Plan
 from coopery.session import make_plan, open_store, policy_of, run_plan
+from coopery.sizing import Sizes
 from coopery.steps import Event, Step, Store
 from coopery.stopping import Stop
 
@@ -57,9 +58,11 @@ def visit(request: Request, plugins: Plugins, settings: Settings) -> int:
             key = identities.key_of(step)
         except Vanished as error:
             raise StepError(Problem(slug="missing-input", message=f"{error} is gone")) from None
-        secrets = plugins.secrets(settings)
+        sizes = Sizes(plugins, store, identities, policy_of(request, plan, settings).capacity)
+        sizes.find(step)
+        secrets = plugins.secrets(settings, plan.recipe.confided)
         performer = Performer(plugins, store, identities, "", settings.home, Stop(), secrets)
-        return performer.visit(step, key)
+        return performer.visit(sizes.sized(step), key)
 
 
 def _bring_up_to_date(

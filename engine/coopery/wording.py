@@ -69,6 +69,11 @@ def speaking(words: Words) -> Iterator[None]:
         _spoken.reset(token)
 
 
+def spoken() -> Words:
+    """The words that messages use now."""
+    return _spoken.get()
+
+
 def pair(key: str) -> str:
     """A key with a value to come, as it is written."""
     return _spoken.get().pair.format(key)

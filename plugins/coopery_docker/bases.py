@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import secrets
 import threading
@@ -15,6 +16,7 @@ from coopery.images import Base
 from coopery.logins import RegistryLogin
 from coopery.secrets import Secrets, no_secrets
 from coopery.staging import was_cancelled
+from coopery.writing import write_atomically
 from coopery_docker.client import Engine, connect, said
 from coopery_docker.containers import Job, run_container
 from coopery_docker.credentials import Login, login_of
@@ -37,6 +39,8 @@ done
 echo libc; getconf GNU_LIBC_VERSION 2>/dev/null || ldd --version 2>&1
 true
 """
+_NOTES = "bases"
+"""The folder of the home in which it is noted what is in images, by their ids."""
 _PATIENCE = 120.0
 """Seconds in which a base image must tell what is in it."""
 Tell = Callable[[str], None]
@@ -65,7 +69,7 @@ def inspect_base(
     if image is None:
         raise _missing(reference, "the engine says that it pulled it, and has it not")
     variant = f"/{image['Variant']}" if image.get("Variant") else ""
-    inside = _look_inside(engine, home, str(image["Id"]), reference)
+    inside = _inside(engine, home, str(image["Id"]), reference)
     return Base(
         reference=reference,
         id=str(image["Id"]),
@@ -203,6 +207,23 @@ def _refused(reference: str, why: str, login: Login) -> BaseError:
     message = f"{begin}: the base image {reference} could not be pulled: {why}"
     hint = f"log in with `docker login {login.registry}`, and check that you may read it"
     return BaseError(Problem(slug="registry-credentials", message=message, hint=hint))
+
+
+def _inside(engine: Engine, home: Path, ident: str, reference: str) -> dict[str, str]:
+    """What is in an image; as that never changes, it is looked into once, and noted in the home."""
+    name = ident.rpartition(":")[2]
+    note = home / _NOTES / f"{name}.json"
+    try:
+        found = json.loads(note.read_bytes())
+        if isinstance(found, dict) and all(isinstance(text, str) for text in found.values()):
+            os.utime(note)  # for who evicts what was not used for long
+            return found
+    except (OSError, ValueError):
+        pass  # it was not looked at yet, or the note is damaged
+    found = _look_inside(engine, home, ident, reference)
+    note.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(note, json.dumps(found).encode())
+    return found
 
 
 def _look_inside(engine: Engine, home: Path, ident: str, reference: str) -> dict[str, str]:

@@ -44,7 +44,7 @@ def login_of(repository: str, given: RegistryLogin | None, secrets: Secrets) -> 
     auth = {"username": secrets.text(given.username), "password": secrets.read(given.password)}
     hub = given.host == HUB
     auth["serveraddress"] = "https://index.docker.io/v1/" if hub else given.host
-    return Login(given.host, "the recipe's `registries`", auth)
+    return Login(given.host, "`registries` of the recipe, or `config` of the task", auth)
 
 
 def login_for(repository: str) -> Login:

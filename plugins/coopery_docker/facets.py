@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated
 
 from coopery.errors import KeyPath, Problem, nearest, problem
+from coopery.marks import unkeyed
 
 if TYPE_CHECKING:
     from coopery.model import Recipe, Task
@@ -25,19 +26,25 @@ _CAPABILITIES = frozenset(_LINUX.split())
 """Those of Linux, and the engine's word for all of them."""
 
 
+_OWN = "coopery."
+"""What the names of the labels begin with by which containers are known as coopery's."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Container:
     """How a task's container differs from the safe default.
 
     By default it has the engine's bridge as its network, runs as whoever calls coopery, and has no
     capabilities. `network`: `none`, `host` or one of the engine's; `user`: `NAME`, `UID` or
-    `UID:GID`. Capabilities are root's alone: of another user the kernel takes them all.
+    `UID:GID`. Capabilities are root's alone: of another user the kernel takes them all. `labels`
+    are for people who look at containers: they change nothing.
     """
 
     network: str | None = None
     user: str | None = None
     capabilities: tuple[str, ...] = ()
     privileged: bool = False
+    labels: Annotated[Mapping[str, str], unkeyed] = field(default_factory=dict)
 
     @property
     def as_root(self) -> bool:
@@ -64,7 +71,8 @@ class Container:
 def check_elsewhere(recipe: Recipe, runtime: str) -> Iterable[Problem]:
     """Under other runtimes there are no containers."""
     for task in recipe.tasks.values():
-        if task.facet(Container) is not None:
+        facet = task.facet(Container)
+        if facet is not None and facet != Container(labels=facet.labels):
             message = f"the runtime {runtime} has no containers"
             key = ("task", task.name, "container")
             yield problem("no-container", message, key=key, hint="use -r docker, or drop it")
@@ -91,6 +99,11 @@ def _check_facet(task: Task) -> Iterator[Problem]:
     for name, value in (("network", facet.network), ("user", facet.user)):
         if value is not None and not _NAME.fullmatch(value):
             yield problem("wrong-value", f"{value!r} names no {name}", key=(*key, name))
+    for label in facet.labels:
+        if label.startswith(_OWN):
+            message = f"the label {label!r} is coopery's own"
+            where = (*key, "labels", label)
+            yield problem("wrong-value", message, key=where, hint="give it another name")
     for number, name in enumerate(facet.capabilities):
         known = name.removeprefix("CAP_")
         if known not in _CAPABILITIES:

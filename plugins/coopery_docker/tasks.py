@@ -202,11 +202,11 @@ def body_of(
         "Cmd": command[1:],
         "Env": [f"{name}={value}" for name, value in environ.items()],
         "User": facet.user or own_user(engine),
-        "WorkingDir": WORKING_FOLDER,
+        "WorkingDir": work.workdir or WORKING_FOLDER,
         "AttachStdout": True,
         "AttachStderr": True,
         "Healthcheck": {"Test": ["NONE"]},
-        "Labels": {STEP: workspace.step.name},
+        "Labels": {**facet.labels, STEP: workspace.step.name},
         "HostConfig": {
             "Init": True,
             "NetworkMode": facet.network or "bridge",

@@ -135,7 +135,8 @@ def subject_of(context: Context, *, tasks: bool = True, overwrite: bool = False)
     blueprint = planning.blueprint_of(recipe, recipe.images[image], lock, plugins, settings)
     part = TaskPart()
     if node is not None:
-        part = task_part(node, plugins.plan_task(recipe, node.instance), recipe.root)
+        planner = planning.TaskPlanner(recipe, lock, plugins, settings)
+        part = task_part(node, planner.invocation(node.instance), recipe.root)
     return Subject(
         name=node.name if node else image,
         opened=opened,

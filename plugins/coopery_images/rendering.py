@@ -219,13 +219,17 @@ def _sources(layers: Sequence[Layer]) -> list[Part]:
         ((path, need) for layer in layers for path, need in layer.files),
         key=lambda item: item[0],
     )
-    if not files:
+    rooted = sorted((item for layer in layers for item in layer.rooted), key=lambda item: item[0])
+    if not files and not rooted:
         return []
     copies = tuple(
         Copied(path=posixpath.normpath(f"sources{WORKING_FOLDER}/{path}"), need=need, writable=True)
         for path, need in files
     )
-    steps = tuple(step for layer in layers if layer.files for step in layer.steps)
+    copies += tuple(
+        Copied(path=posixpath.normpath(f"sources/{path}"), need=need) for path, need in rooted
+    )
+    steps = tuple(step for layer in layers if layer.files or layer.rooted for step in layer.steps)
     return [
         Part(
             name="sources",

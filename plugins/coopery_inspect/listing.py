@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from coopery.commands import Context, table
-from coopery.errors import Problem, RecipeError, nearest
+from coopery.errors import Problem, RecipeError
 from coopery.model import Recipe
 from coopery.opening import Opened, Request, open_recipe
 
@@ -148,11 +148,13 @@ def run_schema(context: Context) -> int:
 
 
 def _schema_of(chosen: str, context: Context) -> Any:
-    known = {k: f.schema for k, f in context.plugins.declare_formats().items() if f.schema}
-    if chosen not in known:
-        hint = nearest(chosen, ("recipe", *known))
-        raise _bad(f"there is no schema of {chosen!r}", hint or "")
-    return known[chosen]()
+    from coopery.formats import nearest_of
+
+    known = {k: f for k, f in context.plugins.declare_formats().items() if f.schema}
+    if chosen not in known or (make := known[chosen].schema) is None:
+        hint = nearest_of(chosen, known) or "there is only that of recipes"
+        raise _bad(f"there is no schema of {chosen!r}", hint)
+    return make()
 
 
 def _bad(message: str, hint: str) -> RecipeError:

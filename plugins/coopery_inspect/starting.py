@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from coopery.commands import Context
-from coopery.errors import Problem, RecipeError, nearest
+from coopery.errors import Problem, RecipeError
+from coopery.formats import nearest_of
 
 TOML = """\
 # A recipe: tasks with named inputs and outputs. `coopery run` brings all of them up to date,
@@ -103,7 +104,7 @@ def _draft(context: Context) -> int:
         raise _misused("a draft is begun with a kind and a source", "--from KIND SOURCE")
     if arguments.kind not in known:
         message = f"there is no kind of draft {arguments.kind!r}"
-        raise _misused(message, nearest(arguments.kind, known) or "no plugin has any")
+        raise _misused(message, nearest_of(arguments.kind, known) or "no plugin has any")
     drafted = known[arguments.kind].make(arguments.source, context)
     message = f"there is a {drafted.file} in this folder already"
     hint = "move it away, or start in another folder"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coopery.commands import Context
-from coopery.errors import Problem, RecipeError, nearest
+from coopery.errors import Problem, RecipeError
 from coopery.opening import Request, open_recipe
 
 if TYPE_CHECKING:
@@ -39,7 +39,9 @@ def _kind_of(context: Context) -> Format | None:
     if chosen == "recipe":
         return None
     if chosen is not None:
-        hint = nearest(chosen, ("recipe", *known))
+        from coopery.formats import nearest_of
+
+        hint = nearest_of(chosen, known)
         if chosen not in known:
             message = f"there is no kind of document {chosen!r}"
             raise RecipeError(Problem(slug="bad-command-line", message=message, hint=hint))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,15 +34,28 @@ def check(recipe: Recipe, runtime: str) -> Iterable[Problem]:
         return
     for image in recipe.images.values():
         if image.is_prebuilt:
-            message = (
-                f"the runtime {NAME} runs no containers, and {image.name!r} is an image as it is"
-            )
-            key = ("image", image.name, "prebuilt")
-            yield problem("prebuilt-image", message, key=key, hint="use -r docker")
+            yield _check_prebuilt(recipe, image)
     for task in recipe.tasks.values():
         yield from _check_shm(task)
         yield from _check_hidden(recipe, task)
     yield from _check_mounts(recipe)
+
+
+def _check_prebuilt(recipe: Recipe, image: Image) -> Problem:
+    """An image that is used as it is, is not here; some of its tasks may do without it."""
+    key = ("image", image.name, "prebuilt")
+    users = [task for task in recipe.tasks.values() if task.image == image.name]
+    if users and all(_needs_no_image(task) for task in users):
+        message = f"the runtime {NAME} runs no containers: of {image.name!r} only what it says of "
+        message += "its templates is used, and programs are those of this machine"
+        found = problem("image-not-used", message, key=key, hint="use -r docker to run in it")
+        return replace(found, warning=True)
+    message = f"the runtime {NAME} runs no containers, and {image.name!r} is an image as it is"
+    return problem("prebuilt-image", message, key=key, hint="use -r docker")
+
+
+def _needs_no_image(task: Task) -> bool:
+    return any(getattr(facet, "needs_image", True) is False for facet in task.facets)
 
 
 def _check_hidden(recipe: Recipe, task: Task) -> Iterable[Problem]:

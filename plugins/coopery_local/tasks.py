@@ -9,10 +9,11 @@ import signal
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from coopery.errors import MachineError, Problem, StepError, problem
+from coopery.fixed import misplaced
 from coopery.keeping import Handed, handed
 from coopery.quantities import show_bytes
 from coopery.staging import (
@@ -134,13 +135,31 @@ def _out_of_memory(ended: Ended, work: TaskWork, facts: dict[str, Any]) -> StepE
 
 
 def lay_out(work: TaskWork, workspace: Workspace, given: Handed) -> Layout:
-    """Make the scratch folders, put sources and small files there, and list the mounts."""
+    """Make the scratch folders, put sources and small files there, and list the mounts.
+
+    Raises StepError (`bad-mount`) for those that would hide what the task needs.
+    """
     staged = stage(work, workspace, workspace.folder, given)
     image = workspace.inputs.get("image")
     own = () if image is None else (Mount(source=image, target=image),)
+    for mount in staged.mounts:
+        if mount.fixed and (reason := _hides(mount, workspace)):
+            hint = "use -r docker, whose tasks see nothing of this machine"
+            message = f"the mount {str(mount.target)!r} {reason}"
+            raise StepError(problem("bad-mount", message, key=workspace.step.key_path, hint=hint))
     root = staged.folder / "root"
     view = View(mounts=(*staged.mounts, *own), folder=root, shm=work.resources.shm)
     return Layout(**vars(staged), view=view, image=image, given=given)
+
+
+def _hides(mount: Mount, workspace: Workspace) -> str | None:
+    """Why a fixed path cannot be one on this machine; what a recipe itself says was checked."""
+    if reason := misplaced(PurePosixPath(mount.target)):
+        return reason
+    needed = (workspace.folder, Path(sys.prefix), Path(sys.base_prefix), workspace.home)
+    if any(path.is_relative_to(mount.target) for path in needed):
+        return "would hide the task's folder, coopery or its Python"
+    return None
 
 
 def variables_of(work: TaskWork, workspace: Workspace, layout: Layout) -> dict[str, str]:

@@ -56,9 +56,11 @@ def find_bases(
     policy: LockPolicy,
     inspect: Inspect,
     tell: Tell,
+    *,
+    pinned: bool = True,
 ) -> tuple[dict[str, BaseEntry], tuple[str, ...]]:
     """An entry for each reference: the recorded one, else what `inspect` says; and in words, what
-    was inspected.
+    was inspected. Where they are to be `pinned`, what cannot be is warned of.
 
     An upgrade inspects all. Raises the problems of all references together.
     """
@@ -90,7 +92,7 @@ def find_bases(
             found[reference] = entry = replace(former, images=images, machine=here)
         took = f" in {time.monotonic() - began:.1f} s"
         tell(_story(entry, former, took, _TELLING[policy][1]))
-        if entry.base.digest is None:
+        if entry.base.digest is None and pinned:
             tell(
                 f"warning: unpinned base {reference}: it was only made on this machine, and another"
                 " cannot get the same; push it to a registry, and take it from there"

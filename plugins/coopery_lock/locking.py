@@ -75,7 +75,7 @@ def lock_sets(
     if policy is not LockPolicy.LOCKED:
         found = resolver.answers(wanted, known)
     # After the resolutions: a contradiction is told before anything large is fetched.
-    bases, stories = find_bases(based, old.bases, policy, inspect, tell)
+    bases, stories = find_bases(based, old.bases, policy, inspect, tell, pinned=recipe.locked)
     if policy is not LockPolicy.LOCKED:
         there = {reference: entry.base for reference, entry in bases.items()}
         if (again := group(sets, recipe.root, there)) != wanted:

@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from coopery.credentials import is_credential_file
-from coopery.errors import Problem, RecipeError, problem
+from coopery.errors import KeyPath, Problem, RecipeError, problem
 from coopery.images import Base
 from coopery.marks import rest
 from coopery.recipes import located
@@ -56,7 +56,12 @@ def freeze(recipe: Recipe, nodes: Nodes, names: Collection[str], plugins: Plugin
         if node.instance.task.name not in names:
             continue
         for name, bound in node.inputs.items():
-            if isinstance(bound.source, FileSource):
+            if bound.bind:
+                message = "what is used where it is, is on this machine alone"
+                key: KeyPath = ("task", node.instance.task.name, "inputs", name, "bind")
+                hint = "leave `bind` out, and it goes into the bundle"
+                problems.append(problem("not-publishable", message, key=key, hint=hint))
+            elif isinstance(bound.source, FileSource):
                 if bound.source.shown not in inputs:
                     key = ("task", node.instance.task.name, "inputs", name)
                     problems += _credentials(bound.source, key)

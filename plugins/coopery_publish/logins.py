@@ -50,7 +50,11 @@ def find_login(host: str, given: RegistryLogin | None, secrets: Secrets) -> Logi
     """
     if given is not None:
         username = secrets.text(given.username) or ""
-        return Login("the recipe's `registries`", username, secrets.read(given.password))
+        return Login(
+            "`registries` of the recipe, or `config` of the task",
+            username,
+            secrets.read(given.password),
+        )
     file = config_file()
     config = _read(file)
     key = _HUB_KEY if host == HUB else host

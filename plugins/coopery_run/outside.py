@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coopery import run_files
-from coopery.errors import RecipeError
+from coopery.errors import MachineError, RecipeError
 
 if TYPE_CHECKING:
     from coopery.commands import Context
@@ -27,31 +27,48 @@ class Outside:
         """
         self._context = context
         self._caller = caller
+        self._failed: MachineError | None = None
         self._file: str | None = context.arguments.output
         if self._file is not None and (found := run_files.refusal(self._file, "--output")):
             raise RecipeError(found)
 
     def __call__(self, events: Sequence[Event]) -> None:
-        """Events happened. Raises MachineError where the run file cannot be written any more."""
-        try:
-            for event in events:
-                if event.record is not None:
-                    self._tell(event, event.record)
-        finally:
-            self._context.plugins.observe(events, self._context.settings)
+        """Events happened.
 
-    def _tell(self, event: Event, record: Mapping[str, Any]) -> None:
+        Raises MachineError where the run file cannot be written any more: at once when the run has
+        begun, else when all else is told.
+        """
+        for event in events:
+            if event.kind == "begun" and event.record is not None:
+                self._write(event.record)
+                self._let_go(event, event.record)
+            elif event.kind == "concluding" and event.record is not None:
+                # Before the record: who has waited for the run's end finds the file as it stays.
+                try:
+                    self._write(event.record)
+                except MachineError as error:
+                    self._failed = error
+        self._context.plugins.observe(events, self._context.settings)
+        if self._failed is not None and any(event.kind == "recorded" for event in events):
+            raise self._failed
+
+    def _write(self, record: Mapping[str, Any]) -> None:
+        if self._file is None:
+            return
         document = run_files.document_of(record, self._context.settings.home)
-        if self._file is not None:
-            said = run_files.write(self._file, document, "--output")
-            if said is not None:
-                self._context.tell(f"warning: {said}")
-        if event.kind == "begun" and self._caller is not None and event.log is not None:
-            from coopery_run.detaching import tell_caller
+        said = run_files.write(self._file, document, "--output")
+        if said is not None:
+            self._context.tell(f"warning: {said}")
 
-            _turn_to(event.log)
-            tell_caller(self._caller, document)
-            self._caller = None
+    def _let_go(self, event: Event, record: Mapping[str, Any]) -> None:
+        """Tell whoever detached this process that the run has begun, and nothing from then on."""
+        if self._caller is None or event.log is None:
+            return
+        from coopery_run.detaching import tell_caller
+
+        _turn_to(event.log)
+        tell_caller(self._caller, run_files.document_of(record, self._context.settings.home))
+        self._caller = None
 
 
 def _turn_to(log: Path) -> None:

@@ -48,6 +48,7 @@ def tell_reads(descriptor: int, plan: Plan, context: Context) -> None:
 
 def _reads_of(plan: Plan, context: Context) -> Reads:
     from coopery.steps import FileSet, FileSource
+    from coopery.tasks import TaskWork
 
     root = plan.recipe.root
     files = {str(plan.recipe.file), str(root / "pyproject.toml")}
@@ -61,6 +62,9 @@ def _reads_of(plan: Plan, context: Context) -> Reads:
                     files |= {f"{top}/{name}" for name in names}
                     inner = {parent for name in names for parent in Path(name).parents}
                     folders |= {str(top / parent) for parent in inner}
+        bound = step.work.bound.inputs if isinstance(step.work, TaskWork) else {}
+        for name in bound.values():
+            (trees if os.path.isdir(name) else files).add(name)  # noqa: PTH112 - may not raise
     files |= set(_requirement_files(plan, context))
     if plan.recipe.file.suffix == ".py":
         files |= set(_modules_below(root))

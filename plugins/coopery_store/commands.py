@@ -27,7 +27,7 @@ _KINDS = {
     "build-env": "build environments",
     "git": "git repositories",
     "bundle": "bundles",
-    "metadata": "project metadata",
+    "metadata": "notes of projects and images",
     "run": "runs",
     "quarantine": "quarantine",
     "memory": "memory",

@@ -19,7 +19,7 @@ from coopery_store.places import MARK, measure
 
 SHELVES = {"build-envs": "build-env", "git": "git", "bundles": "bundle"}
 """Folders of shelves, with the kind of what is in each."""
-PAPERS = ("metadata",)
+PAPERS = ("metadata", "bases", "specifications")
 """Folders of small files that are made anew when they are missed; changed when used."""
 DIGEST = re.compile(r"[0-9a-f]{64}")
 

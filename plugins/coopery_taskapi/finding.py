@@ -5,12 +5,14 @@ In an image it is the text of a label, or a file at its root. The image is never
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from coopery.commands import Context
 from coopery.errors import Problem, RecipeError, problem
+from coopery.glimpses import Glimpse
 from coopery.logins import RegistryLogin, host_of
 from coopery.model import Secret
 from coopery.secrets import Secrets
@@ -23,6 +25,8 @@ LABEL = "coopery.processing-container"
 FILE = "/processing-container.json"
 """Where an image has its specification, if it has no such label."""
 _PASSWORD = Secret(name="registryPassword")
+Look = Callable[[str, Sequence[str]], Glimpse]
+"""Looks into an image, by its reference and the paths of files in it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,17 +64,39 @@ def look(
     Raises RecipeError with what is wrong in it, or `no-specification`; MachineError where the
     image cannot be had.
     """
-    secrets = secrets or context.plugins.secrets(context.settings)
+    given = secrets or context.plugins.secrets(context.settings)
     plugins, settings, tell = context.plugins, context.settings, context.tell
-    seen = plugins.look_into_image(image, (), settings, tell, secrets, login)
-    if (label := seen.labels.get(LABEL)) is not None:
-        return _found(label.encode(), f"{image} (label {LABEL})", seen.source)
-    seen = plugins.look_into_image(image, (FILE,), settings, tell, secrets, login)
-    if (content := seen.files.get(FILE)) is not None:
-        return _found(content, f"{image}:{FILE}", seen.source)
+
+    def into(reference: str, paths: Sequence[str]) -> Glimpse:
+        return plugins.look_into_image(reference, paths, settings, tell, given, login)
+
+    seen = see(image, into)
+    if seen.content is not None:
+        return _found(seen.content, seen.shown, seen.glimpse.source)
     message = f"the image {image} says nothing of what it can do: it has no {FILE}"
     hint = f"put one into it: COPY processing-container.json {FILE}; or give --specification FILE"
     raise RecipeError(Problem(slug="no-specification", message=message, hint=hint))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What an image says it can do, as it stands there (None where it says nothing), and where
+    (`shown`); with the last `glimpse` at it.
+    """
+
+    content: bytes | None
+    shown: str
+    glimpse: Glimpse
+
+
+def see(image: str, into: Look) -> Seen:
+    """What an image says it can do: by its label, else by the file at its root."""
+    glimpse = into(image, ())
+    if (label := glimpse.labels.get(LABEL)) is not None:
+        content = label.encode("utf-8", "surrogateescape")
+        return Seen(content=content, shown=f"{image} (label {LABEL})", glimpse=glimpse)
+    glimpse = into(image, (FILE,))
+    return Seen(content=glimpse.files.get(FILE), shown=f"{image}:{FILE}", glimpse=glimpse)
 
 
 def _found(content: bytes, shown: str, source: str) -> Found:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from coopery.errors import KeyPath, Problem, RecipeError, nearest, problem
+from coopery.wording import JSON, speaking, spoken
 from coopery_taskapi.models import (
     Amounts,
     Binding,
@@ -99,34 +100,44 @@ def template_of(task: Read[Task], container: ProcessingContainer | None) -> Temp
 
 
 def merge(task: Read[Task], template: Template) -> TaskInstance:
-    """The task with its template. Raises RecipeError with all that does not fit, at its place.
+    """The task with its template. Raises RecipeError with all that does not fit, at its place."""
+    with speaking(JSON):
+        problems = check_fit(task.document, template)
+    if problems:
+        raise RecipeError(*(located(found, task.text) for found in problems))
+    return join(task.document, template)
+
+
+def check_fit(task: Task, template: Template) -> list[Problem]:
+    """All that does not fit, at the keys of the task.
 
     Problems: `unknown-channel`, `unbound-channel`, `not-adjustable`, `not-a-choice`,
     `wrong-value`.
     """
-    document = task.document
-    problems = [
+    return [
         *_check_settings(task, template),
-        *_check_channels(document.inputs, template.inputs, "inputs"),
-        *_check_channels(document.outputs, template.outputs, "outputs"),
+        *_check_channels(task.inputs, template.inputs, "inputs"),
+        *_check_channels(task.outputs, template.outputs, "outputs"),
     ]
-    if problems:
-        raise RecipeError(*(located(found, task.text) for found in problems))
-    command = document.command if document.command is not None else template.command
+
+
+def join(task: Task, template: Template) -> TaskInstance:
+    """The task with a template that it fits."""
+    command = task.command if task.command is not None else template.command
     source: Source = "template" if template.command is not None else "image"
     return TaskInstance(
-        name=document.name,
-        image=document.image,
+        name=task.name,
+        image=task.image,
         identifier=template.identifier,
         description=template.description,
-        env=tuple(_settings(document, template)),
-        inputs=_channels(document.inputs, template.inputs),
-        outputs=_channels(document.outputs, template.outputs),
+        env=tuple(_settings(task, template)),
+        inputs=_channels(task.inputs, template.inputs),
+        outputs=_channels(task.outputs, template.outputs),
         command=command,
-        command_source=source if document.command is None else "task",
-        requests=_amounts(document.resources, template.resources, "requests"),
-        limits=_amounts(document.resources, template.resources, "limits"),
-        config=document.config or Config(),
+        command_source=source if task.command is None else "task",
+        requests=_amounts(task.resources, template.resources, "requests"),
+        limits=_amounts(task.resources, template.resources, "limits"),
+        config=task.config or Config(),
     )
 
 
@@ -143,9 +154,9 @@ def _settings(task: Task, template: Template) -> Iterator[Setting]:
         yield Setting(name=name, value=value, source="task")
 
 
-def _check_settings(task: Read[Task], template: Template) -> Iterator[Problem]:
+def _check_settings(task: Task, template: Template) -> Iterator[Problem]:
     known = {variable.name: variable for variable in template.env or ()}
-    for index, given in enumerate(task.document.env or ()):
+    for index, given in enumerate(task.env or ()):
         if (variable := known.get(given.name)) is not None:
             yield from _check_setting(given.value, variable, ("env", index, "value"))
 
@@ -180,7 +191,9 @@ def _check_channels(
     for name in known:
         if name not in bound:
             message = f"the {noun} {name!r} of the template is not bound"
-            hint = f'add {{"name": "{name}", "volume_source": {{"host_path": "/…"}}}} to {side}'
+            hint = f'write {side}.{name} = "…" for the task'
+            if spoken() is JSON:
+                hint = f'add {{"name": "{name}", "volume_source": {{"host_path": "/…"}}}} to {side}'
             yield problem("unbound-channel", message, key=(side,), hint=hint)
 
 

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import math
 import os
+import posixpath
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
 
 from coopery.errors import Problem, RecipeError
 from coopery_taskapi.merging import Channel, TaskInstance
 from coopery_taskapi.models import ScaleRule
 
+Parts = Sequence[tuple[str, Path]]
+"""What a channel's data is: files and folders, each with its path in the channel; empty for all."""
+Files = Sequence[tuple[str, int]]
+"""Files of a channel: the path from the channel's folder, and the size in bytes."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Counted:
-    """What a rule counts in a channel's data: `size` in bytes, of these `files` (path from the
-    channel's folder, bytes). Of `max_item_sum`, `item` is the folder that has the most.
+    """What a rule counts in a channel's data: `size` in bytes, of these `files`. Of `max_item_sum`,
+    `item` is the folder that has the most.
     """
 
     size: int
@@ -47,8 +54,9 @@ class Memory:
     requirements: tuple[Requirement, ...]
 
 
-def memory_of(instance: TaskInstance) -> Memory:
-    """What a task asks for, with the data that its channels have now.
+def memory_of(instance: TaskInstance, data: Mapping[str, Parts] | None = None) -> Memory:
+    """What a task asks for, with the data that its channels have now: that at their paths, or the
+    `data` given by channel.
 
     Raises RecipeError (`missing-input`, `empty-channel`), for all channels at once.
     """
@@ -57,8 +65,9 @@ def memory_of(instance: TaskInstance) -> Memory:
     for channel in (*instance.inputs, *instance.outputs):
         if channel.scale_rule is None:
             continue
+        parts = (("", Path(channel.host_path)),) if data is None else data.get(channel.name, ())
         try:
-            requirements.append(require(channel, channel.scale_rule))
+            requirements.append(require(channel, channel.scale_rule, parts))
         except RecipeError as error:
             problems += error.problems
     if problems:
@@ -74,58 +83,118 @@ def memory_of(instance: TaskInstance) -> Memory:
     return Memory(limit=found["limit"], request=found["request"], requirements=tuple(requirements))
 
 
-def require(channel: Channel, rule: ScaleRule) -> Requirement:
+def require(channel: Channel, rule: ScaleRule, parts: Parts) -> Requirement:
     """What one channel's rule asks for. Raises RecipeError (`missing-input`, `empty-channel`)."""
-    counted = count(Path(channel.host_path), rule, channel.name)
+    counted = count(parts, rule, channel.name)
     memory = math.ceil(rule.scale_factor * counted.size)
     return Requirement(channel=channel.name, rule=rule, counted=counted, memory=memory)
 
 
-def count(folder: Path, rule: ScaleRule, channel: str) -> Counted:
-    """What a rule counts in a folder. Raises RecipeError (`missing-input`, `empty-channel`)."""
-    if not os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir raises where it may not look
-        message = f"there is no folder {folder}, by which the memory of {channel!r} scales"
-        hint = "make it, or name the one that has the data"
-        raise RecipeError(Problem(slug="missing-input", message=message, hint=hint))
+def count(parts: Parts, rule: ScaleRule, channel: str) -> Counted:
+    """What a rule counts in a channel. Raises RecipeError (`missing-input`, `empty-channel`)."""
+    for inner, path in parts:
+        if not inner and not os.path.isdir(path):  # noqa: PTH112 - Path.is_dir may raise
+            message = f"there is no folder {path}, by which the memory of {channel!r} scales"
+            hint = "make it, or name the one that has the data"
+            raise RecipeError(Problem(slug="missing-input", message=message, hint=hint))
+    files, folders = list_files(parts)
     target = rule.target_dir or "."
     if rule.mode != "max_item_sum":
-        files = tuple(_matching(folder, folder / target, rule))
-        sizes = [size for _, size in files]
+        found = tuple(_matching(files, target, rule))
+        sizes = [size for _, size in found]
         size = max(sizes, default=0) if rule.mode == "max_file_size" else sum(sizes)
-        return Counted(size=size, files=files)
-    items = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+        return Counted(size=size, files=found)
+    items = sorted(folders)
     if not items:
-        message = f"the channel {channel!r} has no item: {folder} has no folder in it"
+        message = f"the channel {channel!r} has no item: {_shown(parts)} has no folder in it"
         hint = "put each item into a folder of its own; or let the rule's mode be `sum`"
         raise RecipeError(Problem(slug="empty-channel", message=message, hint=hint))
-    counted = [_item(folder, name, target, rule) for name in items]
+    counted = [_item(files, name, target, rule) for name in items]
     return max(counted, key=lambda one: one.size)
 
 
-def _item(folder: Path, name: str, target: str, rule: ScaleRule) -> Counted:
-    files = tuple(_matching(folder, folder / name / target, rule))
-    return Counted(size=sum(size for _, size in files), files=files, item=name)
+def _shown(parts: Parts) -> str:
+    return str(parts[0][1]) if len(parts) == 1 else "it"
 
 
-def _matching(channel: Path, target: Path, rule: ScaleRule) -> Iterator[tuple[str, int]]:
-    """The files that a rule counts beneath `target`, which is within the channel.
+def list_files(parts: Parts) -> tuple[Files, frozenset[str]]:
+    """All files of a channel, in order, and the names of the folders that lie in it at once.
 
-    A link counts as what it leads to, where that is within the channel, too.
+    A link counts as what it leads to, where that is a file within the channel's data, too; links to
+    folders are not followed.
     """
-    top = os.path.realpath(channel)
-    if not _is_beneath(target, top):
-        return
-    pattern = re.compile(rule.target_regex or ".*", re.DOTALL)
-    glob = rule.target_glob or "*"
-    for path in sorted(target.rglob(glob)):
-        relative = path.relative_to(target).as_posix()
-        if pattern.fullmatch(relative) and path.is_file() and _is_beneath(path, top):
-            yield path.relative_to(channel).as_posix(), path.stat().st_size
+    tops = tuple(os.path.realpath(path) for _, path in parts)
+    files: list[tuple[str, int]] = []
+    folders: set[str] = set()
+    for inner, path in parts:
+        if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir may raise
+            for relative, is_folder, size in _walk(str(path), inner, tops):
+                if is_folder and "/" not in relative:
+                    folders.add(relative)
+                elif not is_folder:
+                    files.append((relative, size))
+        elif os.path.isfile(path):  # noqa: PTH113
+            files.append((inner or path.name, path.stat().st_size))
+        if "/" in inner or (inner and os.path.isdir(path)):  # noqa: PTH112
+            folders.add(inner.partition("/")[0])
+    return sorted(files), frozenset(folders)
 
 
-def _is_beneath(path: Path, top: str) -> bool:
+def _walk(top: str, inner: str, tops: tuple[str, ...]) -> Iterator[tuple[str, bool, int]]:
+    """What lies in a folder: path within the channel, whether it is a folder, and its size."""
+    stack = [(top, inner)]
+    while stack:
+        folder, within = stack.pop()
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                relative = posixpath.join(within, entry.name)
+                if entry.is_dir(follow_symlinks=False):
+                    stack.append((entry.path, relative))
+                    yield relative, True, 0
+                elif entry.is_symlink() and not _is_beneath(entry.path, tops):
+                    continue
+                # What os.path says of links that lead in circles is no error.
+                elif os.path.isfile(entry.path):  # noqa: PTH113
+                    yield relative, False, entry.stat().st_size
+                elif os.path.isdir(entry.path):  # noqa: PTH112
+                    yield relative, True, 0
+
+
+def _is_beneath(path: str, tops: tuple[str, ...]) -> bool:
     real = os.path.realpath(path)
-    return real == top or real.startswith(f"{top}/")
+    return any(real == top or real.startswith(f"{top}/") for top in tops)
+
+
+def _item(files: Files, name: str, target: str, rule: ScaleRule) -> Counted:
+    found = tuple(_matching(files, posixpath.normpath(f"{name}/{target}"), rule))
+    return Counted(size=sum(size for _, size in found), files=found, item=name)
+
+
+def _matching(files: Files, target: str, rule: ScaleRule) -> Iterator[tuple[str, int]]:
+    """The files that a rule counts beneath `target`, a path within the channel."""
+    regex = re.compile(rule.target_regex or ".*", re.DOTALL)
+    glob = rule.target_glob or "*"
+    before = "" if target == "." else f"{target}/"
+    for path, size in files:
+        relative = path[len(before) :]
+        if path.startswith(before) and matches_end(relative, glob) and regex.fullmatch(relative):
+            yield path, size
+
+
+def matches_end(path: str, glob: str) -> bool:
+    """Whether a glob matches the end of a file's path, as `pathlib` has it: `*`, `?` and `[…]`
+    stand for characters of one name, `**` for any folders.
+    """
+    names, patterns = path.split("/"), ("**", *PurePosixPath(glob).parts)
+    # What the patterns so far may have matched of the names, as how many names that is.
+    reached = {0}
+    for pattern in patterns:
+        if pattern == "**":
+            reached = set(range(min(reached), len(names))) if reached else reached
+        else:
+            good = (n for n in reached if n < len(names) and fnmatchcase(names[n], pattern))
+            reached = {n + 1 for n in good}
+    return len(names) in reached
 
 
 def explain(requirement: Requirement, most: int = 5) -> Sequence[str]:

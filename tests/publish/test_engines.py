@@ -211,7 +211,7 @@ outputs.o = "out.txt"
     refused = project.coopery("run", env={**logged_out, "HUB_PASSWORD": "no-such-9"})
     assert refused.exit_code == 3
     told = refused.told("registry-credentials")
-    assert registry.host in told and "the recipe's `registries`" in told
+    assert registry.host in told and "`registries` of the recipe" in told
     assert "no-such-9" not in refused.stderr
     env = {**logged_out, "HUB_PASSWORD": registry.password}
     steps = project.run(env=env)

@@ -184,7 +184,7 @@ def test_credentials_of_the_recipe(
     refused = bundled.coopery("publish", "--to", to, env={**logged_out, "HUB_PASSWORD": "wrong-1"})
     assert refused.exit_code == 3
     told = refused.told("registry-credentials")
-    assert registry.host in told and "team/named" in told and "the recipe's `registries`" in told
+    assert registry.host in told and "team/named" in told and "`registries` of the recipe" in told
     assert "wrong-1" not in refused.stderr
     env = {**logged_out, "HUB_PASSWORD": registry.password}
     [found] = publish(bundled, to, env)

@@ -107,7 +107,7 @@ def test_a_detached_run_goes_on_by_itself(live: Project) -> None:
     until(lambda: running(live), lambda found: not found)
     record = live.coopery("show", run, "--json").json
     assert (record["state"], record["exit_code"]) == ("ended", 0)
-    story = Path(record["story"]).read_text()
+    story = until(Path(record["story"]).read_text, lambda text: f"(run {run})" in text)
     assert "start    wait" in story and "2 done in " in story and "\x1b" not in story
     assert f"story:    {record['story']}" in live.coopery("show", run).stdout
 
@@ -242,6 +242,19 @@ def test_a_process_that_is_killed_before_it_begins_is_told(live: Project) -> Non
     shutil.rmtree(live.site)
 
 
+def told_of_it(project: Project) -> list[str]:
+    """The processes of a project that were started with the variable of a detached run."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            environ = folder.joinpath("environ").read_bytes()
+        except OSError:
+            continue
+        if os.fsencode(project.home) in environ and b"COOPERY_DETACHED_BY" in environ:
+            found.append(folder.name)
+    return found
+
+
 def test_nothing_of_it_is_told_that_was_not_said(live: Project) -> None:
     """Its command line is the user's, and no task inherits what the two say to each other."""
     live.write(
@@ -256,14 +269,8 @@ def test_nothing_of_it_is_told_that_was_not_said(live: Project) -> None:
     assert words[-5:] == [b"coopery", b"run", b"--detach", b"--set", b"quick.code=0"]
     assert b"sesame" not in b" ".join(words)
     until(lambda: running(live), lambda found: found and found[0]["steps"])
-    others = []
-    for found in Path("/proc").glob("[0-9]*"):
-        try:
-            others.append(found.joinpath("environ").read_bytes())
-        except OSError:
-            continue
-    own = [environ for environ in others if os.fsencode(live.home) in environ]
-    assert sum(b"COOPERY_DETACHED_BY" in environ for environ in own) == 1  # what it began with
+    # Between fork and exec, a process that is started shows what the run began with as well.
+    until(lambda: told_of_it(live), lambda found: found == [process.name])
     live.write("gate", "")
     until(lambda: running(live), lambda found: not found)
     everything = b"".join(p.read_bytes() for p in live.home.rglob("*") if p.is_file())
@@ -319,6 +326,17 @@ def test_a_run_that_is_not_detached_writes_one_too(live: Project) -> None:
     (task,) = [live.coopery("status", "run.json", "--json").json["latest"]["task"]]
     assert (task["state"], task["exit_code"]) == ("failed", 4)
     assert task["problems"][0]["slug"] == "task-failed"
+
+
+def test_a_run_file_that_cannot_be_written_at_the_end(live: Project) -> None:
+    """What was done is done, recorded and told all the same."""
+    out = live.root / "out"
+    command = f"rm -r {out}; echo > {out}"
+    live.write("recipe.toml", f"[task.a]\ncommand = '{command}'\n")
+    answer = live.coopery("run", "--output", "out/run.json", "--junit", "junit.xml")
+    assert (answer.exit_code, answer.slugs) == (3, ("not-writable",)), answer.stderr
+    assert "1 done in " in answer.stderr and (live.root / "junit.xml").exists()
+    assert live.coopery("show", "--json").json["state"] == "ended"
 
 
 def test_a_later_run_keeps_the_file(live: Project) -> None:

@@ -9,14 +9,21 @@ from __future__ import annotations
 import copy
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from coopery.dependencies import Lock
 from coopery.errors import CooperyError
+from coopery.glimpses import Glimpse
+from coopery.opening import Request, open_recipe
+from coopery.options import read_settings
+from coopery.plugins import Plugins
 from coopery_taskapi import reading, scaling, text
+from coopery_taskapi.finding import LABEL
 from coopery_taskapi.merging import merge, template_of
 from coopery_taskapi.models import ProcessingContainer, Task
 
@@ -122,6 +129,43 @@ def test_mutated_documents_end_in_declared_errors(tmp_path: Path, data: Any) -> 
                 scaling.memory_of(instance)  # of others, all of this machine might be counted
         except CooperyError as error:
             assert all(problem.slug and problem.message for problem in error.problems)
+
+
+@_SETTINGS
+@given(st.data())
+def test_mutated_documents_are_refused_before_they_run(tmp_path: Path, data: Any) -> None:
+    """As recipes, and together with what an image says: up to the plan of the task."""
+    given_task = put(put(TASK, "/inputs/0/volume_source/host_path", str(tmp_path)),
+                     "/inputs/1/volume_source/host_path", str(tmp_path))  # fmt: skip
+    file = tmp_path / "task.json"
+    # Mostly one of the two is right, or only values in it differ: else little would get far.
+    file.write_bytes(data.draw(_maybe(given_task)))
+    said = data.draw(_maybe(CONTAINER)).decode("utf-8", "surrogateescape")
+
+    def look(reference: str, paths: Sequence[str]) -> Glimpse:
+        return Glimpse(id="sha256:0", source="here", labels={LABEL: said}, command=("true",))
+
+    options = read_settings(_PLUGINS.declare_options(), start=tmp_path, environ={})
+    try:
+        request = Request(file=str(file), sets=("custom.registry=r",))
+        opened = open_recipe(request, _PLUGINS, options)
+        for node in opened.nodes.values():
+            _PLUGINS.plan_task(opened.recipe, node.instance, Lock(), options, look)
+    except CooperyError as error:
+        assert error.problems
+        for problem in error.problems:
+            assert problem.slug and problem.message, problem
+            str(problem).encode("utf-8", "surrogateescape")
+
+
+def _maybe(document: Any) -> st.SearchStrategy[bytes]:
+    """A document as it is, with other values, or mutated in any way."""
+    as_it_is = st.just(json.dumps(document).encode())
+    values = mutated(document).map(lambda changed: json.dumps(changed).encode())
+    return as_it_is | values | values | mutated(document).flatmap(scrambled)
+
+
+_PLUGINS = Plugins.discover()
 
 
 def whole() -> ProcessingContainer:

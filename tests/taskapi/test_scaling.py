@@ -45,7 +45,7 @@ def data(tmp_path: Path) -> Path:
 @pytest.fixture
 def counts(data: Path) -> Counts:
     def count(**changes: Any) -> tuple[int, list[str]]:
-        found = scaling.count(data, replace(RULE, **changes), "data")
+        found = scaling.count([("", data)], replace(RULE, **changes), "data")
         return found.size, [name for name, _ in found.files]
 
     return count
@@ -77,16 +77,16 @@ def test_the_largest_file(counts: Counts) -> None:
 def test_the_largest_item(counts: Counts, data: Path) -> None:
     assert counts(mode="max_item_sum")[0] == 305
     assert counts(mode="max_item_sum", target_dir="deep") == (200, ["one/deep/c.txt"])
-    found = scaling.count(data, replace(RULE, mode="max_item_sum"), "data")
+    found = scaling.count([("", data)], replace(RULE, mode="max_item_sum"), "data")
     assert found.item == "two"
 
 
 def test_a_channel_without_items_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(RecipeError, match=r"'data' has no item.*\[empty-channel\]"):
-        scaling.count(tmp_path, replace(RULE, mode="max_item_sum"), "data")
+        scaling.count([("", tmp_path)], replace(RULE, mode="max_item_sum"), "data")
     with pytest.raises(RecipeError, match=r"\[missing-input\]"):
-        scaling.count(tmp_path / "gone", RULE, "data")
+        scaling.count([("", tmp_path / "gone")], RULE, "data")
 
 
 def test_links_lead_nowhere_else(counts: Counts, data: Path, tmp_path: Path) -> None:
@@ -149,7 +149,9 @@ def test_requests_and_limits_are_apart(data: Path) -> None:
 def test_the_sum_is_explained(data: Path) -> None:
     channel = requirement(data, "a", scale_factor=25.0, target_glob="*.txt")
     assert channel.scale_rule is not None
-    lines = scaling.explain(scaling.require(channel, channel.scale_rule), most=2)
+    lines = scaling.explain(
+        scaling.require(channel, channel.scale_rule, [("", Path(channel.host_path))]), most=2
+    )
     assert lines == [
         "25 x 615 B = 15375 B",
         "sum beneath ., files that match *.txt and .*: 5",

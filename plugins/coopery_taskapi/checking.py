@@ -1,0 +1,55 @@
+"""What is wrong with what a recipe says of templates and specifications, before any plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from coopery.dependencies import Layer, Stage
+from coopery.errors import KeyPath, Problem, RecipeError, nearest, problem
+from coopery.expanding import check_text, placeholder_groups
+from coopery.model import Image, Recipe
+from coopery.steps import FileSource, Need
+from coopery_taskapi.finding import FILE
+from coopery_taskapi.specifications import file_of, specified_by
+from coopery_taskapi.uses import SpecificationFile, TemplateUse
+
+
+def check(recipe: Recipe) -> Iterator[Problem]:
+    """Every specification of an image, and of every task of a template what the recipe says."""
+    for image in recipe.images.values():
+        if own := image.facet(SpecificationFile):
+            yield from _check_file(recipe, image, own)
+    for task in recipe.tasks.values():
+        use = task.facet(TemplateUse)
+        if use is None:
+            continue
+        key: KeyPath = ("task", task.name, "template")
+        problems: list[Problem] = []
+        for index, item in enumerate(use.command or ()):
+            groups = placeholder_groups(task)
+            check_text(item, groups, (*key, "command", index), problems)
+        yield from problems
+        channels = (*task.inputs, *task.outputs)
+        for name in use.scale_rule:
+            if name not in channels:
+                hint = nearest(name, channels) or "the task has no channels"
+                where = (*key, "scale_rule", name)
+                message = f"there is no channel {name!r}"
+                yield problem("unknown-channel", message, key=where, hint=hint)
+
+
+def _check_file(recipe: Recipe, image: Image, own: SpecificationFile) -> Iterator[Problem]:
+    try:
+        specified_by(file_of(recipe, image, own))
+    except RecipeError as error:
+        yield from error.problems
+
+
+def layers_of(recipe: Recipe, image: Image) -> Iterator[Layer]:
+    """What puts an image's specification where all who look for it find it."""
+    own = image.facet(SpecificationFile)
+    if own is None:
+        return
+    file = file_of(recipe, image, own)
+    need = Need(role="specification", source=FileSource(path=file, shown=own.path))
+    yield Layer(name="specification", stage=Stage.SOURCES, rooted=((FILE, need),))

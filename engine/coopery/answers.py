@@ -102,6 +102,7 @@ _FIELDS: dict[str, dict[str, Any]] = {
         "command": [str],
         "shown": str,
         "aux": ["coopery.dependencies:Aux"],
+        "skip_codes": [int],
         "env": Mapping,
         "mounts": Mapping,
         "limits": (None, "coopery.model:Resources"),

@@ -230,7 +230,8 @@ class Invocation:
     that are there already. `limits` and `requests` are resources that the task may use at most, and
     that are kept free for it, below what the task says itself; what is only limited is kept free
     as well. `workdir` is the folder of its image in which it begins. With `scaling`, `size_step` is
-    asked once its inputs are there: it is what the plugin wants to know then.
+    asked once its inputs are there: it is what the plugin wants to know then. With an exit code of
+    `skip_codes` the command says that it had nothing to do: the task is skipped then.
     """
 
     command: tuple[str, ...]
@@ -243,6 +244,7 @@ class Invocation:
     requests: Resources | None = None
     workdir: str | None = None
     scaling: object | None = None
+    skip_codes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -126,6 +126,13 @@ class StepError(CooperyError):
         self.facts = facts or {}
 
 
+class StepSkipped(StepError):
+    """A step's work says that there was nothing for it to do, by the `exit_code` in its `facts`.
+
+    That is no failure: the step is skipped, as is what needs it, and nothing is remembered.
+    """
+
+
 def problem(
     slug: str, message: str, *, key: KeyPath = (), hint: str | None = None, file: str | None = None
 ) -> Problem:

@@ -69,13 +69,6 @@ class History:
             if document and document["state"] == "running" and self._is_mine(document):
                 yield document
 
-    def read_or_raise(self, run: str) -> Document:
-        """A run's record.
-
-        Raises RecipeError (`unknown-run`) and MachineError (`run-damaged`, `run-format`).
-        """
-        return read_run(self.store, run)
-
     def _is_mine(self, document: Document) -> bool:
         return self.file is None or bool(document["recipe"] == str(self.file))
 
@@ -153,16 +146,6 @@ def latest_run(store: Store, file: Path | None) -> str:
         message = f"no run of {file.name if file else 'any recipe'} is kept"
         raise RecipeError(Problem(slug="no-runs", message=message, hint="start one: coopery run"))
     return found
-
-
-def meant_run(context: Context, store: Store, given: str | None) -> Document:
-    """The record of the run that is named, else of the recipe's latest, else of the latest of all.
-
-    Raises RecipeError (`unknown-run`, `no-runs`) and MachineError (`run-damaged`, `run-format`).
-    """
-    file = recipe_if_any(context)
-    run = latest_run(store, file) if given is None else find_run(store, given, file)
-    return read_run(store, run)
 
 
 def recipe_file(context: Context) -> Path:

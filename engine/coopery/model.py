@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from urllib.parse import quote, urlsplit
@@ -35,6 +36,15 @@ Seconds = Annotated[float, Duration]
 
 ValueFormat = Literal["json", "pickle"]
 """How a value is kept in a file: as JSON, which anything reads, or pickled, which Python reads."""
+
+
+class ExitCode(StrEnum):
+    """Whose exit code a run ends with."""
+
+    RUN = "run"
+    """Its own: 0 if all went well."""
+    TASK = "task"
+    """That of the command of the one task that was asked for."""
 
 
 def check_python(text: str) -> str:
@@ -323,6 +333,8 @@ class Recipe(Faceted):
     locate: Callable[[KeyPath], Place] = field(
         default=lambda key: Place(key=key), compare=False, repr=False
     )
+    exit_code: ExitCode = ExitCode.RUN
+    """Whose exit code a run of it ends with where nobody says."""
 
     @property
     def lock_file(self) -> Path:

@@ -16,7 +16,7 @@ from coopery.options import CoreOptions, LockPolicy, Selection, Settings
 
 if TYPE_CHECKING:
     from coopery.expanding import Nodes
-    from coopery.model import Recipe
+    from coopery.model import ExitCode, Recipe
     from coopery.plugins import Plugins
     from coopery.recipes import Document
 
@@ -46,6 +46,10 @@ class Request:
     cwd: Path | None = None
     bases: bool = False
     """Whether the images are meant, and so a runtime whose images have bases."""
+    exit_code: ExitCode | None = None
+    """Whose exit code the run ends with; None for the recipe's default."""
+    detached: bool = False
+    """Whether nobody listens once it has begun: its story is kept beside its logs then."""
     document: Document | None = None
     """What the recipe says, where a program says it: then `file` only tells where it belongs."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coopery import masking, telling
-from coopery.errors import CooperyError, Problem, StepError, problem
+from coopery.errors import CooperyError, Problem, StepError, StepSkipped, problem
 from coopery.keys import Identities
 from coopery.steps import (
     FileSet,
@@ -190,6 +190,8 @@ def retryable(step: Step, error: StepError) -> bool:
     An exit code of a process that a signal ended counts as a shell counts it: 128 + its number.
     """
     slugs = [found.slug for found in error.problems]
+    if isinstance(error, StepSkipped):
+        return False
     if any(slug in _NOT_AGAIN for slug in slugs):
         return False
     causes = step.retries.on
@@ -201,6 +203,11 @@ def retryable(step: Step, error: StepError) -> bool:
     return ("timeout" in causes and "task-timeout" in slugs) or (
         "out-of-memory" in causes and "out-of-memory" in slugs
     )
+
+
+def said_so(error: StepSkipped) -> str:
+    """How a step's work said that it had nothing to do."""
+    return f"it said so by exit code {error.facts.get('exit_code')}"
 
 
 def in_place(step: Step, key: str) -> dict[str, Identity]:

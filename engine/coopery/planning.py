@@ -426,6 +426,7 @@ def task_step(
         timeout=task.timeout,
         resources=limits,
         scaling=invocation.scaling,
+        skip_codes=invocation.skip_codes,
     )
     needs = [
         Need(role=sys.intern(f"input {name}"), source=bound.source, name=bound.base)

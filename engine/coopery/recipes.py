@@ -40,6 +40,8 @@ class Document:
     """Secrets that the file holds as text, by the names that `data` has for them."""
     warnings: tuple[Problem, ...] = ()
     """What does not stop it, and should be told."""
+    exit_code: model.ExitCode = model.ExitCode.RUN
+    """Whose exit code a run of it ends with where nobody says."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,6 +209,7 @@ def read(
         locked=document.locked,
         takes_sets=document.takes_sets,
         locate=locate,
+        exit_code=document.exit_code,
     )
     if not problems and overrides and not document.takes_sets:
         recipe = override(recipe, overrides, problems)

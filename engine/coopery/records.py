@@ -42,14 +42,17 @@ class Recorder:
         run: str,
         stop: Callable[[bool], None],
         asked: Sequence[str] | None = None,
+        story: Path | None = None,
     ) -> None:
         """`stop` is called (with True for: at once) when another process asks the run to stop.
 
-        `asked` is what the targets were called, where that is known; nothing, for all.
+        `asked` is what the targets were called, where that is known; nothing, for all. `story` is
+        the file in which is told of the run, where that is one.
         """
         self._plan = plan
         self._asked = list(plan.targets if asked is None else asked)
         self._run = run
+        self._story = story
         self._started = time.time()
         self._log: RunLog = store.begin_run(run, self._head(), stop)
         self._pending: list[Event] = []
@@ -70,7 +73,13 @@ class Recorder:
             "targets": self._asked,
             "state": "running",
             "started": timestamp(self._started),
+            **({"story": str(self._story)} if self._story else {}),
         }
+
+    @property
+    def beginning(self) -> Mapping[str, Any]:
+        """The record while nothing has happened yet."""
+        return {**self._head(), "source": None, "steps": [], "supplied": []}
 
     def observe(self, event: Event) -> None:
         """Take in what happened; called by any thread.
@@ -124,8 +133,10 @@ class Recorder:
         self._over.set()
         self._writer.join()
 
-    def finish(self, report: Report) -> dict[str, Any]:
-        """Write the final record, and return it."""
+    def finish(
+        self, report: Report, conclude: Callable[[Mapping[str, Any]], None] = lambda record: None
+    ) -> dict[str, Any]:
+        """Write the final record, and return it; `conclude` is called with it before that."""
         self._stop()
         with self._lock:
             document = {
@@ -144,7 +155,10 @@ class Recorder:
                     for s in report.supplied
                 ],
             }
-            self._log.end(document)
+            try:
+                conclude(document)
+            finally:
+                self._log.end(document)
             return document
 
     def abandon(self) -> None:

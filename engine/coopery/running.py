@@ -22,12 +22,13 @@ from coopery.errors import (
     Problem,
     RecipeError,
     StepError,
+    StepSkipped,
     problem,
 )
 from coopery.forecasting import forecast
 from coopery.keys import Identities, Vanished, parts_of
 from coopery.memory import Memory
-from coopery.performing import Performer, in_place, os_error, retryable, trace
+from coopery.performing import Performer, in_place, os_error, retryable, said_so, trace
 from coopery.planning import Plan
 from coopery.quantities import show_seconds
 from coopery.reasons import explain, lost
@@ -89,14 +90,17 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0 all well, 1 a step failed, 3 the machine failed it, 130 interrupted."""
+        """0 all well, 1 a step failed, 3 the machine failed it, 130 interrupted.
+
+        What was skipped because a task said so is well, and else something has failed besides.
+        """
         if self.problems:
             return 3
         if self.interrupted:
             return 130
         if any(o.facts.get("machine") for o in self.outcomes.values()):
             return 3
-        bad = (State.FAILED, State.SKIPPED, State.CANCELLED)
+        bad = (State.FAILED, State.CANCELLED)
         return int(any(outcome.state in bad for outcome in self.outcomes.values()))
 
 
@@ -409,6 +413,8 @@ class Run:
             hint = "it was there when the recipe was read"
             gone = problem("missing-input", f"{error} is gone", key=step.key_path, hint=hint)
             self._fail(step, StepError(gone), started)
+        except StepSkipped as error:
+            self._skip(step, error, started)
         except CooperyError as error:
             self._fail(step, error, started)
         except OSError as error:
@@ -563,9 +569,12 @@ class Run:
                 started = time.time()
                 self._tell_start(step, started)
                 record = self._make_at_once(step, key)
-            except BaseException:
+            except BaseException as error:
                 with self._lock:
                     self._dropper.drop(self._transients.ended(step.name))
+                if isinstance(error, StepSkipped):  # it is not its reader who said so
+                    message = f"{step.name} was made again for its bytes, and {said_so(error)}"
+                    raise StepError(problem("lost-bytes", message)) from error
                 raise
         outcome = Outcome(
             step=step.name,
@@ -688,6 +697,21 @@ class Run:
             )
         )
 
+    def _skip(self, step: Step, error: StepSkipped, started: float) -> None:
+        """The step's own work says that it had nothing to do."""
+        self._end(
+            Outcome(
+                step=step.name,
+                state=State.SKIPPED,
+                key=self._keys.get(step.name, ""),
+                reason=Reason(code="said-so", text=said_so(error)),
+                started=started,
+                ended=time.time(),
+                facts=dict(error.facts),
+                log=self._log(step),
+            )
+        )
+
     def give_up(self, name: str) -> Sequence[str]:
         """See `coopery.steps.Execution.give_up`."""
         found: list[str] = []
@@ -712,7 +736,8 @@ class Run:
             if outcome.state is State.SUCCEEDED:
                 self.identities.outputs[outcome.step] = outcome.outputs
                 going += self._transients.made(outcome.step, outcome.outputs)
-            if outcome.state in (State.SUCCEEDED, State.FAILED):
+            performed = outcome.state is State.SKIPPED and outcome.started is not None
+            if performed or outcome.state in (State.SUCCEEDED, State.FAILED):
                 going += self._transients.ended(outcome.step)
             self.emit(
                 Event(

@@ -15,6 +15,7 @@ from coopery.dependencies import Lock
 from coopery.destinations import refused
 from coopery.elsewhere import Elsewhere
 from coopery.errors import CooperyError, Problem, RecipeError, nearest
+from coopery.exit_codes import of_task, one_task
 from coopery.forecasting import Forecast, forecast
 from coopery.opening import Opened, Request, first_line, open_recipe
 from coopery.options import LockPolicy, Settings
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
     from coopery.plugins import Plugins
 
 
+STORY = "@story"
+"""What is told of a detached run has a log as steps have, which none can bear the name of."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Done:
     """A run that has ended: what was planned, how it went, and its record."""
@@ -38,6 +43,13 @@ class Done:
     plan: Plan
     report: Report
     record: Mapping[str, Any]
+    task: str | None = None
+    """The one task whose exit code is that of the run."""
+
+    @property
+    def exit_code(self) -> int:
+        """The run's, or that of its one task."""
+        return self.report.exit_code if self.task is None else of_task(self.report, self.task)
 
 
 def make_plan(opened: Opened, request: Request, plugins: Plugins, settings: Settings) -> Plan:
@@ -95,9 +107,13 @@ def run(
     tell([Event(kind="message", time=now, message=first_line(opened, settings))])
     tell([Event(kind="warning", time=now, message=str(p)) for p in opened.warnings])
     plan = make_plan(opened, request, plugins, settings)
+    task = one_task(plan, request.exit_code)
     with open_store(plugins, settings) as store:
         policy = policy_of(request, plan, settings)
-        return run_plan(plan, policy, store, plugins, settings, tell, request.targets)
+        done = run_plan(
+            plan, policy, store, plugins, settings, tell, request.targets, detached=request.detached
+        )
+        return replace(done, task=task)
 
 
 def run_plan(
@@ -108,11 +124,13 @@ def run_plan(
     settings: Settings,
     tell: Callable[[Sequence[Event]], None],
     asked: Sequence[str] | None = None,
+    *,
+    detached: bool = False,
 ) -> Done:
     """Run a plan and record it.
 
     `asked` is what the targets were called (nothing, for all), where that is not the names of
-    their instances.
+    their instances. The story of a `detached` run is kept beside its logs.
     """
     run_id = new_run_id()
     _clear_away(plugins, settings, tell)
@@ -136,14 +154,20 @@ def run_plan(
         # It was refused: nothing has run, so there is no record. But whoever shows runs must know.
         tell([replace(over, time=time.time())])
         raise
-    recorder = Recorder(plan, store, run_id, lambda force: stop.ask(force=force), asked)
+    story = store.log_path(run_id, STORY) if detached else None
+    recorder = Recorder(plan, store, run_id, lambda force: stop.ask(force=force), asked, story)
     try:
+        tell([Event(kind="begun", time=time.time(), record=recorder.beginning, log=story)])
         report = running.run(under_way)
     except BaseException:
         tell([replace(over, time=time.time())])
         recorder.abandon()
         raise
-    record = recorder.finish(report)
+
+    def conclude(record: Mapping[str, Any]) -> None:
+        tell([Event(kind="concluding", time=time.time(), record=record)])
+
+    record = recorder.finish(report, conclude)
     if not report.interrupted:
         _tidy(store, Elsewhere(plugins, settings.home), tell)
     tell([Event(kind="recorded", time=time.time(), record=record)])

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coopery import placeholders
-from coopery.errors import MachineError, StepError, problem
+from coopery.errors import MachineError, StepError, StepSkipped, problem
 from coopery.files import beneath
 from coopery.images import path_from
 from coopery.quantities import show_seconds
@@ -312,8 +312,10 @@ _DEADLY = frozenset(
 
 
 def task_failed(exit_code: int, work: TaskWork, facts: dict[str, Any]) -> StepError:
-    """The command ended badly."""
+    """The command ended badly; or it says by its exit code that it is skipped (StepSkipped)."""
     message = f"{shown_end(exit_code)}: {work.shown}"
+    if exit_code in work.skip_codes:
+        return StepSkipped(problem("task-skipped", message), facts=facts)
     return StepError(problem("task-failed", message), facts=facts)
 
 

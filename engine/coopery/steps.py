@@ -223,7 +223,8 @@ class Reason:
     """Why a step ran, or why not, as data.
 
     `code`: `cached`, `new` (nothing like it was ever made), `changed`, `forced`, `always`,
-    `remade` (its bytes were gone and a reader needs them).
+    `remade` (its bytes were gone and a reader needs them); of a skipped one `skipped` (what it
+    needs has failed or was skipped) or `said-so` (its own work did).
     """
 
     code: str
@@ -253,12 +254,14 @@ class Outcome:
 class Event:
     """Something happened.
 
-    `kind` is one of `message`, `run-started`, `started` (a step is performed; `log` grows then),
-    `waiting` (another run makes the same, or resources are in use), `retrying`, `ended`,
-    `warning`, `stopping` (the run was asked to stop: nothing new starts), `killing` (asked again:
-    what runs is killed), `run-ended` (also when the run broke off), and last `recorded` (`record`
-    is the final record of the run). Where no run is asked for, but a forecast or a shell, `preview`
-    comes first; its `message` is the option that asks for it.
+    `kind` is one of `message`, `begun` (the run's record is there; `record` is its beginning, and
+    `log` where a detached run tells its story from now on), `run-started`, `started` (a step is
+    performed; `log` grows then), `waiting` (another run makes the same, or resources are in use),
+    `retrying`, `ended`, `warning`, `stopping` (the run was asked to stop: nothing new starts),
+    `killing` (asked again: what runs is killed), `run-ended` (also when the run broke off),
+    `concluding` (`record` is what is recorded next, and until then the run is under way), and last
+    `recorded` (`record` is the final record of the run). Where no run is asked for, but a
+    forecast or a shell, `preview` comes first; its `message` is the option that asks for it.
     """
 
     kind: str
@@ -539,7 +542,7 @@ class Turn(StrEnum):
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
-    """For good."""
+    """For good; or it is skipped, and so is what needs it."""
     AGAIN = "again"
     """It failed, and is to be performed again once it is due."""
 
@@ -578,7 +581,7 @@ class Execution(Protocol):
         ...
 
     def give_up(self, name: str) -> Sequence[str]:
-        """A step failed: its descendants are skipped; returns their names."""
+        """A step failed or was skipped: its descendants are skipped; returns their names."""
         ...
 
     def cancel(self) -> None:

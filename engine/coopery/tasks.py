@@ -82,6 +82,8 @@ class TaskWork:
     """Whether its memory is to be measured as well as the runtime can, whatever that takes."""
     scaling: Annotated[object | None, unkeyed] = None
     """What the plugin that planned it wants to know when it is asked to size the step."""
+    skip_codes: Annotated[tuple[int, ...], unkeyed] = ()
+    """Exit codes with which the command says that it had nothing to do: then it is skipped."""
 
     @property
     def bound(self) -> Bound:

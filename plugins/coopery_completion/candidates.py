@@ -176,13 +176,44 @@ def images(sources: Sources, word: str) -> list[Candidate]:
 
 
 def runs(sources: Sources, word: str) -> list[Candidate]:
-    """The latest runs; for `stop`, see `living`."""
-    return _of_store(sources, lambda store: store.runs()[:RUNS])
+    """The latest runs, and run files; for `stop`, see `living`."""
+    return [*_of_store(sources, lambda store: store.runs()[:RUNS]), *run_files(word)]
 
 
 def living(sources: Sources, word: str) -> list[Candidate]:
-    """The runs under way."""
-    return _of_store(sources, lambda store: store.living())
+    """The runs under way, and run files."""
+    return [*_of_store(sources, lambda store: store.living()), *run_files(word)]
+
+
+def run_files(word: str) -> list[Candidate]:
+    """The run files in the folder that the word has come to; once it has a `/`, folders too."""
+    from pathlib import Path
+
+    from coopery.run_files import is_run_file
+
+    folder, slash, begun = word.rpartition("/")
+    try:
+        paths = sorted(Path(f"{folder}{slash}" or ".").expanduser().iterdir())
+    except (OSError, RuntimeError):  # it is not there, or whose home that is nobody knows
+        return []
+    found = []
+    looked = 0  # into files, which takes its time
+    for path in paths:
+        if not path.name.startswith(begun) or (path.name.startswith(".") and not begun):
+            continue
+        if slash and path.is_dir():
+            found.append(Candidate(f"{folder}/{path.name}/"))
+        elif path.suffix == ".json" and (looked := looked + 1) <= MANY and is_run_file(str(path)):
+            found.append(Candidate(f"{folder}{slash}{path.name}", "a run file"))
+    return found[:MOST]
+
+
+def logged(sources: Sources, word: str) -> list[Candidate]:
+    """What `logs` takes: tasks, and where the word has begun as these do, runs and run files."""
+    found = tasks(sources, word)
+    if word[:1].isdigit():
+        found += runs(sources, word)
+    return found or run_files(word)
 
 
 def _of_store(sources: Sources, ask: Callable[[Store], Sequence[str]]) -> list[Candidate]:
@@ -224,5 +255,6 @@ KINDS: Mapping[str, Look | str] = {
     "DIR": "folders",
     "CoreOptions.runtime": runtimes,
     "living_run": living,
+    "tasks": logged,
 }
 """By an argument's metavar, or its name: what it is chosen from, or `files`, `folders`."""

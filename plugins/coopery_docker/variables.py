@@ -27,8 +27,9 @@ READ = f". {_FILE} && "
 """A line of shell that takes the variables; the next command follows."""
 # A command that is not there is told as the init process tells it of all others (`tasks._judge`).
 _SHELL = (
-    'unset PWD OLDPWD; command -v -- "$1" > /dev/null || { echo "[FATAL tini (1)] exec $1 '
-    + 'failed: No such file or directory" >&2; exit 127; }; exec "$@"'
+    'unset PWD OLDPWD; case "$1" in */*) test -f "$1" && test -x "$1";; '
+    + '*) command -v -- "$1" > /dev/null;; esac || { echo "[FATAL tini (1)] exec $1 '
+    + 'failed: it is not there, or cannot be executed" >&2; exit 127; }; exec "$@"'
 )
 NO_DUMP = "ulimit -c 0; "
 """A line of shell after which what crashes leaves no memory on a disk."""

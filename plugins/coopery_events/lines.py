@@ -69,7 +69,7 @@ def _ended(event: Event, outcome: Outcome, volume: Volume) -> str:
         case State.CANCELLED:
             return f"cancelled {outcome.step}{_took(outcome)} {count}"
         case _:
-            return f"{outcome.state:<8} {outcome.step} {count}{reason}"
+            return f"{outcome.state:<8} {outcome.step}{_took(outcome)} {count}{reason}"
 
 
 def _took(outcome: Outcome) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 from coopery.commands import Command, later
 from coopery.hooks import hookimpl
 
+_RUN = "a run's id, its beginning, or a run file"
+
 
 @hookimpl
 def add_commands() -> Sequence[Command]:
@@ -134,9 +136,12 @@ def _why(parser: argparse.ArgumentParser) -> None:
 
 def _logs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "tasks", nargs="*", metavar="TASK", help="a task, an instance, a glob, or a step"
+        "tasks",
+        nargs="*",
+        metavar="TASK",
+        help=f"a task, an instance, a glob, or a step; or {_RUN}, alone for all its tasks",
     )
-    parser.add_argument("--run", metavar="RUN", help="of this run (default: the latest)")
+    parser.add_argument("--run", metavar="RUN", help=f"of this run, {_RUN} (default: the latest)")
     parser.add_argument("-f", "--follow", action="store_true", help="go on as long as it runs")
     parser.add_argument("--failed", action="store_true", help="of the steps that failed")
     parser.add_argument("--tail", type=int, metavar="N", help="only the last N lines")
@@ -144,7 +149,7 @@ def _logs(parser: argparse.ArgumentParser) -> None:
 
 
 def _status(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", nargs="?", metavar="RUN", help="this one, under way or not")
+    parser.add_argument("run", nargs="?", metavar="RUN", help=f"{_RUN}, under way or not")
 
 
 def _runs(parser: argparse.ArgumentParser) -> None:
@@ -156,7 +161,10 @@ def _runs(parser: argparse.ArgumentParser) -> None:
 
 def _stop(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "living_run", nargs="?", metavar="RUN", help="default: the only one of the recipe under way"
+        "living_run",
+        nargs="?",
+        metavar="RUN",
+        help=f"{_RUN} (default: the only one of the recipe under way)",
     )
     parser.add_argument("--now", action="store_true", help="give tasks no time to end")
     parser.add_argument(
@@ -172,7 +180,7 @@ def _schema(parser: argparse.ArgumentParser) -> None:
 
 
 def _show(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", nargs="?", metavar="RUN", help="a run's id, or its beginning")
+    parser.add_argument("run", nargs="?", metavar="RUN", help=_RUN)
 
 
 def _get(parser: argparse.ArgumentParser) -> None:

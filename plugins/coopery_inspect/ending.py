@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from coopery.commands import Context
 from coopery.errors import Problem, RecipeError
-from coopery.history import History, find_run, recipe_if_any
+from coopery.history import History
 from coopery.records import read_run
-from coopery.session import open_store
+from coopery.run_files import meant
 from coopery.steps import Store
 from coopery_inspect import summaries
 
@@ -24,11 +24,10 @@ def run(context: Context) -> int:
     named.
     """
     arguments = context.arguments
-    with open_store(context.plugins, context.settings) as store:
-        if arguments.living_run is not None:
-            found = find_run(store, arguments.living_run, recipe_if_any(context))
-        else:
-            found = _only(History(store, recipe_if_any(context)))
+    given = arguments.living_run
+    with meant(context, given) as named:
+        store = named.living_store
+        found = _only(History(store, named.recipe)) if given is None else named.find()
         if not store.stop_run(found, force=arguments.now):
             raise _ended(store, found)
         if arguments.wait:

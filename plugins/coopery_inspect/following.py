@@ -12,7 +12,10 @@ from coopery import selecting
 from coopery.commands import Context
 from coopery.errors import Problem, RecipeError
 from coopery.history import History
-from coopery_inspect.logs import in_recipe, made_in, seek_tail
+from coopery.records import read_run
+from coopery.steps import Store
+from coopery_inspect import summaries
+from coopery_inspect.logs import in_recipe, made_in, seek_tail, tasks_of
 
 PULSE = 0.1
 """Seconds between two looks at the logs."""
@@ -95,7 +98,19 @@ def follow(context: Context, history: History, run: str) -> int:
                 context.tell(f"{name}: {_end(states[name])}")
         if tails is None or len(ended) < len(tails):
             time.sleep(PULSE)
+    if not context.arguments.tasks:
+        _tell_end(context, store, run)
     return 0
+
+
+def _tell_end(context: Context, store: Store, run: str) -> None:
+    """How the run as a whole ends, which what is no task may have decided."""
+    while run in store.living():
+        time.sleep(PULSE)
+    document = read_run(store, run)
+    end = f"{summaries.state(document)}, {summaries.counted(document)}"
+    more = f": coopery show {run}" if document.get("exit_code") else ""
+    context.tell(f"run {run}: {end}{more}")
 
 
 def _end(entry: dict[str, Any]) -> str:
@@ -105,11 +120,13 @@ def _end(entry: dict[str, Any]) -> str:
 def _tails(context: Context, history: History, run: str, steps: Sequence[str]) -> dict[str, Tail]:
     """The logs of the steps of this run that are meant; made when the run has told its plan."""
     found = [name for task in context.arguments.tasks for name in selecting.matching(task, steps)]
-    if not found:
+    if not context.arguments.tasks:
+        found = list(tasks_of(history, run))
+    elif not found:
         named = in_recipe(context)  # a typo is answered with the nearest name
         found = [name for name in named if name in steps]
     if not found:
-        message = f"{' '.join(context.arguments.tasks)} is no part of run {run}"
+        message = f"{' '.join(context.arguments.tasks) or 'a task'} is no part of run {run}"
         raise RecipeError(Problem(slug="no-log", message=message))
     names = list(dict.fromkeys(found))
     several = len(names) > 1

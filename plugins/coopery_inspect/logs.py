@@ -12,10 +12,9 @@ from typing import IO
 from coopery import selecting
 from coopery.commands import Context
 from coopery.errors import Problem, RecipeError
-from coopery.history import History, find_run, latest_run, recipe_file, recipe_if_any
+from coopery.history import History, latest_run, recipe_file
 from coopery.opening import Request, open_recipe
-from coopery.session import open_store
-from coopery.steps import Store
+from coopery.run_files import Meant, is_run_file, meant
 
 _BLOCK = 64 * 1024
 
@@ -35,13 +34,14 @@ def run(context: Context) -> int:
 
     Raises RecipeError: `unknown-target`, `unknown-run`, or `no-log` when none of them ever ran.
     """
+    _take_run(context)
     _check(context)
-    with open_store(context.plugins, context.settings) as store:
-        if context.arguments.follow and (run := _under_way(context, store)) is not None:
+    with meant(context, context.arguments.run) as named:
+        if context.arguments.follow and (run := _under_way(context, named)) is not None:
             from coopery_inspect.following import follow
 
-            return follow(context, History(store, None), run)
-        logs = _failed(context, store) if context.arguments.failed else _named(context, store)
+            return follow(context, History(named.living_store, None), run)
+        logs = _failed(context, named) if context.arguments.failed else _named(context, named)
         if context.arguments.json:
             context.answer([_document(log, context.arguments.tail) for log in logs], "")
         else:
@@ -49,12 +49,29 @@ def run(context: Context) -> int:
     return 0
 
 
+def _take_run(context: Context) -> None:
+    """What of the arguments is no task, but a run's id or a run file: as `--run` names one.
+
+    No task's name begins as an id does. Raises RecipeError (`bad-command-line`) for several.
+    """
+    arguments = context.arguments
+    # A path may be that of an output, too, which names its task.
+    runs = [word for word in arguments.tasks if word[:1].isdigit() or is_run_file(word)]
+    if not runs:
+        return
+    if len(runs) > 1 or arguments.run is not None:
+        message = f"several runs are named: {', '.join(filter(None, (arguments.run, *runs)))}"
+        raise RecipeError(Problem(slug="bad-command-line", message=message, hint="name one"))
+    arguments.run = runs[0]
+    arguments.tasks = [word for word in arguments.tasks if word not in runs]
+
+
 def _check(context: Context) -> None:
     """Raises RecipeError for flags that do not go together."""
     arguments = context.arguments
     message = hint = None
-    if not arguments.tasks and not arguments.failed:
-        message, hint = "no task is named", "name one, or ask for --failed"
+    if not arguments.tasks and not arguments.failed and arguments.run is None:
+        message, hint = "no task is named", "name one, or a run, or ask for --failed"
     elif arguments.follow and arguments.json:
         message, hint = "--json answers once, --follow goes on", "use one of them"
     elif arguments.follow and arguments.failed:
@@ -65,21 +82,23 @@ def _check(context: Context) -> None:
         raise RecipeError(Problem(slug="bad-command-line", message=message, hint=hint))
 
 
-def _under_way(context: Context, store: Store) -> str | None:
+def _under_way(context: Context, named: Meant) -> str | None:
     """The run to follow: the one that is named, else the recipe's latest under way, if any."""
-    if context.arguments.run is not None:
-        found = find_run(store, context.arguments.run, recipe_if_any(context))
+    store = named.living_store
+    if named.given is not None:
+        found = named.find()
         return found if found in store.living() else None
     living = History(store, recipe_file(context)).living()
     return next((str(document["run"]) for document in living), None)
 
 
-def _named(context: Context, store: Store) -> list[Log]:
+def _named(context: Context, named: Meant) -> list[Log]:
     """The latest logs of the steps that are named."""
     arguments = context.arguments
+    store = named.living_store
     if arguments.run is not None:
         history = History(store, None)
-        runs: Sequence[str] = (find_run(store, arguments.run, recipe_if_any(context)),)
+        runs: Sequence[str] = (named.find(),)
     else:
         history = History(store, recipe_file(context))
         runs = tuple(history.runs())
@@ -89,6 +108,8 @@ def _named(context: Context, store: Store) -> list[Log]:
         shown = " ".join(arguments.tasks)
         where = f" in run {runs[0]}" if arguments.run is not None else ""
         message = f"{shown} has no log: it did not run{where}"
+        if not arguments.tasks:
+            raise RecipeError(Problem(slug="no-log", message=f"no task ran{where}"))
         raise RecipeError(Problem(slug="no-log", message=message, hint=f"run it: {_again(shown)}"))
     return logs
 
@@ -97,13 +118,12 @@ def _again(shown: str) -> str:
     return f"coopery run {shown}"
 
 
-def _failed(context: Context, store: Store) -> list[Log]:
+def _failed(context: Context, named: Meant) -> list[Log]:
     """The logs of the steps that failed in a run: the one that is named, else the latest."""
     arguments = context.arguments
-    file = recipe_if_any(context)
+    file, store = named.recipe, named.living_store
     history = History(store, file)
-    given = arguments.run
-    run = latest_run(store, file) if given is None else find_run(store, given, file)
+    run = latest_run(store, file) if named.given is None else named.find()
     failed = [
         step for step in history.steps(run) if (history.entry(run, step) or {})["state"] == "failed"
     ]
@@ -123,6 +143,8 @@ def _names(context: Context, history: History, runs: Sequence[str]) -> Sequence[
     broken or a task has gone from it.
     """
     targets = context.arguments.tasks
+    if not targets:
+        return tasks_of(history, runs[0])
     if context.arguments.run is not None:
         past = _all_matching(targets, history.steps(runs[0]))
         if past:
@@ -135,6 +157,12 @@ def _names(context: Context, history: History, runs: Sequence[str]) -> Sequence[
             if past:
                 return past
         raise
+
+
+def tasks_of(history: History, run: str) -> Sequence[str]:
+    """The tasks of a run, and what else failed in it."""
+    steps = {name: history.entry(run, name) or {} for name in history.steps(run)}
+    return [n for n, step in steps.items() if step["kind"] == "task" or step["state"] == "failed"]
 
 
 def in_recipe(context: Context) -> Sequence[str]:
@@ -170,8 +198,10 @@ def _made(history: History, run: str, step: str) -> Log:
     entry = history.entry(run, step)
     if entry is None:
         return Log(step=step, run=run, path=None, note="the run that made it is not kept any more")
-    # A run that was killed had no time to say where the log is.
-    path = Path(entry["log"]) if entry["log"] else history.store.log_path(run, step)
+    # A run that was killed had no time to say where the log is, and a home may have been moved.
+    path = Path(entry["log"] or "")
+    if not path.is_file():
+        path = history.store.log_path(run, step)
     if entry["log"] and not path.is_file():
         return Log(step=step, run=run, path=None, note="its log is not kept any more")
     if not path.is_file() or path.stat().st_size == 0:

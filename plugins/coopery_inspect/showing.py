@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from coopery.commands import Context, table
-from coopery.history import meant_run
 from coopery.quantities import show_bytes
-from coopery.session import open_store
+from coopery.run_files import meant_run
 from coopery_inspect import summaries
 
 HEADER = ("STEP", "STATE", "CACHED", "TOOK", "EXIT", "MEMORY", "KEY")
@@ -16,8 +15,7 @@ HEADER = ("STEP", "STATE", "CACHED", "TOOK", "EXIT", "MEMORY", "KEY")
 
 def run(context: Context) -> int:
     """Show the run that is named, else the recipe's latest, else the latest of all."""
-    with open_store(context.plugins, context.settings) as store:
-        document = meant_run(context, store, context.arguments.run)
+    document = meant_run(context, context.arguments.run)
     context.answer(document, _text(document))
     return 0
 
@@ -34,6 +32,8 @@ def _text(document: Mapping[str, Any]) -> str:
     if document.get("started"):
         facts.append(("started", document["started"]))
         facts.append(("took", summaries.took(document, lives=lives)))
+    if document.get("story"):
+        facts.append(("story", document["story"]))
     if document.get("steps"):
         facts.append(("steps", summaries.counted(document)))
     parts = [table([(f"{name}:", value) for name, value in facts])]

@@ -124,9 +124,8 @@ def _out_of_memory(ended: Ended, work: TaskWork, facts: dict[str, Any]) -> StepE
     if ended.over and limit is not None:
         # 137 whatever a shell above would have made of it: as container engines say it.
         facts = {**facts, "exit_code": 128 + signal.SIGKILL}
-        seen, excess = show_bytes(ended.over), show_bytes(ended.over - limit)
-        over = f"{excess} over its limit of {show_bytes(limit)}"
-        message = f"killed at {seen} of memory, {over}: {work.shown}"
+        held = f"having held {show_bytes(ended.over)}"
+        message = f"killed at its memory limit of {show_bytes(limit)}, {held}: {work.shown}"
         hint = "raise `memory` under the task's `resources`"
     else:
         how = shown_end(ended.exit_code)

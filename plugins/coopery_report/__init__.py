@@ -83,8 +83,8 @@ def _look(event: Event, settings: Settings) -> None:
     files = {flag: name for flag, name in wanted.items() if name}
     if not files:
         return
+    from coopery.asked_files import unwritable
     from coopery.errors import Problem, RecipeError
-    from coopery_report.writing import unwritable
 
     found: list[Problem] = []
     for flag, name in files.items():
@@ -121,8 +121,8 @@ def _write(record: Mapping[str, Any], options: ReportOptions) -> None:
 
 
 def _try(name: str, text: str, flag: str) -> Sequence[Problem]:
+    from coopery.asked_files import write
     from coopery.errors import MachineError
-    from coopery_report.writing import write
 
     try:
         write(name, text, flag)
@@ -152,7 +152,9 @@ def _graph(parser: argparse.ArgumentParser) -> None:
 
 
 def _report(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", nargs="?", metavar="RUN", help="a run's id, or its beginning")
+    parser.add_argument(
+        "run", nargs="?", metavar="RUN", help="a run's id, its beginning, or a run file"
+    )
     parser.add_argument(
         "--format",
         choices=("html", "junit"),

@@ -33,7 +33,7 @@ def run(context: Context) -> int:
     if arguments.output is None:
         print(text)
     else:
-        from coopery_report.writing import write
+        from coopery.asked_files import write
 
         write(arguments.output, f"{text}\n", "--output")
     return 0

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from coopery.commands import Context
-from coopery.history import meant_run
-from coopery.session import open_store
+from coopery.run_files import meant_run
 
 
 def run(context: Context) -> int:
     """Write what is known of a run to stdout, or to a file."""
     arguments = context.arguments
     format = arguments.format or "html"
-    with open_store(context.plugins, context.settings) as store:
-        record = meant_run(context, store, arguments.run)
+    record = meant_run(context, arguments.run)
     if format == "html":
         from coopery_report.page import page
 
@@ -24,7 +22,7 @@ def run(context: Context) -> int:
     if arguments.output is None:
         print(text, end="")
     else:
-        from coopery_report.writing import write
+        from coopery.asked_files import write
 
         write(arguments.output, text, "--output")
     return 0

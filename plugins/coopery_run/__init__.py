@@ -109,6 +109,21 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         "--overwrite", action="store_true", help="replace outputs that were edited since"
     )
     parser.add_argument(
+        "--detach",
+        action="store_true",
+        help="let the run go on by itself, and end once it has begun: its id is the answer",
+    )
+    parser.add_argument(
+        "--output", metavar="FILE", help="write a run file, by which status, logs and stop find it"
+    )
+    parser.add_argument(
+        "--exit-code",
+        choices=("run", "task"),
+        metavar="WHOSE",
+        help="whose exit code to end with: run, or task for that of the one TASK's command "
+        "(default: run, unless the recipe is of a kind that says otherwise)",
+    )
+    parser.add_argument(
         "--set",
         dest="sets",
         action="append",
@@ -120,11 +135,21 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 def run_command(context: Context) -> int:
     """Run, or tell what a run would do."""
+    from coopery.model import ExitCode
     from coopery.opening import Request
     from coopery.options import LockPolicy
     from coopery.session import run
 
     arguments = context.arguments
+    _check_outside(arguments)
+    caller = None
+    if arguments.detach:
+        from coopery_run import detaching
+
+        caller = detaching.caller()
+        if caller is None:
+            _check(arguments, context.settings)
+            return detaching.detach(context)
     watcher = None
     if arguments.watch:
         from coopery_run import watching
@@ -146,6 +171,8 @@ def run_command(context: Context) -> int:
         capacity=options.capacity,
         priority=options.priority,
         lock=LockPolicy.LOCKED if options.locked else LockPolicy.RENEW,
+        exit_code=ExitCode(arguments.exit_code) if arguments.exit_code else None,
+        detached=caller is not None,
     )
     if arguments.shell:
         from coopery_run.shells import open_shell
@@ -153,13 +180,43 @@ def run_command(context: Context) -> int:
         return open_shell(context, request)
     if arguments.dry_run:
         return _dry_run(context, request)
-    done = run(request, context.plugins, context.settings)
+    observe = None
+    if arguments.output is not None or caller is not None:
+        from coopery_run.outside import Outside
+
+        observe = Outside(context, caller)
+    done = run(request, context.plugins, context.settings, observe)
     if watcher is not None:
         watching.tell_reads(watcher, done.plan, context)
-    context.answer(done.record, "")
+    if caller is None:
+        context.answer(done.record, "")
     if done.report.problems:
         raise MachineError(*done.report.problems)
-    return done.report.exit_code
+    return done.exit_code
+
+
+def _check_outside(arguments: argparse.Namespace) -> None:
+    """Refuse what concerns a run as seen from outside where none is to be seen."""
+    from coopery.errors import Problem, RecipeError
+
+    instead = [f"--{n.replace('_', '-')}" for n in ("dry_run", "shell") if getattr(arguments, n)]
+    watch = ["--watch"] if arguments.watch else []
+    excluded = {
+        "--detach": (arguments.detach, [*instead, *watch]),
+        "--output": (arguments.output is not None, instead),
+        "--exit-code": (arguments.exit_code is not None, [*instead, *watch]),
+    }
+    found = [
+        Problem(
+            slug="bad-command-line",
+            message=f"{flag} and {others[0]} exclude each other",
+            hint="use one of them",
+        )
+        for flag, (given, others) in excluded.items()
+        if given and others
+    ]
+    if found:
+        raise RecipeError(*found)
 
 
 def _selection(arguments: argparse.Namespace) -> Selection:

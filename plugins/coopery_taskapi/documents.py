@@ -11,6 +11,7 @@ from typing import Any
 
 from coopery.dependencies import Frozen
 from coopery.errors import KeyPath, Place, Problem, problem
+from coopery.model import ExitCode
 from coopery.model import Task as RecipeTask
 from coopery.recipes import Document
 from coopery_taskapi import finding, text
@@ -57,6 +58,7 @@ def load(path: Path, sets: Sequence[str], *, remember: bool) -> Document | None:
         root=Path("/"),
         takes_sets=True,
         locked=False,
+        exit_code=ExitCode.TASK,
         confided={PASSWORD: config.registryPassword} if config.registryPassword else {},
         warnings=(*_as_warnings(warnings), *read.warnings, *_as_warnings(_unheeded(config, read))),
     )

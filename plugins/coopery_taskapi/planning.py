@@ -110,6 +110,7 @@ def _invocation(
         limits=limits,
         requests=requests,
         workdir=specified.workdir,
+        skip_codes=(SKIPPED,),
         scaling=Scaling(instance=merged, monitor=options.monitor_memory),
     )
 

@@ -36,6 +36,10 @@ inputs.table = { from = "prepare.table" }
 outputs.model = "build/{matrix.fold}-{matrix.kind}/model"
 outputs.notes = {}
 """
+ONE = """
+[task.one]
+command = 'true'
+"""
 BREAKS = " \t\n\"'@><=;|&(:"
 DEADLINE = 30.0
 
@@ -107,6 +111,28 @@ def test_tasks_instances_and_destinations(recipe: Project) -> None:
     assert ask(recipe, "run", f"{recipe.root}/build/t")[1] == [f"{recipe.root}/build/table.csv"]
     kind, found = ask(recipe, "run", "--set", "")
     assert (kind, found) == ("open", ["prepare.depth="])
+
+
+def test_runs_and_run_files(recipe: Project) -> None:
+    recipe.write("other.json", "{}")
+    (recipe.root / "out").mkdir()
+    for name in ("run.json", "out/later.json"):
+        recipe.coopery("run", "--output", name, "-f", recipe.write("one.toml", ONE).name)
+    ids = [run["run"] for run in recipe.coopery("runs", "--all", "--json").json]
+    assert len(ids) == 2
+    assert sorted(ask(recipe, "status", "")[1]) == sorted([*ids, "run.json"])
+    assert ask(recipe, "show", "ru") == ("words", ["run.json"])
+    assert ask(recipe, "stop", "o") == ("words", [])
+    assert ask(recipe, "status", "./o") == ("open", ["./out/"])
+    assert ask(recipe, "status", "out/")[1] == ["out/later.json"]
+    assert ask(recipe, "report", f"{recipe.root}/r")[1] == [f"{recipe.root}/run.json"]
+    assert ask(recipe, "logs", "-f", "ru")[1] == ["run.json"]
+    assert sorted(ask(recipe, "logs", ids[0][:8])[1]) == sorted(ids)
+    assert ask(recipe, "logs", "-f", "prep")[1] == ["prepare"]
+    assert ask(recipe, "logs", "prepare", "--run", "r")[1] == ["run.json"]
+    assert ask(recipe, "status", "nowhere/x") == ask(recipe, "status", "~nobody/x")
+    assert ask(recipe, "run", "--output", "")[0] == "files"
+    assert ask(recipe, "run", "--exit-code", "") == ("words", ["run", "task"])
 
 
 def test_many_instances_wait_for_their_task(project: Project) -> None:

@@ -54,6 +54,7 @@ class TestBare(RuntimeSuite):
         "read-only": "tasks are given the very files",
         "scratch": "its tasks have no HOME",
         "secrets": "it refuses recipes that name some",
+        "skip-codes": "it knows of no such codes",
         "sources": "images have only variables",
         "timeout": "it waits for the command",
     }

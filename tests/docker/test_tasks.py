@@ -112,7 +112,11 @@ def test_limits_are_enforced_and_named(contained: Project) -> None:
     resources.memory = "64Mi"
     """
     found = fail(contained, text)
-    assert found["slug"] == "out-of-memory" and "64 MiB" in found["message"]
+    assert found["slug"] == "out-of-memory"
+    assert "killed at its memory limit of 64 MiB, having held " in found["message"]
+    answer = contained.coopery("run", "-r", "docker", "--exit-code", "task")
+    assert answer.exit_code == 137
+    assert "  a: failed, exit code 137, out of memory, held " in contained.coopery("status").stdout
     assert found["facts"]["exit_code"] == 137
     steps = run(
         contained,
@@ -433,3 +437,17 @@ def test_what_is_remembered_asks_no_engine(contained: Project) -> None:
         assert all(step["cached"] for step in answer.json["steps"])
     else:
         assert answer.slugs == ("no-engine",) and answer.exit_code == 3
+
+
+def test_a_detached_run_is_stopped_with_its_container(contained: Project, engine: Any) -> None:
+    text = "[task.a]\ncommand = 'echo begin; sleep 300'\n"
+    contained.write("recipe.toml", HEAD + text)
+    answer = contained.coopery("run", "-r", "docker", "--detach", "--output", "run.json")
+    assert answer.exit_code == 0, answer.stderr
+    deadline = time.monotonic() + SECONDS
+    while "begin" not in contained.coopery("logs", "run.json").stdout:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    stopped = contained.coopery("stop", "run.json", "--now", "--json").json
+    assert (stopped["state"], stopped["exit_code"]) == ("interrupted", 130)
+    assert left(engine, contained) == []

@@ -111,7 +111,7 @@ def test_more_than_the_limit_ends_a_task(
     exit_code, told = scene.run()
     assert exit_code == 1
     assert "[out-of-memory]" in told
-    assert "over its limit of 100 MiB" in told
+    assert "killed at its memory limit of 100 MiB, having held " in told
     assert "| said before" in told
     assert scene.alive == []
     facts = scene.project.coopery("show", "--json").json["steps"][0]["facts"]

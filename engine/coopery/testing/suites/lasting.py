@@ -10,9 +10,30 @@ import pytest
 from coopery.testing.projects import Project
 from coopery.testing.suites.tasking import SECONDS, RuntimeFixtures, processes, wait_until
 
+_MAY = """
+    from coopery.dependencies import Invocation
+    from coopery.hooks import hookimpl
+    from coopery.recipes import Facet
+    from dataclasses import dataclass
+
+    @dataclass(frozen=True)
+    class May:
+        text: str
+
+    @hookimpl
+    def declare_facets():
+        return [Facet(noun="task", key="may", type=str, wrap=May, action=True)]
+
+    @hookimpl
+    def plan_task(recipe, instance):
+        if may := instance.task.facet(May):
+            return Invocation(command=("sh", "-c", may.text), shown="may", skip_codes=(126,))
+"""
+"""A plugin whose tasks may say by exit code 126 that they had nothing to do."""
+
 
 class LastingSuite(RuntimeFixtures):
-    """Of the runtime suite: timeouts, daemons, interrupts, logs that grow, peak memory."""
+    """Of the runtime suite: timeouts, daemons, interrupts, skipping, logs, peak memory."""
 
     def test_a_timeout_ends_all_of_a_task(self, project: Project, marker: str) -> None:
         self.can("timeout")
@@ -65,6 +86,16 @@ class LastingSuite(RuntimeFixtures):
             run.communicate(timeout=SECONDS)
         finally:
             run.kill()
+
+    def test_a_command_says_that_it_is_skipped(self, project: Project) -> None:
+        self.can("skip-codes")
+        project.plugin("may", _MAY)
+        self.recipe(project, "[task.a]\nmay = 'exit 126'\n[task.b]\nmay = 'true'\n")
+        steps = self.succeed(project)
+        assert [steps[name]["state"] for name in "ab"] == ["skipped", "succeeded"]
+        assert steps["a"]["facts"]["exit_code"] == 126 and steps["a"]["reason"]["code"] == "said-so"
+        self.recipe(project, "[task.a]\nmay = 'exit 125'\n")
+        self.fail(project, "task-failed")
 
     def test_peak_memory_is_told(self, project: Project) -> None:
         self.can("peak-memory")

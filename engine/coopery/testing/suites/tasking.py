@@ -46,8 +46,8 @@ class RuntimeFixtures:
     `task_image` names that for recipes in Python.
     `cannot` maps what the runtime cannot do to the reason: `cancel`, `daemons`, `environment`,
     `exit-code`, `functions`, `gathered`, `mounts`, `peak-memory`, `python`, `read-only`,
-    `scratch`, `secrets`, `sources`, `timeout`. Tests of these are skipped and say so. Tasks are
-    POSIX shell commands; those of `python` call `python3`.
+    `scratch`, `secrets`, `skip-codes`, `sources`, `timeout`. Tests of these are skipped and say
+    so. Tasks are POSIX shell commands; those of `python` call `python3`.
     """
 
     runtime: ClassVar[str] = "local"

@@ -96,7 +96,7 @@ def test_the_end_is_told_of_a_run_that_breaks_off(project: Project) -> None:
     def act(execution: Execution) -> None:
         raise SystemExit("broken")
 
-    assert kinds(project, act)[-2:] == ["run-ended", "recorded"]
+    assert kinds(project, act)[-3:] == ["run-ended", "concluding", "recorded"]
 
 
 def test_stopping_comes_before_the_end(project: Project) -> None:

@@ -90,7 +90,8 @@ def _of_task(document: Document) -> str:
         words.append(f"exit code {task['exit_code']}")
     if "out-of-memory" in slugs:
         words.append("out of memory")
-    words += [slug for slug in slugs if slug not in ("out-of-memory", "task-failed")]
+    said = ("out-of-memory", "task-failed", *words)
+    words += [slug for slug in slugs if slug not in said]
     if task["peak_memory"]:
         words.append(f"held {show_bytes(task['peak_memory'])} of memory at most")
     return f"\n  {task['step']}: {', '.join(words)}"

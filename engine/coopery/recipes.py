@@ -179,7 +179,8 @@ def read(
         document = plugins.load_recipe(file, overrides, settings)
     problems = list(document.problems)
     facets = plugins.declare_facets()
-    data, locate = inlined(with_images(document.data, facets, problems), document.locate)
+    data, locate = with_images(document.data, document.locate, facets, problems)
+    data, locate = inlined(data, locate)
     tables = {"image": data.get("image", {}), "task": data.get("task", {})}
     for key in data:
         if key not in (*tables, "defaults", *(f.key for f in facets if f.noun == "recipe")):

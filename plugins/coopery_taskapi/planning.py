@@ -88,7 +88,7 @@ def _invocation(
         raise RecipeError(*problems)
     merged = merging.join(document, template)
     limits, requests = _resources(merged.limits), _resources(merged.requests)
-    problems += _check_amounts(limits, requests, task)
+    problems += _check_amounts(limits, requests, task, use)
     command, shown = _command(merged, use, instance, specified)
     if not command:
         message = f"the template {template.identifier!r} has no command, and the image has none"
@@ -224,12 +224,14 @@ def _resources(amounts: Mapping[str, Amount]) -> Resources:
     )
 
 
-def _check_amounts(limits: Resources, requests: Resources, task: Task) -> Iterator[Problem]:
+def _check_amounts(
+    limits: Resources, requests: Resources, task: Task, use: TemplateUse
+) -> Iterator[Problem]:
     """Of nothing is more kept free than may be used."""
     most = limits.amounts
+    key: KeyPath = ("task", task.name, "template", *(("resources",) if use.resources else ()))
     for name, wanted in requests.amounts.items():
         if name in most and wanted > most[name]:
             message = f"it asks for {wanted:g} of {name}, and its limit is {most[name]:g}"
-            key: KeyPath = ("task", task.name, "template")
             hint = "raise the limit, or ask for less"
             yield problem("request-above-limit", message, key=key, hint=hint)

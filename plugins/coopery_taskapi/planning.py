@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -166,17 +167,18 @@ def _at_home(found: Sequence[Problem], task: Task) -> Iterator[Problem]:
 
 
 def _check_handed(task: Task, template: Template) -> Iterator[Problem]:
-    """A variable that is not adjustable is so whatever way it would be given."""
-    fixed = {v.name: v.value for v in template.env or () if v.adjustable is False}
-    given: dict[str, KeyPath] = dict.fromkeys(task.pass_env, ("pass_env",))
-    given |= {
-        name: ("secrets", name) for name, secret in task.secrets.items() if secret.how == "variable"
-    }
-    for name, key in given.items():
-        if name in fixed:
-            message = f"{name} is not adjustable: it is {fixed[name]!r}"
-            hint = "take it out of the task; or have the template say that it is adjustable"
-            yield problem("not-adjustable", message, key=("task", task.name, *key), hint=hint)
+    """A variable is what its template says it may be whatever way it would be given; of a secret
+    it is not known here what it is.
+    """
+    own: KeyPath = ("task", task.name)
+    for variable in template.env or ():
+        name = variable.name
+        value = os.environ.get(name) if name in task.pass_env else None
+        if value is not None:
+            yield from merging.check_setting(value, variable, (*own, "pass_env"))
+        secret = task.secrets.get(name)
+        if secret is not None and secret.how == "variable" and variable.adjustable is False:
+            yield from merging.check_setting("", variable, (*own, "secrets", name))
 
 
 def _check_mounts(task: Task, template: Template) -> Iterator[Problem]:

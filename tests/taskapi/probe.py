@@ -39,7 +39,9 @@ def _report() -> dict[str, object]:
         }
         if os.path.isdir("/data")
         else {},
-        "memory": _first("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+        "memory": _first(
+            "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"
+        ),
         "cpu": _first("/sys/fs/cgroup/cpu.max", "/sys/fs/cgroup/cpu/cpu.cfs_quota_us"),
         "shm": shm.f_frsize * shm.f_blocks,
         "specified": os.path.exists("/processing-container.json"),
@@ -59,8 +61,12 @@ def _do(verb: str, *given: str) -> None:
             else:
                 print(f"written {given[0]}")
         case "copy":
-            source, target = given
-            shutil.copytree(source, target, dirs_exist_ok=True)
+            # Without their permissions: what is kept in a store cannot be written to.
+            source, target = map(Path, given)
+            for file in (path for path in source.rglob("*") if path.is_file()):
+                copied = target / file.relative_to(source)
+                copied.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, copied)
         case "env":
             # Into a file, a variable a line.
             path, *names = given

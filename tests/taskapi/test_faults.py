@@ -66,7 +66,9 @@ def places(project: Project, told: str) -> list[tuple[str, str]]:
     found = []
     for line in told.splitlines():
         if line.startswith("error: ") and line.endswith("]"):
-            place = line.removeprefix("error: ").removeprefix(f"{project.root}/").partition("): ")[0]
+            place = (
+                line.removeprefix("error: ").removeprefix(f"{project.root}/").partition("): ")[0]
+            )
             found.append((line.rpartition("[")[2][:-1], place + ")"))
     return found
 
@@ -293,9 +295,7 @@ Change = Callable[[Bench], dict[str, Any]]
         ),
     ],
 )
-def test_what_is_wrong_with_a_task(
-    bench: Bench, change: Change, slug: str, pointer: str
-) -> None:
+def test_what_is_wrong_with_a_task(bench: Bench, change: Change, slug: str, pointer: str) -> None:
     task = bench.task(**change(bench))
     answer = bench.coopery(task)
     assert (answer.exit_code, answer.slugs) == (2, (slug,)), answer.stderr

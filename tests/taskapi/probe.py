@@ -13,7 +13,7 @@ from pathlib import Path
 def _first(*paths: str) -> str | None:
     """The text of the first of these files that is there."""
     for path in paths:
-        if os.path.exists(path):
+        if Path(path).exists():
             return Path(path).read_text().strip()
     return None
 
@@ -29,7 +29,7 @@ def _report() -> dict[str, object]:
     shm = os.statvfs("/dev/shm")
     return {
         "argv": sys.argv[1:],
-        "cwd": os.getcwd(),
+        "cwd": str(Path.cwd()),
         "env": dict(os.environ),
         "mounts": _mounts(),
         "files": {
@@ -37,14 +37,14 @@ def _report() -> dict[str, object]:
             for path in sorted(Path("/data").rglob("*"))
             if path.is_file()
         }
-        if os.path.isdir("/data")
+        if Path("/data").is_dir()
         else {},
         "memory": _first(
             "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"
         ),
         "cpu": _first("/sys/fs/cgroup/cpu.max", "/sys/fs/cgroup/cpu/cpu.cfs_quota_us"),
         "shm": shm.f_frsize * shm.f_blocks,
-        "specified": os.path.exists("/processing-container.json"),
+        "specified": Path("/processing-container.json").exists(),
     }
 
 
@@ -75,7 +75,7 @@ def _do(verb: str, *given: str) -> None:
             held = b"x" * (int(given[0]) << 20)
             print(f"{len(held)} bytes held")
         case "wait":
-            while not os.path.exists(given[0]):
+            while not Path(given[0]).exists():
                 time.sleep(0.05)
         case "exit":
             sys.exit(int(given[0]))

@@ -1,4 +1,4 @@
-"""What is wrong with tasks of templates, and with a task.json that is to be run: slugs and places."""
+"""What is wrong with tasks of templates, and with a task.json that is run: slugs and places."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A recipe's tasks of templates: the same runs as those of a task.json, under each runtime (K10)."""
+"""A recipe's tasks of templates: the runs of a task.json, under each runtime (K10)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from coopery.testing import Project, performed
+from coopery.testing import performed
 
-from .conftest import PROBE, PROBES, Bench, bind, build, probe_files, report_of
+from .conftest import PROBE, PROBES, Bench, build, probe_files, report_of
 from .documents import put, write
 
 pytestmark = pytest.mark.xdist_group("taskapi-probes")
@@ -78,7 +78,7 @@ def test_a_recipe_and_a_task_json_are_the_same_run(bench: Bench) -> None:
         assert one[name] == other[name], name
     assert one["facts"]["scaled"] == other["facts"]["scaled"]
     assert one["facts"]["exit_code"] == other["facts"]["exit_code"] == 0
-    # As a task of a recipe it is remembered, for which no engine is needed: the lock pins the image.
+    # As a task of a recipe it is remembered, for which no engine is asked: the lock pins it.
     again = bench.project.run("-r", "docker", env=NOWHERE)
     assert performed(again) == []
 
@@ -99,7 +99,7 @@ def test_a_failure_is_the_same_failure(bench: Bench) -> None:
 
 
 def test_an_image_of_the_recipe_under_both_runtimes(recipes: Bench) -> None:
-    """Its specification lies in it, `spec` prints it, and what has not changed is not made again."""
+    """Its specification lies in it, `spec` prints it, and no more is made than changed."""
     project = recipes.project
     text = (
         MADE
@@ -207,7 +207,8 @@ def test_what_a_use_says_takes_the_place_of_the_templates(recipes: Bench) -> Non
     [task.a]
     params.name = "{{b}}"
     template.name = "probes#copy"
-    template.command = ["python3", "probe.py", "write:{outputs.copies}/{params.name}:{inputs.texts}"]
+    template.command = ["python3", "probe.py",
+      "write:{outputs.copies}/{params.name}:{inputs.texts}"]
     template.resources.limits = { memory = "32Mi", cpu = 1 }
     template.scale_rule.texts = { scale_factor = 2e6, type = "limit", mode = "max_file_size", \
 target_glob = "*.txt" }
@@ -239,7 +240,8 @@ def test_a_base_that_says_what_it_can_do(bench: Bench) -> None:
     inputs.texts = "data"
     outputs.copies = "out"
     [task.b]
-    template = {{ name = "probes#look", command = ["python3", "/app/probe.py", "copy:data:/tmp/x"] }}
+    template.name = "probes#look"
+    template.command = ["python3", "/app/probe.py", "copy:data:/tmp/x"]
     """
     bench.project.write("recipe.toml", text)
     steps = bench.project.run("-r", "docker")

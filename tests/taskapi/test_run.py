@@ -116,7 +116,8 @@ def test_an_image_without_a_python(bench: Bench) -> None:
         registries.small_image("taskapi\n"), repository=tag.partition(":")[0], tag=tag[-12:]
     )
     try:
-        template = {"identifier": "own", "description": "x", "outputs": [channel("copies")]}
+        template: dict[str, Any] = {"identifier": "own", "description": "x"}
+        template["outputs"] = [channel("copies")]
         template["command"] = ["/bin/sh", "-c", "cat /mark > /data/copies/mark"]
         task = {"name": "small", "image": tag, "taskTemplate": template}
         bench.run({**task, "outputs": [bind("copies", bench.out)]})
@@ -128,7 +129,7 @@ def test_an_image_without_a_python(bench: Bench) -> None:
 def test_a_label_in_place_of_the_file(bench: Bench) -> None:
     files = probe_files()
     del files["processing-container.json"]
-    said = {"name": "labelled", "description": "x", "templates": []}
+    said: dict[str, Any] = {"name": "labelled", "description": "x"}
     said["templates"] = [{"identifier": "l", "description": "x", "command": ["echo", "labelled"]}]
     text = json.dumps(json.dumps(said))
     lines = [line for line in files["Dockerfile"].splitlines() if "container.json" not in line]

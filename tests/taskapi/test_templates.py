@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -304,3 +306,41 @@ def test_two_tasks_of_one_reference(bench: Bench) -> None:
     assert set(steps) == {"a", "b", "c", "image a"}
     assert (bench.project.root / "out/a.txt").read_text() == "a" * 10
     assert report_of(steps["c"])["argv"] == ["by-itself"]
+
+
+def test_a_packed_task_is_what_its_template_says(recipes: Bench) -> None:
+    """Its archive, built and run without coopery."""
+    project = recipes.project
+    text = """
+    [task.a]
+    template = "probes#copy"
+    env.MODE = "exact"
+    inputs.texts = "data"
+    outputs.copies = "out"
+    """.replace("    ", "")
+    project.write("recipe.toml", MADE + text)
+    answer = project.coopery("pack", "a", "-r", "docker", "-o", "a.tgz")
+    assert answer.exit_code == 0, answer.stderr
+    tag = f"{recipes.image}-packed"
+    with (project.root / "a.tgz").open("rb") as archive:
+        told = recipes.engine.build(
+            fileobj=archive, custom_context=True, encoding="gzip", tag=tag, rm=True, decode=True
+        )
+        lines = [line.get("stream", "") or str(line) for line in told]
+    with tarfile.open(project.root / "a.tgz") as opened:
+        page = opened.extractfile("DESCRIPTION.md")
+        assert page is not None
+        (run,) = (line for line in page.read().decode().splitlines() if " docker run " in line)
+    try:
+        assert "/path/of/texts:/data/texts:ro" in run and ":/data/copies " in run
+        assert "--cpus 0.5" in run and "--shm-size" in run and "--memory" not in run
+        project.write("made/.any", "")
+        words = run.replace("/path/of/texts", str(recipes.data))
+        words = words.replace("/folder/for/copies", str(project.root / "made"))
+        words = words.rpartition(" ")[0] + f" {tag}"
+        done = subprocess.run(["sh", "-c", words], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, (done.stderr, lines)
+        assert "MODE=exact\nDEPTH=2\nFORMAT=csv\n" in project.read("made/env")
+        assert project.read("made/deep/b.txt") == "b" * 20
+    finally:
+        recipes.engine.remove_image(tag, force=True)

@@ -87,7 +87,7 @@ def _invocation(
     ]
     if problems:
         raise RecipeError(*problems)
-    merged = merging.join(document, template)
+    merged = _with_own(merging.join(document, template), task.resources)
     limits, requests = _resources(merged.limits), _resources(merged.requests)
     problems += _check_amounts(limits, requests, task, use)
     command, shown = _command(merged, use, instance, specified)
@@ -164,6 +164,20 @@ def _at_home(found: Sequence[Problem], task: Task) -> Iterator[Problem]:
         if len(key) > 1 and isinstance(key[1], int):
             inner = (side, names[side][key[1]])
         yield replace(one, place=replace(one.place, key=("task", task.name, *inner)))
+
+
+def _with_own(merged: TaskInstance, own: Resources) -> TaskInstance:
+    """With what the recipe's task states by its own `resources`, which goes before all else: so
+    much is kept free, and no more may be used, unless scale rules ask for more.
+    """
+    stated = {"cpu": own.cpu, "memory": own.memory, "shm": own.shm}
+    said = {name: value for name, value in stated.items() if value is not None}
+    limits = {name: Amount(value=value, source="task") for name, value in said.items()}
+    return replace(
+        merged,
+        limits={**merged.limits, **limits},
+        requests={name: one for name, one in merged.requests.items() if name not in said},
+    )
 
 
 def _check_handed(task: Task, template: Template) -> Iterator[Problem]:

@@ -231,6 +231,25 @@ target_glob = "*.txt" }
     assert seen["cpu"].split()[0] == "200000" and seen["shm"] == 16 * MIB
 
 
+def test_resources_of_the_task_go_before_the_templates(recipes: Bench) -> None:
+    """Upwards and downwards, of memory as of the rest; what a rule asks for is more than stated."""
+    project = recipes.project
+    write(
+        project.root / "processing-container.json",
+        put(OWN, "/templates/0/resources/requests", {"memory": "48Mi", "cpu": "250m"}),
+    )
+    text = 'template = "probes#copy"\ninputs.texts = "data"\noutputs.copies = {}\n'
+    for stated, limit in (("32Mi", 32), ("80Mi", 80)):
+        own = f'resources = {{ memory = "{stated}", cpu = 1 }}\n'
+        project.write("recipe.toml", f"{MADE}[task.a]\n{text}{own}")
+        step = project.run("--force", "--capacity", "cpu=2")["a"]
+        assert step["facts"]["scaled"]["limit"] == limit * MIB
+        assert step["resources"]["memory"] == limit * MIB and step["resources"]["cpu"] == 1
+    (recipes.data / "a.txt").write_bytes(b"x" * (4 * MIB))
+    told = project.run("--capacity", "cpu=2")["a"]["facts"]["scaled"]
+    assert told["limit"] == 25 * (4 * MIB + 20)
+
+
 def test_a_base_that_says_what_it_can_do(bench: Bench) -> None:
     """With the recipe's own upon it; where a task begins is coopery's then."""
     text = f"""

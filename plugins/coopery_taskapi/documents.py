@@ -35,7 +35,8 @@ def load(path: Path, sets: Sequence[str], *, remember: bool) -> Document:
     source = text.read_file(path, str(path))
     if not source.problems and kind_of(source.data) is not Task:
         raise RecipeError(_no_task(source.data, source.place(())))
-    read = read_document(source, Task, custom_of(sets))
+    custom = custom_of(sets)
+    read = read_document(source, Task, custom)
     task = read.document
     name = _name(task.name)
     login, warnings = finding.login_of(read)
@@ -43,7 +44,7 @@ def load(path: Path, sets: Sequence[str], *, remember: bool) -> Document:
     data: dict[str, Any] = {
         "defaults": {"runtime": "docker"},
         "image": {IMAGE: {"prebuilt": task.image}},
-        "task": {name: _task(task, config, remember=remember)},
+        "task": {name: _task(task, config, custom, remember=remember)},
     }
     if login is not None:
         secret = {"secret": PASSWORD}
@@ -103,11 +104,13 @@ def _name(text: str) -> str:
     return plain if re.match(r"[A-Za-z_]", plain) else f"task-{plain}"[:100].rstrip("-")
 
 
-def _task(task: Task, config: Config, *, remember: bool) -> dict[str, Any]:
+def _task(
+    task: Task, config: Config, custom: Mapping[str, str], *, remember: bool
+) -> dict[str, Any]:
     template = task.taskTemplate
     inline = template if isinstance(template, Template) else None
     identifier = template.identifier if isinstance(template, Template) else template
-    use: dict[str, Any] = {"name": f"{IMAGE}#{identifier}"}
+    use: dict[str, Any] = {"name": f"{IMAGE}#{identifier}", "custom": dict(custom)}
     if inline is not None:
         use["inline"] = _plain(inline)
     if task.command is not None:

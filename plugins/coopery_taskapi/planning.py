@@ -72,7 +72,7 @@ def _invocation(
     task, options = instance.task, settings.get(TaskApiOptions)
     image = recipe.images[task.image or ""]
     if options.specification is not None:
-        specified = specified_by(Path.cwd() / options.specification)
+        specified = specified_by(Path.cwd() / options.specification, use.custom)
         if image.is_prebuilt and image.name in lock.bases:
             own = specified_of(recipe, image, lock.bases[image.name], settings.home, look)
             specified = replace(own, container=specified.container, shown=specified.shown)

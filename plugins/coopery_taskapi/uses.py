@@ -41,7 +41,8 @@ class TemplateUse:
     IMAGE is one of the recipe's, or a reference with a tag, a digest or a registry. Command,
     variables, resources and the places of channels are the template's; `command`, `resources` and
     `scale_rule` (by channel) take the place of what it says. `inline` is the template itself, where
-    the image does not say it.
+    the image does not say it; `custom` is what `{{ custom.NAME }}` stands for in the file that
+    `--specification` names.
     """
 
     needs_image: ClassVar[bool] = False
@@ -52,6 +53,7 @@ class TemplateUse:
     resources: Amounts | None = None
     scale_rule: Mapping[str, ScaleRule] = field(default_factory=dict)
     inline: Template | None = None
+    custom: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def image(self) -> str:

@@ -351,6 +351,19 @@ def test_a_specification_that_is_not_there(bench: Bench) -> None:
     assert f"{bench.project.root}/none.json" in answer.stderr
 
 
+def test_custom_variables_in_a_specification_that_is_given(bench: Bench) -> None:
+    """Are filled in as in the task, for `explain` and for `run`; from the command line, too."""
+    said = put(SPECIFICATION, "/templates/1/command", ["echo", "{{ custom.word }}"])
+    write(bench.project.root / "spec.json", said)
+    task = {"name": "x", "image": bench.image, "taskTemplate": "draw"}
+    given = ("--specification", "spec.json", "--set", "custom.word={a} b")
+    assert Path(bench.run(task, *given)["log"]).read_text() == "{a} b\n"
+    explained = bench.project.coopery("explain", "task.json", "--json", *given)
+    assert explained.json["command"]["value"] == ["echo", "{a} b"], explained.stderr
+    answer = bench.coopery(task, *given[:2])
+    assert answer.slugs == ("undefined-variable",) and "/spec.json:" in answer.stderr
+
+
 def test_an_image_that_says_nothing(bench: Bench) -> None:
     """Another specification may be given; a template that it says itself needs none."""
     silent = "python:3.11-slim"

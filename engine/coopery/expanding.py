@@ -479,7 +479,8 @@ class _Expander:
             self.problems.append(problem("duplicate-output", message, key=key, hint=hint))
             return None
         if obstacle := self._obstacle(posixpath.dirname(path)):
-            message = f"{text!r} lies in {posixpath.relpath(obstacle, self.out)!r}, which is a file"
+            shown = obstacle if self.out == "/" else posixpath.relpath(obstacle, self.out)
+            message = f"{text!r} lies in {shown!r}, which is a file"
             hint = "name another folder"
             self.problems.append(problem("bad-destination", message, key=key, hint=hint))
             return None

@@ -319,6 +319,16 @@ def test_several_things_at_once(bench: Bench) -> None:
     assert set(answer.slugs) == {"not-a-choice", "wrong-value", "unbound-channel"}
 
 
+def test_paths_of_what_is_remembered_are_told_as_they_are(bench: Bench) -> None:
+    """There they are destinations and inputs of a recipe whose folder is all of this machine."""
+    inputs = [bind("texts", bench.data / "gone")]
+    outputs = [bind("copies", bench.data / "a.txt/x")]
+    answer = bench.coopery(bench.task(inputs=inputs, outputs=outputs), "--remember")
+    assert set(answer.slugs) == {"missing-input", "bad-destination"}, answer.stderr
+    assert f"'{bench.data}/gone'" in answer.told("missing-input")
+    assert f"lies in '{bench.data}/a.txt'" in answer.told("bad-destination")
+
+
 def test_sets_are_of_custom_variables(bench: Bench) -> None:
     task = bench.task(inputs=[bind("texts", "{{ custom.data }}")])
     answer = bench.coopery(task, "--set", "Copy-them.x=1")

@@ -439,6 +439,8 @@ class _Expander:
         if "{" in text or "}" in text:
             relative = placeholders.render(placeholders.parse(text), values_of(instance))
         normal = posixpath.normpath(relative) if relative else ""
+        if self.out_prefix == "/":
+            normal = normal.lstrip("/")  # all of this machine lies inside
         if normal.startswith("/") or normal == ".." or normal.startswith("../") or not relative:
             message = f"{relative!r} does not lie inside the project"
             hint = "paths are relative to the recipe's folder"
@@ -477,7 +479,8 @@ class _Expander:
             self.problems.append(problem("duplicate-output", message, key=key, hint=hint))
             return None
         if obstacle := self._obstacle(posixpath.dirname(path)):
-            message = f"{text!r} lies in {posixpath.relpath(obstacle, self.out)!r}, which is a file"
+            shown = obstacle if self.out == "/" else posixpath.relpath(obstacle, self.out)
+            message = f"{text!r} lies in {shown!r}, which is a file"
             hint = "name another folder"
             self.problems.append(problem("bad-destination", message, key=key, hint=hint))
             return None
@@ -682,7 +685,7 @@ class _Expander:
             slug, told, mend = unfit
             self.problems.append(problem(slug, told, key=key, hint=mend))
             return None
-        shown = path.removeprefix(self.out_prefix)
+        shown = path if self.out_prefix == "/" else path.removeprefix(self.out_prefix)
         return BoundInput(source=FileSource(path=file, shown=shown), base=base, mount=channel.mount)
 
     def _unfit(

@@ -36,6 +36,27 @@ class Located:
         return key
 
 
+@dataclass(frozen=True)
+class Named:
+    """Locates the images of tasks at the keys that name them, by `keys`; others by `locate`."""
+
+    locate: Locate
+    keys: Mapping[str, str]
+
+    def spoken(self, key: KeyPath) -> KeyPath:
+        """A key as the recipe has it."""
+        return spoken(self._original(key), self.locate)
+
+    def __call__(self, key: KeyPath) -> Place:
+        """Where it stands."""
+        return self.locate(self._original(key))
+
+    def _original(self, key: KeyPath) -> KeyPath:
+        if len(key) > 2 and (key[0], key[2]) == ("task", "image") and key[1] in self.keys:
+            return (*key[:2], self.keys[str(key[1])])
+        return key
+
+
 def spoken(key: KeyPath, locate: Locate) -> KeyPath:
     """A key as the recipe has it, whose keys `locate` locates: a reader whose document has other
     keys says so by a method of this name.
@@ -71,14 +92,17 @@ def inlined(data: Mapping[str, Any], locate: Locate) -> tuple[Mapping[str, Any],
 
 
 def with_images(
-    data: Mapping[str, Any], facets: Sequence[Facet], problems: list[Problem]
-) -> Mapping[str, Any]:
-    """A recipe's tables with the image of each task that another of its keys names."""
+    data: Mapping[str, Any], locate: Locate, facets: Sequence[Facet], problems: list[Problem]
+) -> tuple[Mapping[str, Any], Locate]:
+    """A recipe's tables with the image of each task that another of its keys names, and what
+    locates their keys.
+    """
     naming = {facet.key: facet.image_of for facet in facets if facet.image_of is not None}
     tasks, images = data.get("task"), data.get("image", {})
     if not naming or not isinstance(tasks, Mapping) or not isinstance(images, Mapping):
-        return data
+        return data, locate
     changed = dict(tasks)
+    keys: dict[str, str] = {}
     for name, task in tasks.items():
         found = next((key for key in naming if isinstance(task, Mapping) and key in task), None)
         if found is None:
@@ -89,8 +113,10 @@ def with_images(
             hint = "leave `image` out"
             key: KeyPath = ("task", name, "image")
             problems.append(problem("two-images", message, key=key, hint=hint))
-        changed[name] = {**task, "image": image} if image is not None else task
-    return {**data, "task": changed}
+        if image is not None:
+            changed[name] = {**task, "image": image}
+            keys[name] = found
+    return {**data, "task": changed}, Named(locate, keys) if keys else locate
 
 
 def _described(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, Mapping[str, Any]]]:

@@ -326,8 +326,8 @@ class Recipe(Faceted):
     """Secrets that its file holds as text, by name: they go before those of providers."""
     locked: bool = True
     """Whether a lock file pins what it is made of."""
-    takes_sets: bool = False
-    """Whether its reader has taken what `--set` says, so that all of it concerns every task."""
+    taken_sets: tuple[str, ...] | None = field(default=None, repr=False)
+    """What `--set` says, where its reader has taken that itself, so that it concerns every task."""
     warnings: tuple[Problem, ...] = field(default=(), compare=False, repr=False)
     """What its reader has to tell, which does not stop it."""
     locate: Callable[[KeyPath], Place] = field(

@@ -390,7 +390,7 @@ def task_step(
     }
     files = image.files if image else ()
     facets = (*_keyed_facets(task, plugins), *_said_besides(node, invocation))
-    limits = _above(task.resources, invocation.limits)
+    limits = above(task.resources, invocation.limits)
     mounts = invocation.mounts
     command = invocation.command
     if invocation.by_python and image and image.python:
@@ -444,7 +444,7 @@ def task_step(
         outputs=tuple(sorted(name for name, bound in node.outputs.items() if not bound.bind)),
         always=task.always,
         retries=task.retries,
-        resources=_above(task.resources, _above(invocation.requests, invocation.limits)).amounts,
+        resources=above(task.resources, above(invocation.requests, invocation.limits)).amounts,
         by_data=invocation.scaling is not None,
         priority=task.priority,
         transient=frozenset(n for n, bound in node.outputs.items() if bound.transient),
@@ -486,7 +486,7 @@ def _said_besides(node: Node, invocation: Invocation) -> Iterator[object]:
         yield Begins(workdir=invocation.workdir)
 
 
-def _above(first: Resources | None, below: Resources | None) -> Resources:
+def above(first: Resources | None, below: Resources | None) -> Resources:
     """What the first says of each resource, else the other."""
     if first is None or below is None:
         return first or below or Resources()

@@ -181,7 +181,8 @@ def read(
         document = plugins.load_recipe(file, overrides, settings)
     problems = list(document.problems)
     facets = plugins.declare_facets()
-    data, locate = inlined(with_images(document.data, facets, problems), document.locate)
+    data, locate = with_images(document.data, document.locate, facets, problems)
+    data, locate = inlined(data, locate)
     tables = {"image": data.get("image", {}), "task": data.get("task", {})}
     for key in data:
         if key not in (*tables, "defaults", *(f.key for f in facets if f.noun == "recipe")):
@@ -207,7 +208,7 @@ def read(
         confided=document.confided,
         warnings=document.warnings,
         locked=document.locked,
-        takes_sets=document.takes_sets,
+        taken_sets=tuple(overrides) if document.takes_sets else None,
         locate=locate,
         exit_code=document.exit_code,
     )

@@ -60,7 +60,7 @@ class Again:
             named = {task.name for task in behind}
             for text in request.sets:
                 target = text.partition("=")[0].partition(".")[0]
-                if self.opened.recipe.takes_sets or target in named:
+                if self.opened.recipe.taken_sets is not None or target in named:
                     yield from ("--set", text)
             asked = {name for task in behind for name in task.resources.amounts}
             for text in request.capacity:

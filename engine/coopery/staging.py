@@ -248,8 +248,8 @@ def environment_of(
     }
     environ |= {name: os.environ[name] for name in PROXIES if name in os.environ}
     environ |= own
-    environ |= {f"COOPERY_INPUT_{_upper(name)}": path for name, path in staged.inputs.items()}
-    environ |= {f"COOPERY_OUTPUT_{_upper(name)}": path for name, path in staged.outputs.items()}
+    environ |= {f"COOPERY_INPUT_{upper(name)}": path for name, path in staged.inputs.items()}
+    environ |= {f"COOPERY_OUTPUT_{upper(name)}": path for name, path in staged.outputs.items()}
     environ |= {f"COOPERY_SECRET_{name.upper()}": path for name, path in staged.secrets.items()}
     environ |= work.env
     environ |= {name: value for name, value in work.pass_env.items() if value is not None}
@@ -258,7 +258,8 @@ def environment_of(
     return environ
 
 
-def _upper(name: str) -> str:
+def upper(name: str) -> str:
+    """A channel's name as it is in the names of variables."""
     return name.upper().replace("-", "_")
 
 

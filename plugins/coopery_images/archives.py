@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, cast
 
-from coopery import placeholders
+from coopery import placeholders, planning
 from coopery.contexts import Entry, entries_of, write_tar
 from coopery.dependencies import Aux, Invocation
 from coopery.errors import RecipeError, problem
@@ -16,6 +16,7 @@ from coopery.expanding import Node
 from coopery.images import PROGRAMS, Blueprint, Instruction, path_from, wheel_labels
 from coopery.portable import portable
 from coopery.processes import stopped
+from coopery.staging import upper
 from coopery.steps import Delivery, Made, Need, Step, Workspace
 from coopery_images import quoting
 from coopery_images.describing import INPUTS, OUTPUTS, SECRETS, describe_image, describe_task
@@ -34,6 +35,29 @@ class TaskPart:
     instructions: tuple[Instruction, ...] = ()
     texts: Mapping[str, bytes] = field(default_factory=dict)
     folders: tuple[str, ...] = ()
+
+
+def as_invoked(node: Node, invocation: Invocation) -> Node:
+    """A task instance with what something else says of it besides what it runs: where its channels
+    are, and what it may use. Of memory that goes by the data nothing can be said here.
+    """
+    mounts = invocation.mounts
+    task = node.instance.task
+    limits = planning.above(task.resources, invocation.limits)
+    if invocation.scaling is not None:
+        limits = replace(limits, memory=task.resources.memory)
+    return replace(
+        node,
+        instance=replace(node.instance, task=replace(task, resources=limits)),
+        inputs={
+            name: replace(bound, mount=mounts.get(name, bound.mount))
+            for name, bound in node.inputs.items()
+        },
+        outputs={
+            name: replace(bound, mount=mounts[name], folder=True) if name in mounts else bound
+            for name, bound in node.outputs.items()
+        },
+    )
 
 
 def task_part(node: Node, invocation: Invocation, root: Path) -> TaskPart:
@@ -55,9 +79,10 @@ def task_part(node: Node, invocation: Invocation, root: Path) -> TaskPart:
         "TZ": "UTC",
         "PYTHONNOUSERSITE": "1",
     }
-    variables |= {f"COOPERY_INPUT_{name.upper()}": path for name, path in inputs.items()}
-    variables |= {f"COOPERY_OUTPUT_{name.upper()}": path for name, path in outputs.items()}
+    variables |= {f"COOPERY_INPUT_{upper(name)}": path for name, path in inputs.items()}
+    variables |= {f"COOPERY_OUTPUT_{upper(name)}": path for name, path in outputs.items()}
     variables |= {f"COOPERY_SECRET_{name.upper()}": path for name, path in files.items()}
+    variables |= invocation.env
     variables |= {
         name: placeholders.render(placeholders.parse(text), node.values)
         for name, text in task.env.items()

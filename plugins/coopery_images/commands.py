@@ -17,7 +17,7 @@ from coopery.options import LockPolicy, Settings
 from coopery.selecting import matching
 from coopery.session import open_store, policy_of, run_plan
 from coopery.steps import Event
-from coopery_images.archives import TaskPart, archive_step, task_part
+from coopery_images.archives import TaskPart, archive_step, as_invoked, task_part
 from coopery_images.dockerfile import dockerfile_of
 
 if TYPE_CHECKING:
@@ -136,7 +136,9 @@ def subject_of(context: Context, *, tasks: bool = True, overwrite: bool = False)
     part = TaskPart()
     if node is not None:
         planner = planning.TaskPlanner(recipe, lock, plugins, settings)
-        part = task_part(node, planner.invocation(node.instance), recipe.root)
+        invocation = planner.invocation(node.instance)
+        node = as_invoked(node, invocation)
+        part = task_part(node, invocation, recipe.root)
     return Subject(
         name=node.name if node else image,
         opened=opened,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 from coopery.dependencies import Layer, Stage
@@ -40,7 +41,14 @@ def check(recipe: Recipe) -> Iterator[Problem]:
 
 def _check_file(recipe: Recipe, image: Image, own: SpecificationFile) -> Iterator[Problem]:
     try:
-        specified_by(file_of(recipe, image, own))
+        file = file_of(recipe, image, own)
+        if not os.path.lexists(file):
+            # What is wrong in a file has its place there; that it is not there, where it is named.
+            key: KeyPath = ("image", image.name, "specification")
+            hint = "write one, or begin with `coopery init --from image IMAGE`"
+            yield problem("missing-input", f"there is no {own.path}", key=key, hint=hint)
+            return
+        specified_by(file)
     except RecipeError as error:
         yield from error.problems
 

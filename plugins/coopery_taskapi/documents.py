@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -10,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from coopery.dependencies import Frozen
-from coopery.errors import KeyPath, Place, Problem, problem
+from coopery.errors import KeyPath, Place, Problem, RecipeError, problem
 from coopery.model import ExitCode
 from coopery.model import Task as RecipeTask
 from coopery.recipes import Document
 from coopery_taskapi import finding, text
-from coopery_taskapi.models import Binding, Config, Task, Template
+from coopery_taskapi.models import Binding, Config, ProcessingContainer, Task, Template
 from coopery_taskapi.reading import Read, custom_of, kind_of, located
 from coopery_taskapi.reading import check as read_document
 from coopery_taskapi.uses import TemplateUse
@@ -29,15 +30,15 @@ _FOR_KUBERNETES = (
 )
 
 
-def load(path: Path, sets: Sequence[str], *, remember: bool) -> Document | None:
-    """The recipe that a task.json stands for; None for what is no such document.
+def load(path: Path, sets: Sequence[str], *, remember: bool) -> Document:
+    """The recipe that a task.json stands for.
 
     Unless it is to `remember`, the task is always run, and its channels are the folders themselves.
     Raises RecipeError with all that is wrong in the document.
     """
     source = text.read_file(path, str(path))
-    if kind_of(source.data) is not Task:
-        return None
+    if not source.problems and kind_of(source.data) is not Task:
+        raise RecipeError(_no_task(source.data, source.place(())))
     read = read_document(source, Task, custom_of(sets))
     task = read.document
     name = _name(task.name)
@@ -60,8 +61,30 @@ def load(path: Path, sets: Sequence[str], *, remember: bool) -> Document | None:
         locked=False,
         exit_code=ExitCode.TASK,
         confided={PASSWORD: config.registryPassword} if config.registryPassword else {},
+        problems=tuple(_check_folders(read)),
         warnings=(*_as_warnings(warnings), *read.warnings, *_as_warnings(_unheeded(config, read))),
     )
+
+
+def _no_task(data: Any, place: Place) -> Problem:
+    """That a document is not what can be run."""
+    message = "this is no task: it has neither `image` nor `taskTemplate`"
+    hint = "a task.json names an image and one of its templates (docs/reference/task-api.md)"
+    if kind_of(data) is ProcessingContainer:
+        message = "this says what an image can do, and not what is to be run"
+        hint = "name a task.json, and give this to it with --specification"
+    return Problem(slug="unknown-recipe-kind", message=message, place=place, hint=hint)
+
+
+def _check_folders(read: Read[Task]) -> Iterator[Problem]:
+    """What a channel reads is a folder, as what it writes; that it is there is seen elsewhere."""
+    for index, binding in enumerate(read.document.inputs or ()):
+        path = binding.volume_source.host_path
+        if os.path.isfile(path):  # noqa: PTH113 - Path.is_file may raise
+            key: KeyPath = ("inputs", index, "volume_source", "host_path")
+            message = f"the channel {binding.name!r} is a folder, and {path} is a file"
+            hint = "name the folder that the file is in, or put it into one of its own"
+            yield located(problem("not-a-folder", message, key=key, hint=hint), read.text)
 
 
 def _as_warnings(found: Sequence[Problem] | Iterator[Problem]) -> Iterator[Problem]:
@@ -120,7 +143,7 @@ def _channels(
         path = _literal(binding.volume_source.host_path)
         given: dict[str, Any] = {"path": path, "bind": True}
         if remember:
-            given = {"path": path.lstrip("/") + end}
+            given = {"path": path + end}
         found[binding.name] = given
     return found
 

@@ -20,10 +20,11 @@ Rows = list[tuple[str, ...]]
 def run(context: Context) -> int:
     """Print the resolved task. Raises RecipeError with all that is wrong with it."""
     arguments = context.arguments
-    task = read_task(Path(arguments.document), arguments.document, tuple(arguments.sets))
+    sets = tuple(arguments.sets)
+    task = read_task(Path(arguments.document), arguments.document, sets)
     for warning in task.warnings:
         context.tell(f"warning: {warning}")
-    found = finding.specification_of(task, arguments.specification, context)
+    found = finding.specification_of(task, arguments.specification, context, sets)
     instance = merge(task, template_of(task, found.container.document if found.container else None))
     memory = scaling.memory_of(instance)
     context.answer(document_of(instance, memory, found), _text(instance, memory, found, task))

@@ -37,7 +37,9 @@ class Found:
     source: str
 
 
-def specification_of(task: Read[Task], file: str | None, context: Context) -> Found:
+def specification_of(
+    task: Read[Task], file: str | None, context: Context, sets: Sequence[str] = ()
+) -> Found:
     """The specification that a task's template is in: that of a `file`, else of its image.
 
     Raises RecipeError with what is wrong in it, or `no-specification`; MachineError where the
@@ -46,7 +48,7 @@ def specification_of(task: Read[Task], file: str | None, context: Context) -> Fo
     if isinstance(task.document.taskTemplate, Template):
         return Found(container=None, source="the task itself")
     if file is not None:
-        return Found(container=read_container(Path(file), file), source=file)
+        return Found(container=read_container(Path(file), file, sets), source=file)
     login, told = login_of(task)
     for warning in told:
         context.tell(f"warning: {warning}")

@@ -158,10 +158,11 @@ def _check_settings(task: Task, template: Template) -> Iterator[Problem]:
     known = {variable.name: variable for variable in template.env or ()}
     for index, given in enumerate(task.env or ()):
         if (variable := known.get(given.name)) is not None:
-            yield from _check_setting(given.value, variable, ("env", index, "value"))
+            yield from check_setting(given.value, variable, ("env", index, "value"))
 
 
-def _check_setting(value: str, variable: TemplateVariable, key: KeyPath) -> Iterator[Problem]:
+def check_setting(value: str, variable: TemplateVariable, key: KeyPath) -> Iterator[Problem]:
+    """What is wrong with a value that a task gives to a variable of its template."""
     name = variable.name
     if variable.adjustable is False:
         message = f"{name} is not adjustable: it is {variable.value!r}"

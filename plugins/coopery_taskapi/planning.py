@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from coopery_taskapi.finding import Look
 from coopery_taskapi.merging import Amount, TaskInstance
 from coopery_taskapi.models import Binding, TaskVariable, Template, Volume
 from coopery_taskapi.models import Task as TaskDocument
+from coopery_taskapi.reading import custom_of
 from coopery_taskapi.specifications import Specified, specified_by, specified_of
 from coopery_taskapi.uses import TemplateUse
 
@@ -72,11 +74,12 @@ def _invocation(
     task, options = instance.task, settings.get(TaskApiOptions)
     image = recipe.images[task.image or ""]
     if options.specification is not None:
-        if not recipe.takes_sets:
+        if recipe.taken_sets is None:
             message = "--specification is for a task.json, and this is another recipe"
             hint = 'give the image a `specification = "FILE"`'
             raise RecipeError(Problem(slug="bad-command-line", message=message, hint=hint))
-        specified = specified_by(Path.cwd() / options.specification)
+        custom = custom_of(recipe.taken_sets)
+        specified = specified_by(Path.cwd() / options.specification, custom)
         if image.is_prebuilt and image.name in lock.bases:
             own = specified_of(recipe, image, lock.bases[image.name], settings.home, look)
             specified = replace(own, container=specified.container, shown=specified.shown)
@@ -91,9 +94,9 @@ def _invocation(
     ]
     if problems:
         raise RecipeError(*problems)
-    merged = merging.join(document, template)
+    merged = _with_own(merging.join(document, template), task.resources)
     limits, requests = _resources(merged.limits), _resources(merged.requests)
-    problems += _check_amounts(limits, requests, task)
+    problems += _check_amounts(limits, requests, task, use)
     command, shown = _command(merged, use, instance, specified)
     if not command:
         message = f"the template {template.identifier!r} has no command, and the image has none"
@@ -171,18 +174,33 @@ def _at_home(found: Sequence[Problem], task: Task) -> Iterator[Problem]:
         yield replace(one, place=replace(one.place, key=("task", task.name, *inner)))
 
 
+def _with_own(merged: TaskInstance, own: Resources) -> TaskInstance:
+    """With what the recipe's task states by its own `resources`, which goes before all else: so
+    much is kept free, and no more may be used, unless scale rules ask for more.
+    """
+    stated = {"cpu": own.cpu, "memory": own.memory, "shm": own.shm}
+    said = {name: value for name, value in stated.items() if value is not None}
+    limits = {name: Amount(value=value, source="task") for name, value in said.items()}
+    return replace(
+        merged,
+        limits={**merged.limits, **limits},
+        requests={name: one for name, one in merged.requests.items() if name not in said},
+    )
+
+
 def _check_handed(task: Task, template: Template) -> Iterator[Problem]:
-    """A variable that is not adjustable is so whatever way it would be given."""
-    fixed = {v.name: v.value for v in template.env or () if v.adjustable is False}
-    given: dict[str, KeyPath] = dict.fromkeys(task.pass_env, ("pass_env",))
-    given |= {
-        name: ("secrets", name) for name, secret in task.secrets.items() if secret.how == "variable"
-    }
-    for name, key in given.items():
-        if name in fixed:
-            message = f"{name} is not adjustable: it is {fixed[name]!r}"
-            hint = "take it out of the task; or have the template say that it is adjustable"
-            yield problem("not-adjustable", message, key=("task", task.name, *key), hint=hint)
+    """A variable is what its template says it may be whatever way it would be given; of a secret
+    it is not known here what it is.
+    """
+    own: KeyPath = ("task", task.name)
+    for variable in template.env or ():
+        name = variable.name
+        value = os.environ.get(name) if name in task.pass_env else None
+        if value is not None:
+            yield from merging.check_setting(value, variable, (*own, "pass_env"))
+        secret = task.secrets.get(name)
+        if secret is not None and secret.how == "variable" and variable.adjustable is False:
+            yield from merging.check_setting("", variable, (*own, "secrets", name))
 
 
 def _check_mounts(task: Task, template: Template) -> Iterator[Problem]:
@@ -230,12 +248,14 @@ def _resources(amounts: Mapping[str, Amount]) -> Resources:
     )
 
 
-def _check_amounts(limits: Resources, requests: Resources, task: Task) -> Iterator[Problem]:
+def _check_amounts(
+    limits: Resources, requests: Resources, task: Task, use: TemplateUse
+) -> Iterator[Problem]:
     """Of nothing is more kept free than may be used."""
     most = limits.amounts
+    key: KeyPath = ("task", task.name, "template", *(("resources",) if use.resources else ()))
     for name, wanted in requests.amounts.items():
         if name in most and wanted > most[name]:
             message = f"it asks for {wanted:g} of {name}, and its limit is {most[name]:g}"
-            key: KeyPath = ("task", task.name, "template")
             hint = "raise the limit, or ask for less"
             yield problem("request-above-limit", message, key=key, hint=hint)

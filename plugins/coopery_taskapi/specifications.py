@@ -41,16 +41,18 @@ class Specified:
     workdir: str | None = None
 
 
-def specified_by(file: Path) -> Specified:
-    """What a file says an image can do. Raises RecipeError with all that is wrong in it."""
+def specified_by(file: Path, custom: Mapping[str, str] | None = None) -> Specified:
+    """What a file says an image can do, in which these `custom` variables are filled in. Raises
+    RecipeError with all that is wrong in it.
+    """
     found = os.stat(file) if os.path.isfile(file) else None  # noqa: PTH113, PTH116 - may not raise
     stamp = (found.st_mtime_ns, found.st_size, found.st_ino) if found else None
-    return _from_file(file, stamp)
+    return _from_file(file, stamp, tuple((custom or {}).items()))
 
 
 @functools.lru_cache(maxsize=64)
-def _from_file(file: Path, stamp: object) -> Specified:
-    read = check(text.read_file(file, str(file)), ProcessingContainer, {})
+def _from_file(file: Path, stamp: object, custom: tuple[tuple[str, str], ...]) -> Specified:
+    read = check(text.read_file(file, str(file)), ProcessingContainer, dict(custom))
     return Specified(container=read.document, shown=str(file))
 
 

@@ -195,6 +195,7 @@ class _Places:
             for index, binding in enumerate(bindings or ()):
                 key: KeyPath = (side, index, "volume_source", "host_path")
                 self._keys[*own, side, binding.name] = key
+                self._keys[*own, side, binding.name, "name"] = (side, index, "name")
                 rule: KeyPath = (side, index, "scale_rule")
                 self._keys[*own, "template", "scale_rule", binding.name] = rule
 

@@ -17,7 +17,7 @@ from coopery.model import Instance, Recipe, Resources, Task
 from coopery.options import Settings
 from coopery.planning import fill_command
 from coopery.recipes import located
-from coopery.wording import JSON, RECIPE, speaking
+from coopery.wording import JSON, RECIPE, speaking, spoken
 from coopery_taskapi import TaskApiOptions, merging
 from coopery_taskapi.finding import Look
 from coopery_taskapi.merging import Amount, TaskInstance
@@ -55,8 +55,8 @@ def invocation_of(
     use = task.facet(TemplateUse)
     if use is None:
         return None
-    spoken = JSON if recipe.locate(("task", task.name)).pointer else RECIPE
-    with speaking(spoken):
+    words = JSON if recipe.locate(("task", task.name)).pointer else RECIPE
+    with speaking(words):
         try:
             return _invocation(recipe, instance, use, lock, settings, look)
         except RecipeError as error:
@@ -171,6 +171,8 @@ def _at_home(found: Sequence[Problem], task: Task) -> Iterator[Problem]:
         inner: KeyPath = (side,)
         if len(key) > 1 and isinstance(key[1], int):
             inner = (side, names[side][key[1]])
+            if key[-1] == "name" and spoken() is JSON:
+                inner = (*inner, "name")
         yield replace(one, place=replace(one.place, key=("task", task.name, *inner)))
 
 

@@ -87,7 +87,7 @@ def at(line: int, key: str) -> str:
         ('template = "shapes#"\n' + CHANNELS, "wrong-value", at(1, "template")),
         ('template = "#count"\n' + CHANNELS, "wrong-value", at(1, "template")),
         ('template = "r.example/X:1#a"\n' + CHANNELS, "bad-reference", at(1, "template")),
-        (USE + CHANNELS + 'image = "shapes"\n', "two-images", at(4, "image")),
+        (USE + CHANNELS + 'image = "other"\n', "two-images", at(4, "image")),
         (USE + CHANNELS + 'command = "true"\n', "two-actions", at(4, "command")),
         (USE + 'outputs.counts = "out"\n', "unbound-channel", "recipe.toml:4 (task.a.inputs)"),
         (
@@ -248,7 +248,7 @@ Change = Callable[[Bench], dict[str, Any]]
         (
             lambda b: {"outputs": [bind("copies", b.out), bind("more", b.out)]},
             "unknown-channel",
-            "/outputs/1/volume_source/host_path",
+            "/outputs/1/name",
         ),
         (
             lambda b: {"inputs": [bind("texts", b.data / "gone")]},

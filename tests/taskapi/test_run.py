@@ -248,7 +248,7 @@ def test_killed_for_its_memory(bench: Bench) -> None:
     rule = {"scale_factor": 20, "type": "limit", "mode": "sum", "target_glob": "*.txt"}
     task = bench.looking("eat:60", inputs=[channel("texts", scale_rule=rule)])
     answer = bench.coopery({**task, "inputs": [bind("texts", bench.data)]})
-    assert answer.exit_code == 1, answer.stderr
+    assert answer.exit_code == 137, answer.stderr
     step = step_of(answer)
     (problem,) = step["problems"]
     assert problem["slug"] == "out-of-memory" and step["facts"]["exit_code"] == 137
@@ -258,7 +258,7 @@ def test_killed_for_its_memory(bench: Bench) -> None:
 
 def test_a_container_that_fails(bench: Bench) -> None:
     answer = bench.coopery(bench.looking("exit:7"))
-    assert answer.exit_code == 1
+    assert answer.exit_code == 7
     step = step_of(answer)
     assert step["facts"]["exit_code"] == 7 and step["problems"][0]["slug"] == "task-failed"
 

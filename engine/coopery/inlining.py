@@ -115,7 +115,8 @@ def with_images(
             problems.append(problem("two-images", message, key=key, hint=hint))
         if image is not None:
             changed[name] = {**task, "image": image}
-            keys[name] = found
+            if "image" not in task:
+                keys[name] = found
     return {**data, "task": changed}, Named(locate, keys) if keys else locate
 
 

@@ -10,8 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from coopery.credentials import kind_of as kind_of_text
 from coopery.dependencies import Frozen
 from coopery.errors import KeyPath, Place, Problem, RecipeError, problem
+from coopery.masking import keep_out
 from coopery.model import ExitCode
 from coopery.model import Task as RecipeTask
 from coopery.recipes import Document
@@ -42,12 +44,13 @@ def load(path: Path, sets: Sequence[str], *, remember: bool) -> Document:
     read = read_document(source, Task, custom_of(sets))
     task = read.document
     name = _name(task.name)
+    handed = dict(handed_in(read))
     login, warnings = finding.login_of(read)
     config = task.config or Config()
     data: dict[str, Any] = {
         "defaults": {"runtime": "docker"},
         "image": {IMAGE: {"prebuilt": task.image}},
-        "task": {name: _task(task, config, remember=remember)},
+        "task": {name: _task(task, config, frozenset(handed), remember=remember)},
     }
     if login is not None:
         secret = {"secret": PASSWORD}
@@ -60,7 +63,10 @@ def load(path: Path, sets: Sequence[str], *, remember: bool) -> Document:
         takes_sets=True,
         locked=False,
         exit_code=ExitCode.TASK,
-        confided={PASSWORD: config.registryPassword} if config.registryPassword else {},
+        confided={
+            **({PASSWORD: config.registryPassword} if config.registryPassword else {}),
+            **handed,
+        },
         problems=tuple(_check_folders(read)),
         warnings=(*_as_warnings(warnings), *read.warnings, *_as_warnings(_unheeded(config, read))),
     )
@@ -108,7 +114,18 @@ def _name(text: str) -> str:
     return plain if re.match(r"[A-Za-z_]", plain) else f"task-{plain}"[:100].rstrip("-")
 
 
-def _task(task: Task, config: Config, *, remember: bool) -> dict[str, Any]:
+def handed_in(read: Read[Task]) -> Iterator[tuple[str, str]]:
+    """The variables that are passwords and the like, and are not written in the file but filled
+    in: they are handed to the container as secrets are, and kept nowhere.
+    """
+    for index, variable in enumerate(read.document.env or ()):
+        filled = ("env", index, "value") in read.names
+        if filled and variable.name.isidentifier() and kind_of_text(variable.value, variable.name):
+            keep_out(variable.value)
+            yield variable.name, variable.value
+
+
+def _task(task: Task, config: Config, handed: frozenset[str], *, remember: bool) -> dict[str, Any]:
     template = task.taskTemplate
     inline = template if isinstance(template, Template) else None
     identifier = template.identifier if isinstance(template, Template) else template
@@ -125,7 +142,8 @@ def _task(task: Task, config: Config, *, remember: bool) -> dict[str, Any]:
         use["scale_rule"] = rules
     data: dict[str, Any] = {
         "template": use,
-        "env": {variable.name: _literal(variable.value) for variable in task.env or ()},
+        "env": {v.name: _literal(v.value) for v in task.env or () if v.name not in handed},
+        "secrets": {name: {"secret": name, "as": "variable"} for name in sorted(handed)},
         "inputs": _channels(task.inputs, "", remember=remember),
         "outputs": _channels(task.outputs, "/", remember=remember),
         "always": not remember,

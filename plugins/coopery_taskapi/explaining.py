@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from coopery.commands import Context, table
+from coopery.masking import masked
 from coopery.quantities import show_bytes
 from coopery_taskapi import finding, scaling
+from coopery_taskapi.documents import handed_in
 from coopery_taskapi.merging import Amount, Channel, TaskInstance, merge, template_of
 from coopery_taskapi.models import Task
 from coopery_taskapi.reading import Read, read_task
@@ -24,6 +26,7 @@ def run(context: Context) -> int:
     task = read_task(Path(arguments.document), arguments.document, sets)
     for warning in task.warnings:
         context.tell(f"warning: {warning}")
+    dict(handed_in(task))  # from here on, what is handed over confidentially is masked
     found = finding.specification_of(task, arguments.specification, context, sets)
     instance = merge(task, template_of(task, found.container.document if found.container else None))
     memory = scaling.memory_of(instance)
@@ -39,7 +42,7 @@ def document_of(instance: TaskInstance, memory: Memory, found: finding.Found) ->
         "template": instance.identifier,
         "specification": found.source,
         "env": [
-            {"name": s.name, "value": s.value, "source": s.source, "default": s.default}
+            {"name": s.name, "value": masked(s.value), "source": s.source, "default": s.default}
             for s in instance.env
         ],
         "inputs": [_channel(channel, memory) for channel in instance.inputs],
@@ -120,7 +123,7 @@ def _lines(
 
 def _setting(name: str, value: str, source: str, default: str | None) -> tuple[str, ...]:
     instead = f", instead of {default!r}" if default is not None and default != value else ""
-    return name, repr(value), f"({source}{instead})"
+    return name, repr(masked(value)), f"({source}{instead})"
 
 
 def _stated(kind: str, amounts: Any) -> Iterator[tuple[str, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import uuid
 from collections.abc import Iterator
@@ -126,3 +127,27 @@ def test_it_is_remembered_without_it(
     assert "REGISTRY_PASSWORD" not in log
     assert bench.run(guarded, "--remember", env=env)["cached"]
     assert written(bench, registry.password) == []
+
+
+def test_a_password_that_is_filled_in_is_written_nowhere(bench: Bench) -> None:
+    """The container gets it; records, logs, run files and `explain` do not."""
+    secret = f"pass-{uuid.uuid4().hex}"
+    command = ["sh", "-c", 'printf %s "$DB_PASSWORD" | sha256sum; echo "$DB_PASSWORD"']
+    template: dict[str, Any] = {"identifier": "t", "description": "d", "command": command}
+    template["env"] = [{"name": "DB_PASSWORD", "value": "none"}]
+    given = [{"name": "DB_PASSWORD", "value": "{{ env.GIVEN }}"}]
+    document = {"name": "t", "image": bench.image, "taskTemplate": template, "env": given}
+    for runtime in "docker", "local":
+        answer = bench.coopery(document, "-r", runtime, "-v", env={"GIVEN": secret})
+        assert answer.exit_code == 0, answer.stderr
+        run = json.loads(answer.stdout)["run"]
+        log = (bench.project.home / "runs" / run / "logs" / "t.log").read_text("utf-8")
+        assert log.split()[0] == hashlib.sha256(secret.encode()).hexdigest()
+        assert log.splitlines()[1] == "****"
+        told = answer.stdout + answer.stderr
+    for arguments in (), ("--json",):
+        shown = bench.project.coopery("explain", "task.json", *arguments, env={"GIVEN": secret})
+        told += shown.stdout + shown.stderr
+        assert "****" in shown.stdout
+    assert not traces_in(told.encode(), secret)
+    assert not written(bench, secret)

@@ -160,12 +160,17 @@ class _Places:
             (*own, "template", "command"): ("command",),
             (*own, "template", "resources"): ("resources",),
             (*own, "template", "inline"): template,
+            (*own, "resources"): ("resources",),
             (*own, "container", "labels"): ("config", "labels"),
             ("registries",): ("config",),
             (*own, "env"): ("env",),
             (*own, "inputs"): ("inputs",),
             (*own, "outputs"): ("outputs",),
         }
+        for kind in ("limits", "requests"):
+            for name in getattr(task.resources, kind, None) or ():
+                amount: KeyPath = ("resources", kind, name)
+                self._keys[*own, "template", *amount] = amount
         for index, variable in enumerate(task.env or ()):
             self._keys[*own, "env", variable.name] = ("env", index, "value")
         for side, bindings in (("inputs", task.inputs), ("outputs", task.outputs)):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from coopery.commands import Context, table
+from coopery.errors import RecipeError
 from coopery.quantities import show_bytes
 from coopery_taskapi import finding, scaling
-from coopery_taskapi.merging import Amount, Channel, TaskInstance, merge, template_of
+from coopery_taskapi.merging import BYTES, Amount, Channel, TaskInstance, merge, template_of
 from coopery_taskapi.models import Task
-from coopery_taskapi.reading import Read, read_task
+from coopery_taskapi.reading import Read, located, read_task
 from coopery_taskapi.scaling import Memory
 
 Rows = list[tuple[str, ...]]
@@ -26,6 +28,9 @@ def run(context: Context) -> int:
     found = finding.specification_of(task, arguments.specification, context)
     instance = merge(task, template_of(task, found.container.document if found.container else None))
     memory = scaling.memory_of(instance)
+    if memory.request and memory.limit and memory.request > memory.limit:
+        wrong = scaling.above(memory.request, memory.limit, ("resources",))
+        raise RecipeError(located(wrong, task.text))
     context.answer(document_of(instance, memory, found), _text(instance, memory, found, task))
     return 0
 
@@ -95,7 +100,7 @@ def _lines(
     ).splitlines()
     said = "the image's own"
     if instance.command is not None:
-        said = " ".join(instance.command)
+        said = shlex.join(instance.command)
     yield f"command    {said}  ({instance.command_source})"
     if instance.env:
         yield "env"
@@ -128,7 +133,7 @@ def _stated(kind: str, amounts: Any) -> Iterator[tuple[str, ...]]:
 
 
 def _amount(name: str, amount: Amount) -> str:
-    return show_bytes(amount.value) if name in ("memory", "shm") else f"{amount.value:g}"
+    return show_bytes(amount.value) if name in BYTES else f"{amount.value:g}"
 
 
 def _filled(task: Read[Task], key: str) -> str:

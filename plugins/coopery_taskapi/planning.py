@@ -20,7 +20,7 @@ from coopery.wording import JSON, RECIPE, speaking
 from coopery_taskapi import TaskApiOptions, merging
 from coopery_taskapi.finding import Look
 from coopery_taskapi.merging import Amount, TaskInstance
-from coopery_taskapi.models import Binding, TaskVariable, Template, Volume
+from coopery_taskapi.models import CARDS, Binding, TaskVariable, Template, Volume
 from coopery_taskapi.models import Task as TaskDocument
 from coopery_taskapi.specifications import Specified, specified_by, specified_of
 from coopery_taskapi.uses import TemplateUse
@@ -93,7 +93,6 @@ def _invocation(
         raise RecipeError(*problems)
     merged = merging.join(document, template)
     limits, requests = _resources(merged.limits), _resources(merged.requests)
-    problems += _check_amounts(limits, requests, task)
     command, shown = _command(merged, use, instance, specified)
     if not command:
         message = f"the template {template.identifier!r} has no command, and the image has none"
@@ -166,7 +165,11 @@ def _at_home(found: Sequence[Problem], task: Task) -> Iterator[Problem]:
         key = one.place.key
         side = str(key[0])
         inner: KeyPath = (side,)
-        if len(key) > 1 and isinstance(key[1], int):
+        if side == "taskTemplate":
+            inner = ("template",)
+        elif side == "resources":
+            inner = ("template", *key)
+        elif len(key) > 1 and isinstance(key[1], int):
             inner = (side, names[side][key[1]])
         yield replace(one, place=replace(one.place, key=("task", task.name, *inner)))
 
@@ -219,8 +222,7 @@ def _command(
 def _resources(amounts: Mapping[str, Amount]) -> Resources:
     """Amounts by the names that Kubernetes has for them, as a task's resources."""
     values = {name: amount.value for name, amount in amounts.items()}
-    cards = values.pop("gpu", 0.0)
-    cards = max(cards, values.pop("nvidia.com/gpu", 0.0))
+    cards = max(values.pop(name, 0.0) for name in CARDS)
     return Resources(
         cpu=values.pop("cpu", None),
         memory=values.pop("memory", None),
@@ -228,14 +230,3 @@ def _resources(amounts: Mapping[str, Amount]) -> Resources:
         gpu=int(cards),
         others=values,
     )
-
-
-def _check_amounts(limits: Resources, requests: Resources, task: Task) -> Iterator[Problem]:
-    """Of nothing is more kept free than may be used."""
-    most = limits.amounts
-    for name, wanted in requests.amounts.items():
-        if name in most and wanted > most[name]:
-            message = f"it asks for {wanted:g} of {name}, and its limit is {most[name]:g}"
-            key: KeyPath = ("task", task.name, "template")
-            hint = "raise the limit, or ask for less"
-            yield problem("request-above-limit", message, key=key, hint=hint)

@@ -233,3 +233,33 @@ def test_a_set_that_is_not_understood(tmp_path: Path) -> None:
     with pytest.raises(RecipeError) as raised:
         reading.read_task(write(tmp_path / "t.json", task()), "t.json", ["x=1", "custom.a-b=2"])
     assert [p.slug for p in raised.value.problems] == ["bad-set", "bad-set"]
+
+
+@pytest.mark.parametrize("amount", [0.5, "1500m"])
+def test_of_cards_there_are_only_whole_ones(project: Project, amount: object) -> None:
+    limits = {"gpu": 1, "nvidia.com/gpu": amount}
+    write(project.root / "t.json", task(image="a:1", resources={"limits": limits}))
+    answer = project.coopery("validate", "t.json")
+    assert answer.exit_code == 2
+    assert "(/resources/limits/nvidia.com~1gpu)" in answer.stderr
+    assert "only whole cards" in answer.stderr
+    assert "1 errors" not in answer.stderr
+    changed = put(CONTAINER, f"{T0}/resources/limits/gpu", amount)
+    write(project.root / "pc.json", changed)
+    answer = project.coopery("validate", "pc.json")
+    assert f"({T0}/resources/limits/gpu)" in answer.stderr
+
+
+def test_validate_checks_a_task_with_its_specification(project: Project) -> None:
+    write(project.root / "pc.json", CONTAINER)
+    wrong = put(put(task(image="a:1"), "/env/0/value", "slow"), "/inputs/1/name", "modle")
+    write(project.root / "t.json", wrong)
+    alone = project.coopery("validate", "t.json")
+    assert "by itself: a:1 was not asked for its template 'count'" in alone.stdout
+    both = project.coopery("validate", "t.json", "--specification", "pc.json")
+    assert both.exit_code == 2
+    assert all(s in both.stderr for s in ("not-a-choice", "unknown-channel", "unbound-channel"))
+    write(project.root / "t.json", task(image="a:1"))
+    both = project.coopery("validate", "t.json", "--specification", "pc.json")
+    assert both.exit_code == 0, both.stderr
+    assert "of the template 'count' of pc.json" in both.stdout

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from coopery.dependencies import Frozen
-from coopery.errors import KeyPath, Place, Problem, problem
+from coopery.errors import KeyPath, Place, Problem, RecipeError, problem
 from coopery.model import ExitCode
 from coopery.model import Task as RecipeTask
 from coopery.recipes import Document
 from coopery_taskapi import finding, text
-from coopery_taskapi.models import Binding, Config, Task, Template
+from coopery_taskapi.models import Binding, Config, ProcessingContainer, Task, Template
 from coopery_taskapi.reading import Read, custom_of, kind_of, located
 from coopery_taskapi.reading import check as read_document
 from coopery_taskapi.uses import TemplateUse
@@ -29,15 +29,21 @@ _FOR_KUBERNETES = (
 )
 
 
-def load(path: Path, sets: Sequence[str], *, remember: bool) -> Document | None:
-    """The recipe that a task.json stands for; None for what is no such document.
+def load(path: Path, sets: Sequence[str], *, remember: bool) -> Document:
+    """The recipe that a task.json stands for.
 
     Unless it is to `remember`, the task is always run, and its channels are the folders themselves.
-    Raises RecipeError with all that is wrong in the document.
+    Raises RecipeError with all that is wrong in the document; `unknown-recipe-kind` for another.
     """
     source = text.read_file(path, str(path))
-    if kind_of(source.data) is not Task:
-        return None
+    kind = kind_of(source.data)
+    if kind is not Task:
+        message = f"{path.name} is no task.json: it has neither an `image` nor a `taskTemplate`"
+        hint = "a task.json names both; a recipe is called recipe.toml or recipe.py"
+        if kind is ProcessingContainer:
+            message = f"{path.name} says what an image can do: there is nothing in it to run"
+            hint = "a task.json says which of its templates to run, with which data: run that"
+        raise RecipeError(Problem(slug="unknown-recipe-kind", message=message, hint=hint))
     read = read_document(source, Task, custom_of(sets))
     task = read.document
     name = _name(task.name)

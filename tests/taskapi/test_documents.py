@@ -263,3 +263,28 @@ def test_validate_checks_a_task_with_its_specification(project: Project) -> None
     both = project.coopery("validate", "t.json", "--specification", "pc.json")
     assert both.exit_code == 0, both.stderr
     assert "of the template 'count' of pc.json" in both.stdout
+
+
+@pytest.mark.parametrize("command", ["run", "why"])
+def test_a_document_named_as_a_target_is_told_how_to_be_given(
+    project: Project, command: str
+) -> None:
+    write(project.root / "t.json", TASK)
+    answer = project.coopery(command, "t.json")
+    assert answer.exit_code == 2
+    assert "coopery run -f t.json" in answer.stderr
+    assert "no-recipe" in project.coopery(command, "gone.json").stderr
+
+
+@pytest.mark.parametrize(
+    ("document", "told"),
+    [
+        (CONTAINER, "x.json says what an image can do: there is nothing in it to run"),
+        ([1], "x.json is no task.json: it has neither an `image` nor a `taskTemplate`"),
+    ],
+)
+def test_what_is_no_task_is_not_run(project: Project, document: object, told: str) -> None:
+    write(project.root / "x.json", document)
+    answer = project.coopery("run", "-f", "x.json")
+    assert answer.exit_code == 2
+    assert f"error: {told} [unknown-recipe-kind]" in answer.stderr

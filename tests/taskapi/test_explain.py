@@ -130,3 +130,18 @@ def test_a_stated_request_may_be_above_a_limit_that_the_data_raises(
 def test_a_command_is_shown_as_a_shell_takes_it(project: Project, given: dict[str, Any]) -> None:
     write(project.root / "t.json", {**given, "command": ["sh", "-c", "echo 'a b'"]})
     assert """command    sh -c 'echo '"'"'a b'"'"''  (task)""" in explain(project).stdout
+
+
+def test_what_was_filled_in_is_told(project: Project, given: dict[str, Any]) -> None:
+    env = [*given["env"], {"name": "WHO", "value": "{{ env.WHO }}/{{ custom.data }}"}]
+    write(project.root / "t.json", {**given, "env": env})
+    answer = project.coopery(
+        *("explain", "t.json", "--specification", "pc.json", "--set", "custom.registry=here"),
+        *("--set", f"custom.data={project.root / 'data'}"),
+        env={"WHO": "me"},
+    )
+    assert answer.exit_code == 0, answer.stderr
+    (who,) = [line for line in answer.stdout.splitlines() if line.startswith("  WHO ")]
+    assert who.endswith("(task)  (with env.WHO, custom.data)")
+    assert f"{project.root}/data/shapes  (with custom.data)  -> /data/shapes" in answer.stdout
+    assert "  /in/model  " in answer.stdout

@@ -48,8 +48,8 @@ OLDER = {
     "OPERATOR_OUT_DIR": "output",
 }
 """By these variables, images of the older convention find data and leave results, of each item in
-`/WORKFLOW_DIR/BATCH_NAME/ITEM/…`; here one item has a place. The folder is absolute: some programs put
-a slash before it, others none."""
+`/WORKFLOW_DIR/BATCH_NAME/ITEM/…`; here one item has a place. The folder is absolute: some programs
+put a slash before it, others none."""
 _ITEM = f"{OLDER['WORKFLOW_DIR']}/{OLDER['BATCH_NAME']}/item"
 
 

@@ -83,7 +83,12 @@ def _invocation(
     else:
         specified = specified_of(recipe, image, lock.bases.get(image.name), settings.home, look)
     template = use.inline or _named(use, specified, task)
-    document = _document(instance, use)
+    values = values_of(instance)
+    env = {
+        name: placeholders.render(placeholders.parse(text), values)
+        for name, text in task.env.items()
+    }
+    document = _document(instance.name, task, use, env)
     problems = [
         *_at_home(merging.check_fit(document, template), task),
         *_check_handed(task, template),
@@ -131,18 +136,29 @@ def _named(use: TemplateUse, specified: Specified, task: Task) -> Template:
     return templates[known.index(use.identifier)]
 
 
-def _document(instance: Instance, use: TemplateUse) -> TaskDocument:
+def misfits(task: Task, use: TemplateUse, specified: Specified) -> Iterator[Problem]:
+    """What of a task fits no template of its image, whatever its placeholders will stand for."""
+    try:
+        template = use.inline or _named(use, specified, task)
+    except RecipeError as error:
+        yield from error.problems
+        return
+    defaults = {variable.name: variable.value for variable in template.env or ()}
+    # A value that is not known yet is of the right type; that it may be set at all is looked at.
+    env = {n: defaults.get(n, "") if "{" in text else text for n, text in task.env.items()}
+    document = _document(task.name, task, use, env)
+    yield from _at_home(merging.check_fit(document, template), task)
+    yield from _check_handed(task, template)
+    yield from _check_mounts(task, template)
+
+
+def _document(name: str, task: Task, use: TemplateUse, settings: Mapping[str, str]) -> TaskDocument:
     """A recipe's task in the words of the format; where its data is, is not known yet."""
-    task, values = instance.task, values_of(instance)
-    env = {
-        name: placeholders.render(placeholders.parse(text), values)
-        for name, text in task.env.items()
-    }
     return TaskDocument(
-        name=instance.name,
+        name=name,
         image=use.image,
         taskTemplate=use.identifier,
-        env=tuple(TaskVariable(name=name, value=value) for name, value in env.items()),
+        env=tuple(TaskVariable(name=name, value=value) for name, value in settings.items()),
         inputs=_bindings(task.inputs, use),
         outputs=_bindings(task.outputs, use),
         command=use.command,

@@ -288,3 +288,46 @@ def test_what_is_no_task_is_not_run(project: Project, document: object, told: st
     answer = project.coopery("run", "-f", "x.json")
     assert answer.exit_code == 2
     assert f"error: {told} [unknown-recipe-kind]" in answer.stderr
+
+
+def test_a_recipe_is_checked_against_a_specification_of_the_project(project: Project) -> None:
+    write(project.root / "pc.json", CONTAINER)
+    project.write(
+        "recipe.toml",
+        """\
+[image.shapes]
+specification = "pc.json"
+
+[task.good]
+template = "shapes#count"
+matrix.mode = ["fast", "exact"]
+env.MODE = "{matrix.mode}"
+inputs.shapes = "data"
+inputs.model = "data"
+outputs.counts = {}
+
+[task.count]
+template = "shapes#count"
+matrix.f = ["csv"]
+env.MODE = "slow"
+env.FORMAT = "{matrix.f}"
+inputs.shapes = "data"
+inputs.modle = "data"
+outputs.counts = {}
+
+[task.draw]
+template = "shapes#darw"
+""",
+    )
+    project.write("data/a.txt", "a")
+    answer = project.coopery("validate")
+    assert answer.exit_code == 2
+    for told in (
+        "recipe.toml:15 (task.count.env.MODE): 'slow' is not one of the choices",
+        "recipe.toml:16 (task.count.env.FORMAT): FORMAT is not adjustable",
+        "recipe.toml:18 (task.count.inputs.modle): the template has no input 'modle'",
+        "the input 'model' of the template is not bound",
+        "(task.draw.template): shapes has no template 'darw'",
+        "\n5 errors",
+    ):
+        assert told in answer.stderr, answer.stderr

@@ -80,6 +80,9 @@ def _invocation(
         if image.is_prebuilt and image.name in lock.bases:
             own = specified_of(recipe, image, lock.bases[image.name], settings.home, look)
             specified = replace(own, container=specified.container, shown=specified.shown)
+    elif use.inline and (use.command or use.inline.command) and image.name not in lock.bases:
+        # No image is begun, and all that one could say is said: there is nothing to look for.
+        specified = Specified(container=None, shown=use.image)
     else:
         specified = specified_of(recipe, image, lock.bases.get(image.name), settings.home, look)
     template = use.inline or _named(use, specified, task)

@@ -11,6 +11,7 @@ from coopery.errors import Problem, nearest
 
 if TYPE_CHECKING:
     from coopery.commands import Context
+    from coopery.options import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,14 +28,15 @@ class Format:
 
     `recognises` tells by a file's contents whether it is of this kind, without looking whether it
     is right; both it and `check` raise RecipeError for a file that cannot be read. `check` takes
-    the file, how it is called in messages, and what `--set` gave; it raises RecipeError with all
-    that is wrong, each with its place. `schema` makes the JSON Schema, where there is one.
+    the file, how it is called in messages, what `--set` gave and the settings; it raises
+    RecipeError with all that is wrong, each with its place. `schema` makes the JSON Schema, where
+    there is one.
     """
 
     name: str
     doc: str
     recognises: Callable[[Path, str], bool]
-    check: Callable[[Path, str, Sequence[str]], Checked]
+    check: Callable[[Path, str, Sequence[str], Settings], Checked]
     schema: Callable[[], Mapping[str, Any]] | None = None
 
 

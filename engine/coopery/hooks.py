@@ -92,7 +92,7 @@ def declare_formats() -> Sequence[Format]:  # type: ignore[empty-body]
         def recognises(path, shown):
             return path.suffix == ".menu"
 
-        def check(path, shown, sets):
+        def check(path, shown, sets, settings):
             return Checked(about=f"a menu of {len(read_menu(path))} dishes")
 
         return [Format(name="menu", doc="what there is", recognises=recognises, check=check)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,12 +96,26 @@ def find_recipe(cwd: Path, given: str | None, plugins: Plugins, settings: Settin
     return Found(file=file, shown=recipes.show(file, given, cwd))
 
 
+def _hinted(found: Problem, request: Request, cwd: Path) -> Problem:
+    """Where there is no recipe, but a file is named as what to run, that `-f` names those."""
+    if found.slug != "no-recipe" or request.file is not None:
+        return found
+    for target in request.targets:
+        if os.path.isfile(cwd / target):  # noqa: PTH113 - Path.is_file may raise
+            hint = f"a file that says what to run is named by -f: coopery run -f {target}"
+            return replace(found, hint=hint)
+    return found
+
+
 def open_recipe(request: Request, plugins: Plugins, settings: Settings) -> Opened:
     """Read, expand and check a recipe. Raises RecipeError with all that is statically wrong."""
     cwd = request.cwd or Path.cwd()
     document = request.document
     if document is None:
-        found_file = find_recipe(cwd, request.file, plugins, settings)
+        try:
+            found_file = find_recipe(cwd, request.file, plugins, settings)
+        except RecipeError as error:
+            raise RecipeError(*(_hinted(p, request, cwd) for p in error.problems)) from None
     else:
         settled = recipes.settle(cwd / (request.file or "recipe.py"))
         found_file = Found(file=settled, shown=settled.name)

@@ -38,7 +38,8 @@ def visit(request: Request, plugins: Plugins, settings: Settings) -> int:
     tell([Event(kind="warning", time=now, message=str(p)) for p in opened.warnings])
     plan = make_plan(opened, request, plugins, settings)
     if len(plan.targets) != 1:
-        message = f"a shell opens in one task; {len(plan.targets)} are named"
+        those = "are named" if request.targets else "are there, and none is named"
+        message = f"a shell opens in one task; {len(plan.targets)} {those}"
         hint = f"name one: {', '.join(plan.targets[:3])}" if plan.targets else None
         raise RecipeError(Problem(slug="one-task", message=message, hint=hint))
     step = plan.steps[plan.targets[0]]

@@ -59,7 +59,7 @@ def _kind_of(context: Context) -> Format | None:
 def _check(kind: Format, context: Context) -> int:
     """Check a document that is no recipe."""
     file = context.arguments.file
-    checked = kind.check(Path(file), file, context.arguments.sets)
+    checked = kind.check(Path(file), file, context.arguments.sets, context.settings)
     _tell(checked.warnings, context)
     document = {
         "ok": True,

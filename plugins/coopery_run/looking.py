@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,13 +35,15 @@ Stat = tuple[int, ...] | tuple[str, ...] | None
 class Reads:
     """What a plan read: single `files`, whole `trees`, and `folders` where a new file counts.
 
-    `own` are those that a run writes too.
+    `own` are those that a run writes too. What is beneath the folders `written`, which are outputs
+    where they stay, is no change, though an input may be the same folder, or around it.
     """
 
     files: tuple[str, ...] = ()
     trees: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
     own: tuple[str, ...] = ()
+    written: tuple[str, ...] = ()
 
 
 def several(paths: Iterable[str]) -> str:
@@ -134,7 +136,7 @@ class Watched:
             for path in self.reads.folders:
                 found[path] = _names(path)
             for path in self.reads.trees:
-                found.update(_tree(path))
+                found.update(_tree(path, self.reads.written))
         if self.broken:
             found.update(_project(self.root, self.home))
         for path in (*self.deaf, *self._noise):
@@ -160,9 +162,12 @@ def _names(path: str) -> Stat:
     return ("", *sorted(kept))
 
 
-def _tree(top: str) -> Iterator[tuple[str, Stat]]:
-    """Every file below a folder."""
-    for folder, _, names in os.walk(top):
+def _tree(top: str, without: Sequence[str] = ()) -> Iterator[tuple[str, Stat]]:
+    """Every file below a folder, `without` those below some others."""
+    if any(top == other or top.startswith(f"{other}/") for other in without):
+        return
+    for folder, inner, names in os.walk(top):
+        inner[:] = [name for name in inner if f"{folder}/{name}" not in without]
         for name in names:
             yield f"{folder}/{name}", _stat(f"{folder}/{name}")
 

@@ -18,9 +18,6 @@ def open_shell(context: Context, request: Request) -> int:
     if others:
         message = f"--shell and {others[0]} do not go together"
         raise RecipeError(Problem(slug="bad-command-line", message=message, hint="use one of them"))
-    if not arguments.targets:
-        message, hint = "--shell wants one task", "name it: coopery run --shell TASK"
-        raise RecipeError(Problem(slug="one-task", message=message, hint=hint))
     if not (sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()):
         message = "--shell wants a terminal"
         hint = "stdin, stdout and stderr must be one, not a pipe or a file"

@@ -43,7 +43,7 @@ def tell_reads(descriptor: int, plan: Plan, context: Context) -> None:
     document = {"files": reads.files, "trees": reads.trees, "folders": reads.folders}
     # Without a reader the watching process has died: then nobody wants to know.
     with suppress(BrokenPipeError), os.fdopen(descriptor, "w") as pipe:
-        json.dump({**document, "own": reads.own}, pipe)
+        json.dump({**document, "own": reads.own, "written": reads.written}, pipe)
 
 
 def _reads_of(plan: Plan, context: Context) -> Reads:
@@ -52,7 +52,7 @@ def _reads_of(plan: Plan, context: Context) -> Reads:
 
     root = plan.recipe.root
     files = {str(plan.recipe.file), str(root / "pyproject.toml")}
-    trees, folders = set[str](), set[str]()
+    trees, folders, written = set[str](), set[str](), set[str]()
     for step in plan.steps.values():
         for need in step.needs:
             match need.source:
@@ -62,9 +62,10 @@ def _reads_of(plan: Plan, context: Context) -> Reads:
                     files |= {f"{top}/{name}" for name in names}
                     inner = {parent for name in names for parent in Path(name).parents}
                     folders |= {str(top / parent) for parent in inner}
-        bound = step.work.bound.inputs if isinstance(step.work, TaskWork) else {}
-        for name in bound.values():
-            (trees if os.path.isdir(name) else files).add(name)  # noqa: PTH112 - may not raise
+        if isinstance(step.work, TaskWork):
+            written |= {os.path.realpath(path) for path in step.work.bound.outputs.values()}
+            for name in map(os.path.realpath, step.work.bound.inputs.values()):
+                (trees if os.path.isdir(name) else files).add(name)  # noqa: PTH112 - may not raise
     files |= set(_requirement_files(plan, context))
     if plan.recipe.file.suffix == ".py":
         files |= set(_modules_below(root))
@@ -73,6 +74,7 @@ def _reads_of(plan: Plan, context: Context) -> Reads:
         trees=tuple(sorted(trees)),
         folders=tuple(sorted(folders)),
         own=(str(plan.recipe.lock_file),),
+        written=tuple(sorted(written)),
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from coopery.dependencies import Layer, Stage
 from coopery.errors import KeyPath, Problem, RecipeError, nearest, problem
 from coopery.expanding import check_text, placeholder_groups
-from coopery.model import Image, Recipe
+from coopery.model import Image, Recipe, Task
 from coopery.steps import FileSource, Need
 from coopery_taskapi.finding import FILE
 from coopery_taskapi.specifications import file_of, specified_by
@@ -30,6 +30,7 @@ def check(recipe: Recipe) -> Iterator[Problem]:
             groups = placeholder_groups(task)
             check_text(item, groups, (*key, "command", index), problems)
         yield from problems
+        yield from _check_use(recipe, task, use)
         channels = (*task.inputs, *task.outputs)
         for name in use.scale_rule:
             if name not in channels:
@@ -51,6 +52,21 @@ def _check_file(recipe: Recipe, image: Image, own: SpecificationFile) -> Iterato
         specified_by(file)
     except RecipeError as error:
         yield from error.problems
+
+
+def _check_use(recipe: Recipe, task: Task, use: TemplateUse) -> Iterator[Problem]:
+    """What the task's image says, where it says so in a file of the project, is heeded."""
+    image = recipe.images.get(task.image or "")
+    own = image.facet(SpecificationFile) if image else None
+    if image is None or own is None:
+        return
+    try:
+        specified = specified_by(file_of(recipe, image, own))
+    except RecipeError:
+        return  # it is told of the image
+    from coopery_taskapi.planning import misfits
+
+    yield from misfits(task, use, specified)
 
 
 def layers_of(recipe: Recipe, image: Image) -> Iterator[Layer]:

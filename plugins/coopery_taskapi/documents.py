@@ -36,7 +36,7 @@ def load(path: Path, sets: Sequence[str], *, remember: bool) -> Document:
     """The recipe that a task.json stands for.
 
     Unless it is to `remember`, the task is always run, and its channels are the folders themselves.
-    Raises RecipeError with all that is wrong in the document.
+    Raises RecipeError with all that is wrong in the document; `unknown-recipe-kind` for another.
     """
     source = text.read_file(path, str(path))
     if not source.problems and kind_of(source.data) is not Task:
@@ -201,12 +201,17 @@ class _Places:
             (*own, "template", "command"): ("command",),
             (*own, "template", "resources"): ("resources",),
             (*own, "template", "inline"): template,
+            (*own, "resources"): ("resources",),
             (*own, "container", "labels"): ("config", "labels"),
             ("registries",): ("config",),
             (*own, "env"): ("env",),
             (*own, "inputs"): ("inputs",),
             (*own, "outputs"): ("outputs",),
         }
+        for kind in ("limits", "requests"):
+            for name in getattr(task.resources, kind, None) or ():
+                amount: KeyPath = ("resources", kind, name)
+                self._keys[*own, "template", *amount] = amount
         for index, variable in enumerate(task.env or ()):
             self._keys[*own, "env", variable.name] = ("env", index, "value")
         for side, bindings in (("inputs", task.inputs), ("outputs", task.outputs)):

@@ -33,19 +33,24 @@ _SIDES = {
     "inputs": re.compile(r"(^|_)(IN|INPUTS?|SOURCES?|SRC)(_|$)"),
     "outputs": re.compile(r"(^|_)(OUT|OUTPUTS?|RESULTS?|DEST|DESTINATION)(_|$)"),
 }
+_SECRET = re.compile(
+    r"(^|_)(PASS|PASSWD|PASSWORD|PASSPHRASE|PWD|SECRET|TOKEN|CREDENTIALS?|((API|ACCESS|PRIVATE)_?)KEY)$"
+)
+"""Names of variables that hold credentials."""
 _BRACES = re.compile(r"\{[{%#]")
 """How an expression begins, in a text that was not meant to have any."""
 _FOLDER = re.compile(r"_?(DIR|DIRS|DIRECTORY|FOLDER|PATH|ROOT)$")
 
 OLDER = {
-    "WORKFLOW_DIR": "data",
+    "WORKFLOW_DIR": "/data",
     "BATCH_NAME": "batch",
     "OPERATOR_IN_DIR": "input",
     "OPERATOR_OUT_DIR": "output",
 }
 """By these variables, images of the older convention find data and leave results, of each item in
-`/WORKFLOW_DIR/BATCH_NAME/ITEM/…`; here one item has a place."""
-_ITEM = f"/{OLDER['WORKFLOW_DIR']}/{OLDER['BATCH_NAME']}/item"
+`/WORKFLOW_DIR/BATCH_NAME/ITEM/…`; here one item has a place. The folder is absolute: some programs
+put a slash before it, others none."""
+_ITEM = f"{OLDER['WORKFLOW_DIR']}/{OLDER['BATCH_NAME']}/item"
 
 
 @dataclass
@@ -112,7 +117,8 @@ def _add_variables(draft: _Draft, env: Mapping[str, str]) -> None:
         if _BRACES.search(value):
             draft.told.append(f"left out: the variable {name}, whose braces would be filled in")
             continue
-        if kind := kind_of(value, name):
+        # What a name calls a secret is left out, however short or plain it is: it goes into a file.
+        if kind := kind_of(value, name) or (value and _SECRET.search(name) and "a secret"):
             draft.told.append(f"left out: the variable {name}, which looks like {kind}")
             continue
         setting: dict[str, Any] = {"name": name, "value": value, "description": _DESCRIBE}

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from coopery.commands import Context, table
+from coopery.errors import RecipeError
 from coopery.masking import masked
 from coopery.quantities import show_bytes
 from coopery_taskapi import finding, scaling
 from coopery_taskapi.documents import handed_in
-from coopery_taskapi.merging import Amount, Channel, TaskInstance, merge, template_of
-from coopery_taskapi.models import Task
-from coopery_taskapi.reading import Read, read_task
+from coopery_taskapi.merging import (
+    BYTES,
+    Amount,
+    Channel,
+    Setting,
+    TaskInstance,
+    merge,
+    template_of,
+)
+from coopery_taskapi.models import Binding, Task
+from coopery_taskapi.reading import Read, located, read_task
 from coopery_taskapi.scaling import Memory
 
 Rows = list[tuple[str, ...]]
+_PATH = ("volume_source", "host_path")
 
 
 def run(context: Context) -> int:
@@ -30,6 +41,9 @@ def run(context: Context) -> int:
     found = finding.specification_of(task, arguments.specification, context, sets)
     instance = merge(task, template_of(task, found.container.document if found.container else None))
     memory = scaling.memory_of(instance)
+    if memory.request and memory.limit and memory.request > memory.limit:
+        wrong = scaling.above(memory.request, memory.limit, ("resources",))
+        raise RecipeError(located(wrong, task.text))
     context.answer(document_of(instance, memory, found), _text(instance, memory, found, task))
     return 0
 
@@ -99,15 +113,29 @@ def _lines(
     ).splitlines()
     said = "the image's own"
     if instance.command is not None:
-        said = " ".join(instance.command)
+        said = shlex.join(instance.command)
     yield f"command    {said}  ({instance.command_source})"
     if instance.env:
         yield "env"
-        yield from _indented([_setting(s.name, s.value, s.source, s.default) for s in instance.env])
+        places = {v.name: ("env", n, "value") for n, v in enumerate(task.document.env or ())}
+        yield from _indented(
+            [_setting(s, _filled(task, *places.get(s.name, ()))) for s in instance.env]
+        )
     for side, channels in (("inputs", instance.inputs), ("outputs", instance.outputs)):
         if channels:
             yield side
-            yield from _indented([(c.name, c.host_path, f"-> {c.mounted_path}") for c in channels])
+            bound: Sequence[Binding] = getattr(task.document, side) or ()
+            names = [binding.name for binding in bound]
+            yield from _indented(
+                [
+                    (
+                        c.name,
+                        f"{c.host_path}{_filled(task, side, names.index(c.name), *_PATH)}",
+                        f"-> {c.mounted_path}",
+                    )
+                    for c in channels
+                ]
+            )
     stated = [*_stated("requests", instance.requests), *_stated("limits", instance.limits)]
     if stated:
         yield "resources"
@@ -121,9 +149,10 @@ def _lines(
             yield f"memory {kind}: {value} B ({show_bytes(value)})"
 
 
-def _setting(name: str, value: str, source: str, default: str | None) -> tuple[str, ...]:
+def _setting(setting: Setting, filled: str) -> tuple[str, ...]:
+    default, value = setting.default, setting.value
     instead = f", instead of {default!r}" if default is not None and default != value else ""
-    return name, repr(masked(value)), f"({source}{instead})"
+    return setting.name, repr(masked(value)), f"({setting.source}{instead}){filled}"
 
 
 def _stated(kind: str, amounts: Any) -> Iterator[tuple[str, ...]]:
@@ -132,11 +161,12 @@ def _stated(kind: str, amounts: Any) -> Iterator[tuple[str, ...]]:
 
 
 def _amount(name: str, amount: Amount) -> str:
-    return show_bytes(amount.value) if name in ("memory", "shm") else f"{amount.value:g}"
+    return show_bytes(amount.value) if name in BYTES else f"{amount.value:g}"
 
 
-def _filled(task: Read[Task], key: str) -> str:
-    names = task.names.get((key,), ())
+def _filled(task: Read[Task], *key: str | int) -> str:
+    """Which variables a text of the task was filled in with."""
+    names = task.names.get(key, ())
     return f"  (with {', '.join(names)})" if names else ""
 
 

@@ -40,10 +40,7 @@ def size(
     limit, request = _given(work.resources.memory, memory.limit), memory.request
     wrong: tuple[Problem, ...] = ()
     if limit is not None and request is not None and request > limit:
-        asked, most = show_bytes(request), show_bytes(limit)
-        message = f"its data asks for {asked} ({request} B) of memory, and its limit is {most}"
-        hint = "raise the limit of memory, or let the rule's type be `limit`"
-        wrong = (problem("request-above-limit", message, key=step.key_path, hint=hint),)
+        wrong = (scaling.above(request, limit, step.key_path),)
     kept = {"memory": float(request or limit or 0)} if request or limit else {}
     facts: dict[str, Any] = {
         "limit": limit,

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from coopery.errors import KeyPath, Problem, RecipeError, nearest, problem
+from coopery.quantities import show_bytes
 from coopery.wording import JSON, speaking, spoken
 from coopery_taskapi.models import (
+    CARDS,
     Amounts,
     Binding,
     Config,
@@ -25,6 +27,8 @@ from coopery_taskapi.reading import Read, located
 Source = Literal["task", "template", "image"]
 """Who says something: the task, its template, or neither, so that it is the image's own."""
 Side = Literal["inputs", "outputs"]
+BYTES = ("memory", "shm", "ephemeral-storage")
+"""Resources that are counted in bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,12 +116,13 @@ def check_fit(task: Task, template: Template) -> list[Problem]:
     """All that does not fit, at the keys of the task.
 
     Problems: `unknown-channel`, `unbound-channel`, `not-adjustable`, `not-a-choice`,
-    `wrong-value`.
+    `wrong-value`, `request-above-limit`.
     """
     return [
         *_check_settings(task, template),
         *_check_channels(task.inputs, template.inputs, "inputs"),
         *_check_channels(task.outputs, template.outputs, "outputs"),
+        *_check_amounts(task, template),
     ]
 
 
@@ -196,6 +201,44 @@ def _check_channels(
             if spoken() is JSON:
                 hint = f'add {{"name": "{name}", "volume_source": {{"host_path": "/…"}}}} to {side}'
             yield problem("unbound-channel", message, key=(side,), hint=hint)
+
+
+def _check_amounts(task: Task, template: Template) -> Iterator[Problem]:
+    """Cards are whole, and of nothing is more kept free than may be used."""
+    limits = _amounts(task.resources, template.resources, "limits")
+    requests = _amounts(task.resources, template.resources, "requests")
+    for kind, amounts in (("limits", limits), ("requests", requests)):
+        for name in CARDS:
+            if name in amounts and amounts[name].value % 1:
+                message = f"{name} is {amounts[name].value:g}: there are only whole cards"
+                key = _amount_key(amounts[name], kind, name)
+                yield problem("wrong-value", message, key=key, hint="write a whole number")
+    bound = [b.scale_rule for b in (*(task.inputs or ()), *(task.outputs or ()))]
+    mounted = [m.scale_rule for m in (*(template.inputs or ()), *(template.outputs or ()))]
+    grows = any(rule is not None and rule.type == "limit" for rule in (*bound, *mounted))
+    for name, wanted in requests.items():
+        if name == "memory" and grows:
+            continue  # the data raises the limit: what it comes to is known once that is there
+        most = limits.get(name)
+        if most is not None and wanted.value > most.value:
+            asked, allowed = show_amount(name, wanted.value), show_amount(name, most.value)
+            message = f"it asks for {asked} of {name}, and its limit is {allowed}"
+            stated = most if most.source == "task" else wanted
+            key = _amount_key(stated, "limits" if stated is most else "requests", name)
+            hint = "raise the limit, or ask for less"
+            yield problem("request-above-limit", message, key=key, hint=hint)
+
+
+def _amount_key(amount: Amount, kind: str, name: str) -> KeyPath:
+    """Where a task says an amount; its template's name, where that does."""
+    return ("resources", kind, name) if amount.source == "task" else ("taskTemplate",)
+
+
+def show_amount(name: str, value: float) -> str:
+    """An amount of a resource for people; bytes to the last one."""
+    if name in BYTES:
+        return f"{show_bytes(value)} ({value:.0f} B)" if value >= 1024 else show_bytes(value)
+    return f"{value:g}"
 
 
 def _channels(

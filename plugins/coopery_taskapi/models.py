@@ -20,6 +20,8 @@ Version = Literal[1]
 """The one version of both formats."""
 Type = Literal["string", "str", "int", "integer", "float", "number", "bool", "boolean", "path"]
 """What a variable's text stands for. Shipped files write `int`, `string` and `boolean`."""
+CARDS = ("gpu", "nvidia.com/gpu")
+"""The names of the resource of which there are only whole ones."""
 Mode = Literal["sum", "max_file_size", "max_item_sum"]
 
 

@@ -21,7 +21,7 @@ from coopery.wording import JSON, RECIPE, speaking, spoken
 from coopery_taskapi import TaskApiOptions, merging
 from coopery_taskapi.finding import Look
 from coopery_taskapi.merging import Amount, TaskInstance
-from coopery_taskapi.models import Binding, TaskVariable, Template, Volume
+from coopery_taskapi.models import CARDS, Binding, TaskVariable, Template, Volume
 from coopery_taskapi.models import Task as TaskDocument
 from coopery_taskapi.reading import custom_of
 from coopery_taskapi.specifications import Specified, specified_by, specified_of
@@ -83,10 +83,18 @@ def _invocation(
         if image.is_prebuilt and image.name in lock.bases:
             own = specified_of(recipe, image, lock.bases[image.name], settings.home, look)
             specified = replace(own, container=specified.container, shown=specified.shown)
+    elif use.inline and (use.command or use.inline.command) and image.name not in lock.bases:
+        # No image is begun, and all that one could say is said: there is nothing to look for.
+        specified = Specified(container=None, shown=use.image)
     else:
         specified = specified_of(recipe, image, lock.bases.get(image.name), settings.home, look)
     template = use.inline or _named(use, specified, task)
-    document = _document(instance, use)
+    values = values_of(instance)
+    env = {
+        name: placeholders.render(placeholders.parse(text), values)
+        for name, text in task.env.items()
+    }
+    document = _document(instance.name, task, use, env)
     problems = [
         *_at_home(merging.check_fit(document, template), task),
         *_check_handed(task, template),
@@ -96,7 +104,6 @@ def _invocation(
         raise RecipeError(*problems)
     merged = _with_own(merging.join(document, template), task.resources)
     limits, requests = _resources(merged.limits), _resources(merged.requests)
-    problems += _check_amounts(limits, requests, task, use)
     command, shown = _command(merged, use, instance, specified)
     if not command:
         message = f"the template {template.identifier!r} has no command, and the image has none"
@@ -135,18 +142,29 @@ def _named(use: TemplateUse, specified: Specified, task: Task) -> Template:
     return templates[known.index(use.identifier)]
 
 
-def _document(instance: Instance, use: TemplateUse) -> TaskDocument:
+def misfits(task: Task, use: TemplateUse, specified: Specified) -> Iterator[Problem]:
+    """What of a task fits no template of its image, whatever its placeholders will stand for."""
+    try:
+        template = use.inline or _named(use, specified, task)
+    except RecipeError as error:
+        yield from error.problems
+        return
+    defaults = {variable.name: variable.value for variable in template.env or ()}
+    # A value that is not known yet is of the right type; that it may be set at all is looked at.
+    env = {n: defaults.get(n, "") if "{" in text else text for n, text in task.env.items()}
+    document = _document(task.name, task, use, env)
+    yield from _at_home(merging.check_fit(document, template), task)
+    yield from _check_handed(task, template)
+    yield from _check_mounts(task, template)
+
+
+def _document(name: str, task: Task, use: TemplateUse, settings: Mapping[str, str]) -> TaskDocument:
     """A recipe's task in the words of the format; where its data is, is not known yet."""
-    task, values = instance.task, values_of(instance)
-    env = {
-        name: placeholders.render(placeholders.parse(text), values)
-        for name, text in task.env.items()
-    }
     return TaskDocument(
-        name=instance.name,
+        name=name,
         image=use.image,
         taskTemplate=use.identifier,
-        env=tuple(TaskVariable(name=name, value=value) for name, value in env.items()),
+        env=tuple(TaskVariable(name=name, value=value) for name, value in settings.items()),
         inputs=_bindings(task.inputs, use),
         outputs=_bindings(task.outputs, use),
         command=use.command,
@@ -169,7 +187,11 @@ def _at_home(found: Sequence[Problem], task: Task) -> Iterator[Problem]:
         key = one.place.key
         side = str(key[0])
         inner: KeyPath = (side,)
-        if len(key) > 1 and isinstance(key[1], int):
+        if side == "taskTemplate":
+            inner = ("template",)
+        elif side == "resources":
+            inner = ("template", *key)
+        elif len(key) > 1 and isinstance(key[1], int):
             inner = (side, names[side][key[1]])
             if key[-1] == "name" and spoken() is JSON:
                 inner = (*inner, "name")
@@ -239,8 +261,7 @@ def _command(
 def _resources(amounts: Mapping[str, Amount]) -> Resources:
     """Amounts by the names that Kubernetes has for them, as a task's resources."""
     values = {name: amount.value for name, amount in amounts.items()}
-    cards = values.pop("gpu", 0.0)
-    cards = max(cards, values.pop("nvidia.com/gpu", 0.0))
+    cards = max(values.pop(name, 0.0) for name in CARDS)
     return Resources(
         cpu=values.pop("cpu", None),
         memory=values.pop("memory", None),
@@ -248,16 +269,3 @@ def _resources(amounts: Mapping[str, Amount]) -> Resources:
         gpu=int(cards),
         others=values,
     )
-
-
-def _check_amounts(
-    limits: Resources, requests: Resources, task: Task, use: TemplateUse
-) -> Iterator[Problem]:
-    """Of nothing is more kept free than may be used."""
-    most = limits.amounts
-    key: KeyPath = ("task", task.name, "template", *(("resources",) if use.resources else ()))
-    for name, wanted in requests.amounts.items():
-        if name in most and wanted > most[name]:
-            message = f"it asks for {wanted:g} of {name}, and its limit is {most[name]:g}"
-            hint = "raise the limit, or ask for less"
-            yield problem("request-above-limit", message, key=key, hint=hint)

@@ -12,9 +12,10 @@ from typing import Any, Generic, TypeVar
 from coopery import shapes
 from coopery.errors import KeyPath, Problem, RecipeError, nearest, problem
 from coopery.masking import keep_out
+from coopery.quantities import parse_quantity
 from coopery.wording import JSON, speaking
 from coopery_taskapi import text
-from coopery_taskapi.models import ProcessingContainer, Task
+from coopery_taskapi.models import CARDS, ProcessingContainer, Task
 from coopery_taskapi.paths import check_mounted, misfit
 from coopery_taskapi.templating import Filled, Variables, fill
 from coopery_taskapi.text import Text
@@ -155,6 +156,24 @@ def _check_template(template: Any, key: KeyPath) -> Iterator[Problem]:
     for side in ("inputs", "outputs"):
         yield from _unique(template, side, "name", "channel", key)
     yield from _check_mounts(template, key)
+    yield from _check_cards(template, key)
+
+
+def _check_cards(data: Any, key: KeyPath = ()) -> Iterator[Problem]:
+    """Of cards there are only whole ones."""
+    resources = data.get("resources")
+    for kind in ("requests", "limits"):
+        amounts = resources.get(kind) if isinstance(resources, Mapping) else None
+        for name in CARDS if isinstance(amounts, Mapping) else ():
+            assert amounts is not None
+            try:
+                wrong = parse_quantity(str(amounts.get(name, 0))) % 1
+            except (ValueError, OverflowError):
+                continue  # it is told as no quantity
+            if wrong:
+                message = f"{amounts[name]!r} is not a whole number: there are only whole cards"
+                where: KeyPath = (*key, "resources", kind, name)
+                yield problem("wrong-value", message, key=where, hint="write a whole number")
 
 
 def _check_mounts(template: Any, key: KeyPath) -> Iterator[Problem]:
@@ -212,6 +231,8 @@ def _check_task(data: Any) -> Iterator[Problem]:
         yield from _unique(data, side, "name", "channel")
     if isinstance(data, Mapping) and isinstance(data.get("taskTemplate"), Mapping):
         yield from _check_template(data["taskTemplate"], ("taskTemplate",))
+    if isinstance(data, Mapping):
+        yield from _check_cards(data)
 
 
 def _unique(data: Any, name: str, field: str, noun: str, key: KeyPath = ()) -> Iterator[Problem]:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
-from coopery.errors import Problem, RecipeError
+from coopery.errors import KeyPath, Problem, RecipeError, problem
+from coopery.quantities import show_bytes
 from coopery_taskapi.merging import Channel, TaskInstance
 from coopery_taskapi.models import ScaleRule
 
@@ -81,6 +82,14 @@ def memory_of(instance: TaskInstance, data: Mapping[str, Parts] | None = None) -
         # A rule that counts nothing asks for nothing; a limit of no bytes would be none.
         found[kind] = max(asked, default=0) or None
     return Memory(limit=found["limit"], request=found["request"], requirements=tuple(requirements))
+
+
+def above(request: int, limit: int, key: KeyPath) -> Problem:
+    """That data asks for more than the task may have (`request-above-limit`)."""
+    asked, most = f"{show_bytes(request)} ({request} B)", f"{show_bytes(limit)} ({limit} B)"
+    message = f"its data asks for {asked} of memory, and its limit is {most}"
+    hint = "raise the limit of memory, or let the rule's type be `limit`"
+    return problem("request-above-limit", message, key=key, hint=hint)
 
 
 def require(channel: Channel, rule: ScaleRule, parts: Parts) -> Requirement:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from coopery.formats import Checked
-from coopery_taskapi import reading, text
+from coopery.options import Settings
+from coopery_taskapi import TaskApiOptions, reading, text
 from coopery_taskapi.models import ProcessingContainer, Task, Template
 
 
@@ -27,7 +28,7 @@ def _kind_of(path: Path, shown: str) -> type | None:
     return reading.kind_of(text.read_file(path, shown).data)
 
 
-def check_container(path: Path, shown: str, sets: Sequence[str]) -> Checked:
+def check_container(path: Path, shown: str, sets: Sequence[str], settings: Settings) -> Checked:
     """Check a specification. Raises RecipeError with all that is wrong."""
     read = reading.read_container(path, shown, sets)
     names = [template.identifier for template in read.document.templates]
@@ -36,18 +37,24 @@ def check_container(path: Path, shown: str, sets: Sequence[str]) -> Checked:
     return Checked(about=about, warnings=read.warnings)
 
 
-def check_task(path: Path, shown: str, sets: Sequence[str]) -> Checked:
-    """Check a task. One that has its template within is merged with it, too.
+def check_task(path: Path, shown: str, sets: Sequence[str], settings: Settings) -> Checked:
+    """Check a task. Where its template is within, or in the file of `--specification`, both
+    together, too; no image is looked into.
 
     Raises RecipeError with all that is wrong.
     """
     from coopery_taskapi import merging
 
     read = reading.read_task(path, shown, sets)
-    template = read.document.taskTemplate
-    if isinstance(template, Template):
-        merging.merge(read, template)
-        about = f"task {read.document.name}, of a template of its own"
+    named, file = read.document.taskTemplate, settings.get(TaskApiOptions).specification
+    about = f"task {read.document.name}, "
+    if isinstance(named, Template):
+        merging.merge(read, named)
+        about += "of a template of its own"
+    elif file is not None:
+        container = reading.read_container(Path(file), file).document
+        merging.merge(read, merging.template_of(read, container))
+        about += f"of the template {named!r} of {file}"
     else:
-        about = f"task {read.document.name}, of the template {template!r} of {read.document.image}"
+        about += f"by itself: {read.document.image} was not asked for its template {named!r}"
     return Checked(about=about, warnings=read.warnings)

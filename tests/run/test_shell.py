@@ -173,7 +173,7 @@ def test_what_goes_wrong_before_is_told(project: Project, start: Start) -> None:
     assert "[task-failed]" in shell.seen and "a shell in" not in shell.seen
     for arguments, slug in (
         (("broken",), "no-terminal"),
-        ((), "one-task"),
+        ((), "no-terminal"),
         (("broken", "-n"), "bad-command-line"),
         (("broken", "--watch"), "bad-command-line"),
         (("broken", "--downstream"), "bad-command-line"),
@@ -233,3 +233,14 @@ def test_a_shell_has_the_secrets_of_its_task(
     assert any(path.read_text() == "canary-shell-value" for path in left)
     assert shell.end("exit\r") == 0
     assert not any(path.exists() and "canary-shell" in path.read_text() for path in left)
+
+
+def test_the_one_task_there_is_need_not_be_named(project: Project, start: Start) -> None:
+    project.write("one/recipe.toml", '[task.only]\ncommand = "true"\n')
+    shell = start("-f", "one/recipe.toml")
+    shell.type("", "(only) $ ")
+    assert shell.ask("echo $((6 * 7))") == "42\n"
+    assert shell.end("exit\r") == 0
+    several = start()
+    assert several.end() == 2
+    assert "5 are there, and none is named" in several.seen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -202,3 +204,37 @@ def test_interrupted_while_tasks_run_it_ends_with_the_run(project: Project) -> N
 def test_watching_and_only_telling_do_not_go_together(project: Project) -> None:
     project.write("recipe.toml", "[task.a]\ncommand = 'true'\n")
     assert "[bad-command-line]" in project.coopery("run", "--watch", "-n").stderr
+
+
+@pytest.mark.parametrize("into", ["data/out", "data"])
+def test_what_a_task_leaves_in_its_input_is_no_change(project: Project, into: str) -> None:
+    """An output of a task.json may be the folder of an input, or lie in it."""
+    template = {
+        "identifier": "t",
+        "description": "d",
+        "inputs": [{"name": "i", "mounted_path": "/given/i"}],
+        "outputs": [{"name": "o", "mounted_path": "/given/o"}],
+        "command": ["sh", "-c", "date +%N >> /given/o/said"],
+    }
+    paths = {"inputs": ("i", "data"), "outputs": ("o", f"{into}/")}
+    task: dict[str, Any] = {"name": "a", "image": "nowhere:1", "taskTemplate": template}
+    for side, (name, path) in paths.items():
+        volume = {"host_path": f"{project.root}/{path}"}
+        task[side] = [{"name": name, "volume_source": volume}]
+    project.write("t.json", json.dumps(task))
+    project.write("data/in/x", "1")
+    watch = Watch(project, "-f", "t.json", "-r", "local")
+    try:
+        watch.idle()
+        time.sleep(2)
+        if into != "data":
+            project.write("data/in/x", "2")
+            assert watch.idle().count("changed:") == 1
+        assert len(project.read(f"{into}/said").splitlines()) == (1 if into == "data" else 2)
+        assert watch.interrupt() == 130
+    finally:
+        if watch.process.poll() is None:
+            os.killpg(watch.process.pid, signal.SIGKILL)
+        watch.process.wait()
+        assert watch.process.stdout is not None
+        watch.process.stdout.close()

@@ -233,3 +233,101 @@ def test_a_set_that_is_not_understood(tmp_path: Path) -> None:
     with pytest.raises(RecipeError) as raised:
         reading.read_task(write(tmp_path / "t.json", task()), "t.json", ["x=1", "custom.a-b=2"])
     assert [p.slug for p in raised.value.problems] == ["bad-set", "bad-set"]
+
+
+@pytest.mark.parametrize("amount", [0.5, "1500m"])
+def test_of_cards_there_are_only_whole_ones(project: Project, amount: object) -> None:
+    limits = {"gpu": 1, "nvidia.com/gpu": amount}
+    write(project.root / "t.json", task(image="a:1", resources={"limits": limits}))
+    answer = project.coopery("validate", "t.json")
+    assert answer.exit_code == 2
+    assert "(/resources/limits/nvidia.com~1gpu)" in answer.stderr
+    assert "only whole cards" in answer.stderr
+    assert "1 errors" not in answer.stderr
+    changed = put(CONTAINER, f"{T0}/resources/limits/gpu", amount)
+    write(project.root / "pc.json", changed)
+    answer = project.coopery("validate", "pc.json")
+    assert f"({T0}/resources/limits/gpu)" in answer.stderr
+
+
+def test_validate_checks_a_task_with_its_specification(project: Project) -> None:
+    write(project.root / "pc.json", CONTAINER)
+    wrong = put(put(task(image="a:1"), "/env/0/value", "slow"), "/inputs/1/name", "modle")
+    write(project.root / "t.json", wrong)
+    alone = project.coopery("validate", "t.json")
+    assert "by itself: a:1 was not asked for its template 'count'" in alone.stdout
+    both = project.coopery("validate", "t.json", "--specification", "pc.json")
+    assert both.exit_code == 2
+    assert all(s in both.stderr for s in ("not-a-choice", "unknown-channel", "unbound-channel"))
+    write(project.root / "t.json", task(image="a:1"))
+    both = project.coopery("validate", "t.json", "--specification", "pc.json")
+    assert both.exit_code == 0, both.stderr
+    assert "of the template 'count' of pc.json" in both.stdout
+
+
+@pytest.mark.parametrize("command", ["run", "why"])
+def test_a_document_named_as_a_target_is_told_how_to_be_given(
+    project: Project, command: str
+) -> None:
+    write(project.root / "t.json", TASK)
+    answer = project.coopery(command, "t.json")
+    assert answer.exit_code == 2
+    assert "coopery run -f t.json" in answer.stderr
+    assert "no-recipe" in project.coopery(command, "gone.json").stderr
+
+
+@pytest.mark.parametrize(
+    ("document", "told"),
+    [
+        (CONTAINER, "x.json says what an image can do: there is nothing in it to run"),
+        ([1], "x.json is no task.json: it has neither an `image` nor a `taskTemplate`"),
+    ],
+)
+def test_what_is_no_task_is_not_run(project: Project, document: object, told: str) -> None:
+    write(project.root / "x.json", document)
+    answer = project.coopery("run", "-f", "x.json")
+    assert answer.exit_code == 2
+    assert f"error: {told} [unknown-recipe-kind]" in answer.stderr
+
+
+def test_a_recipe_is_checked_against_a_specification_of_the_project(project: Project) -> None:
+    write(project.root / "pc.json", CONTAINER)
+    project.write(
+        "recipe.toml",
+        """\
+[image.shapes]
+specification = "pc.json"
+
+[task.good]
+template = "shapes#count"
+matrix.mode = ["fast", "exact"]
+env.MODE = "{matrix.mode}"
+inputs.shapes = "data"
+inputs.model = "data"
+outputs.counts = {}
+
+[task.count]
+template = "shapes#count"
+matrix.f = ["csv"]
+env.MODE = "slow"
+env.FORMAT = "{matrix.f}"
+inputs.shapes = "data"
+inputs.modle = "data"
+outputs.counts = {}
+
+[task.draw]
+template = "shapes#darw"
+""",
+    )
+    project.write("data/a.txt", "a")
+    answer = project.coopery("validate")
+    assert answer.exit_code == 2
+    for told in (
+        "recipe.toml:15 (task.count.env.MODE): 'slow' is not one of the choices",
+        "recipe.toml:16 (task.count.env.FORMAT): FORMAT is not adjustable",
+        "recipe.toml:18 (task.count.inputs.modle): the template has no input 'modle'",
+        "the input 'model' of the template is not bound",
+        "(task.draw.template): shapes has no template 'darw'",
+        "\n5 errors",
+    ):
+        assert told in answer.stderr, answer.stderr

@@ -81,7 +81,8 @@ def test_the_older_convention(project: Project, image: MakeImage) -> None:
     told, document = draft(project, "legacy", image({}, None, env))
     (template,) = document["templates"]
     values = {s["name"]: s["value"] for s in template["env"]}
-    item = f"/{values['WORKFLOW_DIR']}/{values['BATCH_NAME']}/item"
+    assert values["WORKFLOW_DIR"].startswith("/")
+    item = f"{values['WORKFLOW_DIR']}/{values['BATCH_NAME']}/item"
     assert template["inputs"][0]["mounted_path"] == f"{item}/{values['OPERATOR_IN_DIR']}"
     assert template["outputs"][0]["mounted_path"] == f"{item}/{values['OPERATOR_OUT_DIR']}"
     assert values["LEVEL"] == "2" and values["OPERATOR_IN_DIR"] != "ignored"
@@ -108,3 +109,14 @@ def test_nothing_is_overwritten(project: Project, image: MakeImage) -> None:
     answer = project.coopery("init", "--from", "image", image({}))
     assert answer.exit_code == 2 and "[path-exists]" in answer.stderr
     assert project.read(FILE) == "mine"
+
+
+@pytest.mark.parametrize("name", ["API_TOKEN", "DB_PASSWORD", "SECRET", "ACCESS_KEY", "MQTT_PASS"])
+def test_what_its_name_calls_a_secret_is_left_out(
+    project: Project, image: MakeImage, name: str
+) -> None:
+    env = f"ENV {name}=test KEY_COLUMN=id TOKENIZER=bert COMPASS=north\n"
+    told, document = draft(project, "image", image({}, {}, env))
+    (template,) = document["templates"]
+    assert [s["name"] for s in template["env"]] == ["KEY_COLUMN", "TOKENIZER", "COMPASS"]
+    assert f"left out: the variable {name}, which looks like a secret" in told

@@ -87,3 +87,61 @@ def test_what_is_wrong_in_either_file(project: Project, given: dict[str, Any]) -
     assert "pc.json:" in answer.stderr and "/templates/0/inputs/0/name" in answer.stderr
     Path(project.root / "pc.json").unlink()
     assert "pc.json: the file cannot be read" in explain(project).stderr
+
+
+LIMITS = "/resources/limits/memory"
+
+
+@pytest.mark.parametrize(
+    ("stated", "factor", "told"),
+    [
+        # What is stated, to the last byte; what the data asks for.
+        ((2**30 + 1, 2**30), None, "1 GiB (1073741825 B) of memory, and its limit is 1 GiB (1073"),
+        ((1, 2**10), 2, "1.201 KiB (1230 B) of memory, and its limit is 1 KiB (1024 B)"),
+    ],
+)
+def test_a_request_above_the_limit(
+    project: Project, given: dict[str, Any], stated: tuple[int, int], factor: int | None, told: str
+) -> None:
+    resources = {"requests": {"memory": stated[0]}, "limits": {"memory": stated[1]}}
+    # The rule of the template raises the limit, so that what is stated alone is no error.
+    assert explain(project).exit_code == 0
+    rule = {"scale_factor": factor or 1, "type": "request", "mode": "sum"}
+    rule["target_glob"] = "*.txt"
+    task = put({**given, "resources": resources}, "/inputs/0/scale_rule", rule)
+    write(project.root / "t.json", task)
+    pc = put(CONTAINER, "/templates/0/inputs/0/scale_rule", ...)
+    write(project.root / "pc.json", pc)
+    answer = explain(project)
+    assert answer.exit_code == 2
+    assert "request-above-limit" in answer.stderr
+    assert told in answer.stderr
+    assert "(/resources" in answer.stderr
+
+
+def test_a_stated_request_may_be_above_a_limit_that_the_data_raises(
+    project: Project, given: dict[str, Any]
+) -> None:
+    resources = {"requests": {"memory": 15375}, "limits": {"memory": 1000}}
+    write(project.root / "t.json", {**given, "resources": resources})
+    assert explain(project, "--json").json["memory"] == {"limit": 15375, "request": 15375}
+
+
+def test_a_command_is_shown_as_a_shell_takes_it(project: Project, given: dict[str, Any]) -> None:
+    write(project.root / "t.json", {**given, "command": ["sh", "-c", "echo 'a b'"]})
+    assert """command    sh -c 'echo '"'"'a b'"'"''  (task)""" in explain(project).stdout
+
+
+def test_what_was_filled_in_is_told(project: Project, given: dict[str, Any]) -> None:
+    env = [*given["env"], {"name": "WHO", "value": "{{ env.WHO }}/{{ custom.data }}"}]
+    write(project.root / "t.json", {**given, "env": env})
+    answer = project.coopery(
+        *("explain", "t.json", "--specification", "pc.json", "--set", "custom.registry=here"),
+        *("--set", f"custom.data={project.root / 'data'}"),
+        env={"WHO": "me"},
+    )
+    assert answer.exit_code == 0, answer.stderr
+    (who,) = [line for line in answer.stdout.splitlines() if line.startswith("  WHO ")]
+    assert who.endswith("(task)  (with env.WHO, custom.data)")
+    assert f"{project.root}/data/shapes  (with custom.data)  -> /data/shapes" in answer.stdout
+    assert "  /in/model  " in answer.stdout

@@ -34,7 +34,7 @@ def test_an_image_learns_nothing_of_the_environment(project: Project, image: Mak
     task = {"name": "x", "image": tag, "taskTemplate": "draw"}
     write(project.root / "t.json", task)
     answer = project.coopery("explain", "t.json", env={"PRECIOUS": "mine"})
-    assert "echo {{ env.PRECIOUS }} {{ env.GONE }}  (template)" in answer.stdout
+    assert "echo '{{ env.PRECIOUS }}' '{{ env.GONE }}'  (template)" in answer.stdout
 
 
 def test_a_label_comes_first(project: Project, image: MakeImage) -> None:

@@ -17,7 +17,7 @@ SAID = json.dumps(CONTAINER).encode()
 
 
 def look(reference: str, paths: Any) -> Glimpse:
-    files = {path: SAID for path in paths}
+    files = dict.fromkeys(paths, SAID)
     return Glimpse(id="sha256:a", source="engine", command=("x",), workdir="/w", files=files)
 
 

@@ -86,7 +86,7 @@ MountedPath = Annotated[
     str,
     Text(
         check_mounted,
-        pattern=r"^/[^/]",
+        pattern=r"^/[^/\x00-\x1f\x7f][^\x00-\x1f\x7f]*$",
         what="a path in a container",
         mend="write an absolute path such as /data/in",
     ),

@@ -7,6 +7,7 @@ import os
 import posixpath
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -142,11 +143,14 @@ def list_files(parts: Parts) -> tuple[Files, frozenset[str]]:
 
 
 def _walk(top: str, inner: str, tops: tuple[str, ...]) -> Iterator[tuple[str, bool, int]]:
-    """What lies in a folder: path within the channel, whether it is a folder, and its size."""
+    """What lies in a folder: path within the channel, whether it is a folder, and its size.
+
+    What is taken away meanwhile, by whoever works there, is not there.
+    """
     stack = [(top, inner)]
     while stack:
         folder, within = stack.pop()
-        with os.scandir(folder) as entries:
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
             for entry in entries:
                 relative = posixpath.join(within, entry.name)
                 if entry.is_dir(follow_symlinks=False):
@@ -156,7 +160,8 @@ def _walk(top: str, inner: str, tops: tuple[str, ...]) -> Iterator[tuple[str, bo
                     continue
                 # What os.path says of links that lead in circles is no error.
                 elif os.path.isfile(entry.path):  # noqa: PTH113
-                    yield relative, False, entry.stat().st_size
+                    with suppress(FileNotFoundError):
+                        yield relative, False, entry.stat().st_size
                 elif os.path.isdir(entry.path):  # noqa: PTH112
                     yield relative, True, 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -212,3 +213,18 @@ def test_a_factor_without_bounds_is_a_number(data: Path) -> None:
     instance = replace(merged(), inputs=(channel,), outputs=(), limits={}, requests={})
     found = scaling.memory_of(instance)
     assert found.limit is not None and found.limit > 10**300
+
+
+def test_what_is_taken_away_meanwhile_is_not_counted(
+    data: Path, counts: Counts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = counts()[0]
+    walk = os.scandir
+
+    def late(path: Any) -> Any:
+        if str(path).endswith("/deep"):
+            shutil.rmtree(path)
+        return walk(path)
+
+    monkeypatch.setattr(os, "scandir", late)
+    assert counts()[0] == before - 200

@@ -78,3 +78,36 @@ def test_templates_leave_the_variables_of_coopery(project: Project, copies: Any)
     answer = copies(project.root / "one", project.root / "out")
     assert answer.exit_code == 2
     assert "[bad-variable]" in answer.stderr
+
+
+def test_what_a_second_attempt_finds_is_counted_anew(project: Project) -> None:
+    data = project.root / "data"
+    data.mkdir()
+    (data / "a.txt").write_text("123")
+    rule = {"scale_factor": 1000000, "type": "limit", "mode": "sum"}
+    script = f"test -e {data}/b.txt && exit 0; printf 45 > {data}/b.txt; exit 1"
+    template: Any = {
+        **SPECIFICATION["templates"][0],  # type: ignore[dict-item]
+        "inputs": [{"name": "texts", "mounted_path": "/data/texts", "scale_rule": rule}],
+        "command": ["sh", "-c", script],
+    }
+    (project.root / "pc.json").write_text(json.dumps({**SPECIFICATION, "templates": [template]}))
+    project.write(
+        "recipe.toml",
+        """
+        [image.i]
+        specification = "pc.json"
+        [task.t]
+        template = "i#copy"
+        always = true
+        retries = 1
+        inputs.texts = { path = "data", bind = true }
+        outputs.copies = {}
+        """,
+    )
+    # What the first attempt had reserved is free for the second.
+    answer = project.coopery("run", "-r", "local", "--json", "--capacity", "memory=7000000")
+    assert answer.exit_code == 0, answer.stderr
+    (step,) = (s for s in answer.json["steps"] if s["step"] == "t")
+    assert step["facts"]["attempts"] == 2
+    assert step["facts"]["scaled"]["limit"] == 5000000

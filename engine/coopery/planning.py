@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -392,6 +393,11 @@ def task_step(
     facets = (*_keyed_facets(task, plugins), *_said_besides(node, invocation))
     limits = above(task.resources, invocation.limits)
     mounts = invocation.mounts
+
+    def seen_as(name: str, base: str) -> str:
+        # What its template mounts is called so, whatever it is called here.
+        return posixpath.basename(mounts[name]) if name in mounts else base
+
     command = invocation.command
     if invocation.by_python and image and image.python:
         command = (image.python.replace("{", "{{").replace("}", "}}"), *command[1:])
@@ -406,13 +412,13 @@ def task_step(
         pass_env={name: os.environ.get(name) for name in task.pass_env},
         secrets=task.secrets,
         inputs=tuple(
-            Channel(name=name, base=bound.base, mount=mounts.get(name, bound.mount))
+            Channel(name=name, base=seen_as(name, bound.base), mount=mounts.get(name, bound.mount))
             for name, bound in sorted(node.inputs.items())
         ),
         outputs=tuple(
             Channel(
                 name=name,
-                base=bound.base,
+                base=seen_as(name, bound.base),
                 folder=bound.folder or name in mounts,
                 mount=mounts.get(name, bound.mount),
                 whole=name in mounts,
@@ -429,7 +435,7 @@ def task_step(
         skip_codes=invocation.skip_codes,
     )
     needs = [
-        Need(role=sys.intern(f"input {name}"), source=bound.source, name=bound.base)
+        Need(role=sys.intern(f"input {name}"), source=bound.source, name=seen_as(name, bound.base))
         for name, bound in sorted(node.inputs.items())
         if not bound.bind
     ]

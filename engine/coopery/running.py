@@ -153,6 +153,7 @@ class Run:
         self._due: dict[str, float] = {}
         self._begun: dict[str, float] = {}
         self._devices: dict[str, tuple[int, ...]] = {}
+        self._reserved: set[str] = set()
         self._sizes = Sizes(self.plugins, self.store, self.identities, self.policy.capacity)
         self._told_waiting: set[str] = set()
         self._performer = Performer(
@@ -376,6 +377,7 @@ class Run:
             priority=self.policy.priority,
         )
         if found.granted:
+            self._reserved.add(name)
             self._devices[name] = found.devices
         elif name not in self._told_waiting:
             self._told_waiting.add(name)
@@ -394,7 +396,9 @@ class Run:
         try:
             return self._turn(name)
         finally:
-            if self._sizes.amounts(self.plan.steps[name]):
+            # Whatever it takes by now, as its data may have changed.
+            if name in self._reserved:
+                self._reserved.discard(name)
                 self._devices.pop(name, None)
                 self.store.release(name, run=self.id, priority=self.policy.priority)
 
@@ -454,6 +458,7 @@ class Run:
                     if wait is None:
                         raise
                     self._due[step.name] = time.monotonic() + wait
+                    self._sizes.forget(step)
                     return Turn.AGAIN
                 self._deliver(step, record)
             self._end(
@@ -533,6 +538,8 @@ class Run:
             maker = self.plan.steps[source.step]
             if not self._has(maker, self.identities.outputs[source.step][source.output]):
                 same = self._remake(maker) and same
+        if not same:
+            self._sizes.forget(step)
         return same
 
     def _has(self, step: Step, identity: Identity) -> bool:

@@ -59,6 +59,10 @@ class Sizes:
             raise MachineError(*wrong)
         self._known[step.name] = sizing
 
+    def forget(self, step: Step) -> None:
+        """Its data may be another by now: it is to be looked at again."""
+        self._known.pop(step.name, None)
+
     def amounts(self, step: Step) -> Mapping[str, float]:
         """What is reserved for a step, as far as is known."""
         sizing = self._known.get(step.name)

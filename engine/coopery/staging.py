@@ -101,7 +101,7 @@ def stage(work: TaskWork, workspace: Workspace, seen: Path, handed: Handed | Non
             inputs[channel.name] = _input(channel, workspace, seen, mounts)
     for channel in work.outputs:
         if (place := work.bound.outputs.get(channel.name)) is not None:
-            _make_folder(Path(place))
+            _make_folder(Path(place), workspace)
             outputs[channel.name] = _bound(channel, "outputs", Path(place), folder, seen, mounts)
         else:
             outputs[channel.name], results[channel.name] = _output(channel, folder, seen, mounts)
@@ -166,8 +166,13 @@ def _bound(
     return str(target)
 
 
-def _make_folder(path: Path) -> None:
+def _make_folder(path: Path, workspace: Workspace) -> None:
     """Raises StepError (`bad-destination`)."""
+    home = os.path.realpath(workspace.home)
+    if Path(os.path.realpath(path)).is_relative_to(home):
+        message = f"the folder {path} lies in {home}, where coopery keeps what it remembers"
+        hint = "name one elsewhere: what a task writes there would pass for results of others"
+        raise StepError(problem("bad-destination", message, hint=hint))
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

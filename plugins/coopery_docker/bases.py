@@ -39,6 +39,8 @@ done
 echo libc; getconf GNU_LIBC_VERSION 2>/dev/null || ldd --version 2>&1
 true
 """
+_TOLD = {"python": r"3\.[0-9]+\.[0-9]+", "executable": r"/[ -~]*", "libc": r"[\w .+-]*"}
+"""What is told of an image, as regular expressions."""
 _NOTES = "bases"
 """The folder of the home in which it is noted what is in images, by their ids."""
 _PATIENCE = 120.0
@@ -218,7 +220,7 @@ def _inside(engine: Engine, home: Path, ident: str, reference: str) -> dict[str,
         if isinstance(found, dict) and all(isinstance(text, str) for text in found.values()):
             os.utime(note)  # for who evicts what was not used for long
             return found
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         pass  # it was not looked at yet, or the note is damaged
     found = _look_inside(engine, home, ident, reference)
     note.parent.mkdir(parents=True, exist_ok=True)
@@ -286,13 +288,25 @@ def _run(
     return (1 if "xec format error" in text else ended.exit_code), text
 
 
+def _told(line: str) -> dict[str, str]:
+    """What the program says of a Python 3. An image's programs may print anything, and of what
+    they say paths are made: what is not as expected is nothing.
+    """
+    try:
+        told = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    good = all(re.fullmatch(form, str(told.get(name))) for name, form in _TOLD.items())
+    return {name: str(told[name]) for name in _TOLD} if good else {}
+
+
 def _understand(output: str) -> dict[str, str]:
     found: dict[str, str] = {}
     libc: list[str] = []
     for line in output.splitlines():
         if line.startswith("{"):
-            told = json.loads(line)
-            if str(told["python"]).startswith("3."):
+            told = _told(line)
+            if told:
                 found = told
         elif line == "libc" or libc:
             libc.append(line)

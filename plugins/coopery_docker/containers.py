@@ -140,6 +140,7 @@ def create(engine: Engine, job: Job, note: Noted) -> str:
 
 
 _NO_NETWORK = re.compile(r"network (\S+) not found|unable to find network with name or ID (\S+):")
+_TOO_LITTLE = re.compile(r"minimum memory limit[^\n]*", re.IGNORECASE)
 _NO_USER = re.compile(r"unable to find (user|group) (\S+?):")
 
 
@@ -151,6 +152,9 @@ def _not_there(why: str) -> StepError | None:
     elif found := _NO_USER.search(why):
         message = f"the image has no {found[1]} {found[2]!r}"
         hint = "write its number in `user` of the task's `container`, or add it to the image"
+    elif found := _TOO_LITTLE.search(why):
+        message = f"its limit of memory is below what the container engine gives: {found[0]}"
+        hint = "state a limit of memory that is enough; a scale rule asks for more than that only"
     else:
         return None
     return StepError(problem("bad-container", message, hint=hint))

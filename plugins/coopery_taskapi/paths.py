@@ -32,6 +32,8 @@ def check_mounted(text: str) -> str:
         raise ValueError("it would hide all that is in the image")
     if ".." in PurePosixPath(path).parts or posixpath.normpath(path) != path:
         raise ValueError("expected a plain path, without `.`, `..` and doubled slashes")
+    if not path.isprintable():
+        raise ValueError("it holds a line break or another control character")
     return path
 
 
@@ -84,7 +86,7 @@ MountedPath = Annotated[
     str,
     Text(
         check_mounted,
-        pattern=r"^/[^/]",
+        pattern=r"^/[^/\x00-\x1f\x7f][^\x00-\x1f\x7f]*$",
         what="a path in a container",
         mend="write an absolute path such as /data/in",
     ),

@@ -98,6 +98,7 @@ def _invocation(
     problems = [
         *_at_home(merging.check_fit(document, template), task),
         *_check_handed(task, template),
+        *_check_names(task, template),
         *_check_mounts(task, template),
     ]
     if problems:
@@ -225,6 +226,16 @@ def _check_handed(task: Task, template: Template) -> Iterator[Problem]:
         secret = task.secrets.get(name)
         if secret is not None and secret.how == "variable" and variable.adjustable is False:
             yield from merging.check_setting("", variable, (*own, "secrets", name))
+
+
+def _check_names(task: Task, template: Template) -> Iterator[Problem]:
+    """What coopery tells a task by its own variables, an image must not tell otherwise."""
+    for variable in template.env or ():
+        if variable.name.startswith("COOPERY_"):
+            message = f"the template sets {variable.name!r}, and COOPERY_ is coopery's own"
+            hint = "give the variable another name in the template"
+            key: KeyPath = ("task", task.name, "template")
+            yield problem("bad-variable", message, key=key, hint=hint)
 
 
 def _check_mounts(task: Task, template: Template) -> Iterator[Problem]:

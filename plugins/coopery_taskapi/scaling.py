@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import os
 import posixpath
-import re
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from coopery.errors import KeyPath, Problem, RecipeError, problem
 from coopery.quantities import show_bytes
+from coopery_taskapi.matching import matching
 from coopery_taskapi.merging import Channel, TaskInstance
 from coopery_taskapi.models import ScaleRule
 
@@ -95,7 +97,8 @@ def above(request: int, limit: int, key: KeyPath) -> Problem:
 def require(channel: Channel, rule: ScaleRule, parts: Parts) -> Requirement:
     """What one channel's rule asks for. Raises RecipeError (`missing-input`, `empty-channel`)."""
     counted = count(parts, rule, channel.name)
-    memory = math.ceil(rule.scale_factor * counted.size)
+    # What is far too much is told by who has to give it, as a number.
+    memory = math.ceil(min(rule.scale_factor * counted.size, sys.float_info.max))
     return Requirement(channel=channel.name, rule=rule, counted=counted, memory=memory)
 
 
@@ -109,7 +112,7 @@ def count(parts: Parts, rule: ScaleRule, channel: str) -> Counted:
     files, folders = list_files(parts)
     target = rule.target_dir or "."
     if rule.mode != "max_item_sum":
-        found = tuple(_matching(files, target, rule))
+        found = tuple(_matching(_beneath(files, target, rule), rule))
         sizes = [size for _, size in found]
         size = max(sizes, default=0) if rule.mode == "max_file_size" else sum(sizes)
         return Counted(size=size, files=found)
@@ -118,8 +121,7 @@ def count(parts: Parts, rule: ScaleRule, channel: str) -> Counted:
         message = f"the channel {channel!r} has no item: {_shown(parts)} has no folder in it"
         hint = "put each item into a folder of its own; or let the rule's mode be `sum`"
         raise RecipeError(Problem(slug="empty-channel", message=message, hint=hint))
-    counted = [_item(files, name, target, rule) for name in items]
-    return max(counted, key=lambda one: one.size)
+    return max(_items(files, items, target, rule), key=lambda one: one.size)
 
 
 def _shown(parts: Parts) -> str:
@@ -150,11 +152,14 @@ def list_files(parts: Parts) -> tuple[Files, frozenset[str]]:
 
 
 def _walk(top: str, inner: str, tops: tuple[str, ...]) -> Iterator[tuple[str, bool, int]]:
-    """What lies in a folder: path within the channel, whether it is a folder, and its size."""
+    """What lies in a folder: path within the channel, whether it is a folder, and its size.
+
+    What is taken away meanwhile, by whoever works there, is not there.
+    """
     stack = [(top, inner)]
     while stack:
         folder, within = stack.pop()
-        with os.scandir(folder) as entries:
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
             for entry in entries:
                 relative = posixpath.join(within, entry.name)
                 if entry.is_dir(follow_symlinks=False):
@@ -164,7 +169,8 @@ def _walk(top: str, inner: str, tops: tuple[str, ...]) -> Iterator[tuple[str, bo
                     continue
                 # What os.path says of links that lead in circles is no error.
                 elif os.path.isfile(entry.path):  # noqa: PTH113
-                    yield relative, False, entry.stat().st_size
+                    with suppress(FileNotFoundError):
+                        yield relative, False, entry.stat().st_size
                 elif os.path.isdir(entry.path):  # noqa: PTH112
                     yield relative, True, 0
 
@@ -174,20 +180,43 @@ def _is_beneath(path: str, tops: tuple[str, ...]) -> bool:
     return any(real == top or real.startswith(f"{top}/") for top in tops)
 
 
-def _item(files: Files, name: str, target: str, rule: ScaleRule) -> Counted:
-    found = tuple(_matching(files, posixpath.normpath(f"{name}/{target}"), rule))
-    return Counted(size=sum(size for _, size in found), files=found, item=name)
-
-
-def _matching(files: Files, target: str, rule: ScaleRule) -> Iterator[tuple[str, int]]:
-    """The files that a rule counts beneath `target`, a path within the channel."""
-    regex = re.compile(rule.target_regex or ".*", re.DOTALL)
+def _beneath(files: Files, target: str, rule: ScaleRule) -> Iterator[tuple[str, str, int]]:
+    """Of the files beneath `target`, a path within the channel, that the glob matches: the path,
+    that from `target`, and the size.
+    """
     glob = rule.target_glob or "*"
     before = "" if target == "." else f"{target}/"
     for path, size in files:
-        relative = path[len(before) :]
-        if path.startswith(before) and matches_end(relative, glob) and regex.fullmatch(relative):
-            yield path, size
+        if path.startswith(before) and matches_end(relative := path[len(before) :], glob):
+            yield path, relative, size
+
+
+def _matching(files: Iterable[tuple[str, str, int]], rule: ScaleRule) -> list[tuple[str, int]]:
+    """Of files with their paths from the target, those that the regular expression matches."""
+    found = tuple(files)
+    relatives = list(dict.fromkeys(relative for _, relative, _ in found))
+    good = matching(rule.target_regex or ".*", relatives)
+    return [(path, size) for path, relative, size in found if relative in good]
+
+
+def _items(files: Files, names: Sequence[str], target: str, rule: ScaleRule) -> Iterator[Counted]:
+    """What a rule counts in each folder of a channel."""
+    within: dict[str, list[tuple[str, int]]] = {name: [] for name in names}
+    for path, size in files:
+        top, slash, _ = path.partition("/")
+        if slash and top in within:
+            within[top].append((path, size))
+    # All are matched at once, as that may be in a process of its own.
+    counted: dict[str, list[tuple[str, int]]] = {name: [] for name in names}
+    candidates = (
+        found
+        for name in names
+        for found in _beneath(within[name], posixpath.normpath(f"{name}/{target}"), rule)
+    )
+    for path, size in _matching(candidates, rule):
+        counted[path.partition("/")[0]].append((path, size))
+    for name, found in counted.items():
+        yield Counted(size=sum(size for _, size in found), files=tuple(found), item=name)
 
 
 def matches_end(path: str, glob: str) -> bool:

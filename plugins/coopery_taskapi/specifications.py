@@ -26,7 +26,7 @@ from coopery_taskapi.uses import SpecificationFile
 
 _KEPT = "specifications"
 """The folder of the home in which what images say is kept."""
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,15 +109,23 @@ def _look(identity: str | None, reference: str, home: Path, look: Look) -> Mappi
     kept = home / _KEPT / f"{name}.json"
     try:
         found: dict[str, Any] = json.loads(kept.read_bytes())
-        if found["format"] == _FORMAT and found["image"] == identity:
+        seen: dict[str, Any] = found["seen"]
+        if found["digest"] == _digest(identity, seen):
             os.utime(kept)  # for who evicts what was not used for long
-            return found
-    except (OSError, ValueError, KeyError, TypeError):
+            return seen
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass  # it was not looked at yet, or is damaged: the image tells
-    seen = {**_seen(reference, look), "format": _FORMAT, "image": identity}
+    seen = _seen(reference, look)
     kept.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(kept, json.dumps(seen, sort_keys=True).encode())
+    note = {"digest": _digest(identity, seen), "image": identity, "seen": seen}
+    write_atomically(kept, json.dumps(note, sort_keys=True).encode())
     return seen
+
+
+def _digest(identity: str, seen: Mapping[str, Any]) -> str:
+    """By which what is kept is told from what was damaged, is of another image or another form."""
+    content = json.dumps([_FORMAT, identity, seen], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def _seen(reference: str, look: Look) -> dict[str, Any]:

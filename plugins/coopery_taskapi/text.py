@@ -174,6 +174,7 @@ def _scan(text: str, shown: str) -> tuple[dict[KeyPath, int], list[Problem]]:
             case _ if expects_key:
                 path[-1] = json.loads(token)
                 key = _key(path)
+                problems += _check_text(token, shown, line, key)
                 if key in lines:
                     place = Place(file=shown, line=line, key=key, pointer=True)
                     first = f"it is on line {lines[key]} already"
@@ -185,7 +186,17 @@ def _scan(text: str, shown: str) -> tuple[dict[KeyPath, int], list[Problem]]:
                 lines.setdefault(key, line)
             case _:
                 _note(lines, path, line)
+                problems += _check_text(token, shown, line, _key(path))
     return lines, problems
+
+
+def _check_text(token: str, shown: str, line: int, key: KeyPath) -> Iterator[Problem]:
+    """Half of a character, which JSON can write and no file, process or name can have."""
+    if "\\u" in token and re.search("[\ud800-\udfff]", json.loads(token)):
+        place = Place(file=shown, line=line, key=key, pointer=True)
+        message = "text holds half of a surrogate pair, which is no character"
+        hint = "write the character itself, or both halves"
+        yield Problem(slug="wrong-value", message=message, place=place, hint=hint)
 
 
 def _note(lines: dict[KeyPath, int], path: list[str | int | None], line: int) -> None:

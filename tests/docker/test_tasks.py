@@ -282,6 +282,12 @@ def test_what_no_engine_knows_is_the_recipes_mistake(
     assert left(engine, contained) == []
 
 
+def test_a_limit_that_no_container_can_have(contained: Project) -> None:
+    found = fail(contained, "[task.a]\ncommand = 'true'\nresources.memory = '1Mi'\n")
+    assert found["slug"] == "bad-container"
+    assert "limit of memory" in found["message"] and "6MB" in found["message"]
+
+
 def test_the_signal_that_killed_a_command_is_named(contained: Project) -> None:
     """Which the container's init process tells of as a shell does."""
     found = fail(contained, "[task.a]\ncommand = ['sh', '-c', 'kill -SEGV $$']\n")

@@ -60,6 +60,9 @@ WRONG: list[tuple[str, Any, str, str, str]] = [
     (f"{T0}/inputs/1/mounted_path", "/a/../b", "wrong-value", f"{T0}/inputs/1/mounted_path", ".."),
     (f"{T0}/inputs/1/mounted_path", "/data/shapes/x", "bad-mount",
      f"{T0}/inputs/1/mounted_path", "in each other's way"),
+    (f"{T0}/inputs/1/mounted_path", "/data/a\nb\x1b[2J", "wrong-value",
+     f"{T0}/inputs/1/mounted_path", "line break"),
+    (f"{T0}/command/0", "a\ud800", "wrong-value", f"{T0}/command/0", "surrogate"),
     (f"{T0}/resources/limits/memory", "lots", "wrong-value",
      f"{T0}/resources/limits/memory", "512Mi"),
     (f"{T0}/resources/limits/memory", "1 GB", "wrong-value",
@@ -279,15 +282,15 @@ def test_a_document_named_as_a_target_is_told_how_to_be_given(
 @pytest.mark.parametrize(
     ("document", "told"),
     [
-        (CONTAINER, "x.json says what an image can do: there is nothing in it to run"),
-        ([1], "x.json is no task.json: it has neither an `image` nor a `taskTemplate`"),
+        (CONTAINER, "this says what an image can do, and not what is to be run"),
+        ([1], "this is no task: it has neither `image` nor `taskTemplate`"),
     ],
 )
 def test_what_is_no_task_is_not_run(project: Project, document: object, told: str) -> None:
     write(project.root / "x.json", document)
     answer = project.coopery("run", "-f", "x.json")
     assert answer.exit_code == 2
-    assert f"error: {told} [unknown-recipe-kind]" in answer.stderr
+    assert f"x.json:1: {told} [unknown-recipe-kind]" in answer.stderr
 
 
 def test_a_recipe_is_checked_against_a_specification_of_the_project(project: Project) -> None:

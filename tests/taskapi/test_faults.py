@@ -107,7 +107,7 @@ def at(line: int, key: str) -> str:
             'template = { name = "shapes#count", resources.limits.cpu = 1, '
             "resources.requests.cpu = 2 }\n" + CHANNELS,
             "request-above-limit",
-            at(1, "template.resources"),
+            at(1, "template.resources.limits.cpu"),
         ),
     ],
 )
@@ -291,7 +291,7 @@ Change = Callable[[Bench], dict[str, Any]]
         (
             lambda b: {"resources": {"requests": {"cpu": 2}, "limits": {"cpu": 1}}},
             "request-above-limit",
-            "/resources",
+            "/resources/limits/cpu",
         ),
     ],
 )

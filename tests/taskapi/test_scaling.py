@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 
 from coopery.errors import RecipeError
 from coopery_taskapi import scaling
+from coopery_taskapi.matching import is_plain
 from coopery_taskapi.merging import Channel
 from coopery_taskapi.models import ScaleRule
 
@@ -159,3 +162,69 @@ def test_the_sum_is_explained(data: Path) -> None:
         "  200 B  one/deep/c.txt",
         "  115 B  in 3 more",
     ]
+
+
+@pytest.mark.parametrize(
+    ("regex", "plain"),
+    [
+        (r".*\.txt", True),
+        (r"one/.*", True),
+        (r"a.txt", True),
+        (r"(a|b).txt", False),
+        (r"a*.txt", False),
+        (r".*.*x", False),
+        (r".*?x", False),
+        (r".{3}", False),
+        (r"\.*", False),
+    ],
+)
+def test_only_the_plainest_expressions_are_matched_in_this_process(regex: str, plain: bool) -> None:
+    assert is_plain(regex) is plain
+
+
+def test_an_expression_is_the_same_in_a_process_of_its_own(counts: Counts) -> None:
+    for plain, other in ((r".*\.txt", r"(.*)\.txt"), (r"one/.*", r"(?s:one/.*)")):
+        assert counts(target_regex=plain) == counts(target_regex=other) != (0, [])
+
+
+def test_names_that_are_no_text_are_matched(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"a\xff\nb.txt")).write_bytes(b"xyz")
+    for regex in (r".*\.txt", r"(.*)\.txt", r"a[\udc80-\udcff]\nb.txt"):
+        found = scaling.count([("", tmp_path)], replace(RULE, target_regex=regex), "data")
+        assert found.size == 3
+
+
+def test_an_expression_that_never_ends_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ("a" * 60 + "!")).touch()
+    monkeypatch.setattr("coopery_taskapi.matching.PATIENCE", 1)
+    for mode in ("sum", "max_item_sum"):
+        (tmp_path / "item").mkdir(exist_ok=True)
+        (tmp_path / "item" / ("a" * 60 + "!")).touch()
+        rule = replace(RULE, mode=mode, target_regex="(a+)+")
+        with pytest.raises(RecipeError) as caught:
+            scaling.count([("", tmp_path)], rule, "data")
+        assert caught.value.problems[0].slug == "slow-regex"
+
+
+def test_a_factor_without_bounds_is_a_number(data: Path) -> None:
+    channel = requirement(data, "a", scale_factor=1e308)
+    instance = replace(merged(), inputs=(channel,), outputs=(), limits={}, requests={})
+    found = scaling.memory_of(instance)
+    assert found.limit is not None and found.limit > 10**300
+
+
+def test_what_is_taken_away_meanwhile_is_not_counted(
+    data: Path, counts: Counts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = counts()[0]
+    walk = os.scandir
+
+    def late(path: Any) -> Any:
+        if str(path).endswith("/deep"):
+            shutil.rmtree(path)
+        return walk(path)
+
+    monkeypatch.setattr(os, "scandir", late)
+    assert counts()[0] == before - 200

@@ -35,6 +35,7 @@ from coopery.errors import (
     RecipeError,
     nearest,
 )
+from coopery.model import ExitCode
 from coopery.opening import Request
 from coopery.options import Settings, read_settings
 from coopery.plugins import Plugins
@@ -223,7 +224,8 @@ def _stopped() -> Problem:
 
 def _typed(value: Any, kind: type, name: str, problems: list[Problem]) -> Any:
     """An option's value as the field of this name of a dataclass has it."""
-    hint = typing.get_type_hints(kind, localns={"Document": Any}, include_extras=True)[name]
+    known = {"Document": Any, "ExitCode": ExitCode}  # what only type checkers import there
+    hint = typing.get_type_hints(kind, localns=known, include_extras=True)[name]
     if isinstance(hint, type) and issubclass(hint, Enum):
         found = shapes.convert(str(value), Literal[tuple(hint)], (name,), problems)
         return found if found is shapes.MISSING else hint(found)

@@ -30,19 +30,9 @@ def image(sdk_engine: Any) -> Iterator[MakeImage]:
     made: list[str] = []
 
     def make(files: dict[str, str], labels: dict[str, str] | None = None, more: str = "") -> str:
-        content = io.BytesIO()
         files = {"Dockerfile": f"FROM scratch\nCOPY . /\n{more}", **files, ".any": "x"}
-        with tarfile.open(fileobj=content, mode="w") as archive:
-            for name, text in files.items():
-                info = tarfile.TarInfo(name)
-                info.size = len(text.encode())
-                archive.addfile(info, io.BytesIO(text.encode()))
         tag = f"coopery-test-spec:{uuid.uuid4().hex[:12]}"
-        content.seek(0)
-        told = sdk_engine.build(
-            fileobj=content, custom_context=True, tag=tag, rm=True, labels=labels, decode=True
-        )
-        assert not [line for line in told if "error" in line]
+        build(sdk_engine, files, tag, labels)
         made.append(tag)
         return tag
 
@@ -98,8 +88,13 @@ ENV FROM_IMAGE=yes
 """
 
 
-def build(engine: Any, files: Mapping[str, str], tag: str) -> str:
-    """Build an image of these files, one of which is the Dockerfile; its id."""
+def build(
+    engine: Any, files: Mapping[str, str], tag: str, labels: Mapping[str, str] | None = None
+) -> str:
+    """Build an image of these files, one of which is the Dockerfile; its id.
+
+    Without the engine's cache: who removes an image would take from others what they share.
+    """
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w") as archive:
         for name, text in files.items():
@@ -107,9 +102,14 @@ def build(engine: Any, files: Mapping[str, str], tag: str) -> str:
             info.size = len(text.encode())
             archive.addfile(info, io.BytesIO(text.encode()))
     content.seek(0)
-    labels = {"coopery.test": "taskapi"}
     told = engine.build(
-        fileobj=content, custom_context=True, tag=tag, rm=True, labels=labels, decode=True
+        fileobj=content,
+        custom_context=True,
+        tag=tag,
+        rm=True,
+        nocache=True,
+        labels={"coopery.test": "taskapi"} if labels is None else labels,
+        decode=True,
     )
     lines = list(told)
     assert not [line for line in lines if "error" in line], lines
